@@ -1,0 +1,1 @@
+"""Bundled data files; SOURCES.md states origin, licence and units of each."""

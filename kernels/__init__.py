@@ -1,0 +1,36 @@
+"""Covariance functions: GPyTorch kernels with scikit-learn's parameters and a formula for a name."""
+
+if __name__ != "nonparam.kernels":
+    raise ImportError("this folder is part of a package: import nonparam.kernels instead")
+
+from nonparam.kernels.base import Hyperparameter, Kernel
+from nonparam.kernels.changepoint import ChangePoint
+from nonparam.kernels.composition import Product, Scale, Sum, with_amplitude
+from nonparam.kernels.evaluate import covariance, variance
+from nonparam.kernels.grammar import parse
+from nonparam.kernels.linear import Constant, Linear, Polynomial, WhiteNoise
+from nonparam.kernels.stationary import RBF, Cosine, Matern, Periodic, RationalQuadratic
+from nonparam.kernels.wiener import Wiener
+
+__all__ = [
+    "RBF",
+    "ChangePoint",
+    "Constant",
+    "Cosine",
+    "Hyperparameter",
+    "Kernel",
+    "Linear",
+    "Matern",
+    "Periodic",
+    "Polynomial",
+    "Product",
+    "RationalQuadratic",
+    "Scale",
+    "Sum",
+    "WhiteNoise",
+    "Wiener",
+    "covariance",
+    "parse",
+    "variance",
+    "with_amplitude",
+]

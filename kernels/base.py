@@ -1,0 +1,303 @@
+"""The base class of the covariance functions, and the declaration of their hyperparameters."""
+
+import copy
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Literal, Self, cast
+
+import gpytorch
+import torch
+from torch import Tensor
+
+from nonparam.errors import InputError
+
+__all__ = ["Hyperparameter", "Kernel", "Unit", "Value"]
+
+Value = float | Sequence[float] | None
+Unit = Literal["1", "X", "y^2", "y^2/X", "y^2/X^2"]
+
+
+class Hyperparameter:
+    """A named number, or one per column of ``X``, that a kernel learns.
+
+    Declared in the body of a kernel; reading it gives the value as a tensor that gradients flow through.
+    A positive one is stored as its logarithm ``raw_NAME``, so that steps of an optimiser are relative.
+
+    Args:
+        unit: what it is measured in; tells an estimator how to choose a start from the data.
+        per_column: one value for each active column (automatic relevance determination).
+        positive: whether the logarithm is stored.
+        learnt: whether training may move it; one that is not is set from the data once.
+    """
+
+    def __init__(
+        self, unit: Unit, *, per_column: bool = False, positive: bool = True, learnt: bool = True
+    ) -> None:
+        self.unit = unit
+        self.per_column = per_column
+        self.positive = positive
+        self.learnt = learnt
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Remember the name under which the class body declares it."""
+        self.name = name
+        self.raw_name = f"raw_{name}"
+
+    def __get__(self, kernel: Any, owner: type | None = None) -> Any:
+        """Return the value, of shape ``(*batch,)`` or ``(*batch, 1, d)``."""
+        if kernel is None:
+            return self
+        raw = kernel._parameters[self.raw_name]
+        return raw.exp() if self.positive else raw
+
+    def __set__(self, kernel: Any, value: Value | Tensor) -> None:
+        """Store a value given in the user's units; ``None`` leaves it to the data."""
+        kernel._assign(self, value)
+
+    def to_raw(self, owner: str, value: Value | Tensor) -> Tensor:
+        """Return the stored form of ``value``; raise `InputError` where it has none."""
+        try:
+            number = torch.as_tensor(value, dtype=torch.float64).detach().clone()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{owner}: {self.name} must be a number, got {value!r}") from error
+        if not bool(torch.isfinite(number).all()) or (self.positive and bool((number <= 0).any())):
+            kind = "positive and finite" if self.positive else "finite"
+            raise InputError(f"{owner}: {self.name} must be {kind}, got {value!r}")
+        raw = number.log() if self.positive else number
+        return raw.reshape(1, -1) if self.per_column and raw.ndim < 2 else raw.squeeze()
+
+
+class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is untyped
+    """A covariance function: a GPyTorch kernel with scikit-learn's parameters, and a formula for a name.
+
+    A subclass declares its `Hyperparameter` fields and implements `matrix` and `diagonal`.
+    ``None`` for a hyperparameter means that `fit` chooses where to start, from the data.
+
+    Args:
+        values: a value, or ``None``, for each declared hyperparameter.
+        active_dims: the columns of ``X`` it looks at; all of them by default.
+        fixed: names of hyperparameters that are not learnt.
+
+    Raises:
+        InputError: a value that is not positive and finite, or a name in ``fixed`` that does not exist.
+    """
+
+    keyword: ClassVar[str] = ""
+    options: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        values: dict[str, Value],
+        active_dims: Sequence[int] | None = None,
+        fixed: Sequence[str] = (),
+    ) -> None:
+        super().__init__(active_dims=None if active_dims is None else tuple(active_dims))
+        self.unset: frozenset[str] = frozenset()
+        self.fixed = tuple(fixed)
+        for declared in self.declared():
+            shape = (1, 1) if declared.per_column else ()
+            self.register_parameter(
+                declared.raw_name, torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+            )
+            if declared.positive:
+                constraint = gpytorch.constraints.Positive(torch.exp, torch.log)
+                self.register_constraint(declared.raw_name, constraint)
+            self._assign(declared, values[declared.name])
+        self._freeze()
+
+    @classmethod
+    def declared(cls) -> tuple[Hyperparameter, ...]:
+        """Return the hyperparameters that the class declares, in order."""
+        fields = [vars(base).values() for base in reversed(cls.__mro__)]
+        return tuple(f for group in fields for f in group if isinstance(f, Hyperparameter))
+
+    def _assign(self, declared: Hyperparameter, value: Value | Tensor) -> None:
+        if value is None:
+            self.unset = self.unset | {declared.name}
+            return
+        raw = declared.to_raw(type(self).__name__, value)
+        old = self._parameters[declared.raw_name]
+        self._parameters[declared.raw_name] = torch.nn.Parameter(
+            raw.to(old), requires_grad=self._is_learnt(declared)
+        )
+        self.unset = self.unset - {declared.name}
+
+    def _freeze(self) -> None:
+        names = {declared.name for declared in self.declared()}
+        unknown = [name for name in self.fixed if name not in names]
+        if unknown:
+            raise InputError(
+                f"{type(self).__name__}: fixed names {unknown[0]!r}, which is no hyperparameter of it; "
+                f"it has {sorted(names)}"
+            )
+        for declared in self.declared():
+            self._parameters[declared.raw_name].requires_grad_(self._is_learnt(declared))
+
+    def _is_learnt(self, declared: Hyperparameter) -> bool:
+        return declared.learnt and declared.name not in self.fixed
+
+    def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
+        """Return the covariance of the rows of ``x1`` with those of ``x2``.
+
+        Args:
+            x1: ``(n, d)``, the active columns.
+            x2: ``(m, d)``, or ``None`` for the same observations as ``x1``.
+
+        Returns:
+            ``(*batch, n, m)``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} implements no matrix")
+
+    def diagonal(self, x: Tensor) -> Tensor:
+        """Return the variance at each row of ``x``: ``(*batch, n)``."""
+        raise NotImplementedError(f"{type(self).__name__} implements no diagonal")
+
+    def forward(
+        self,
+        x1: Tensor,
+        x2: Tensor,
+        diag: bool = False,
+        last_dim_is_batch: bool = False,
+        **params: Any,
+    ) -> Tensor:
+        """Evaluate for GPyTorch, whose models call it; the package itself calls `covariance`."""
+        if last_dim_is_batch:
+            raise InputError("last_dim_is_batch is not supported: write a sum over active_dims instead")
+        same = x1 is x2 or torch.equal(x1, x2)
+        if not diag:
+            return self.matrix(x1, None if same else x2)
+        if same:
+            return self.diagonal(x1)
+        return self.matrix(x1.unsqueeze(-2), x2.unsqueeze(-2))[..., 0, 0]
+
+    @property
+    def is_stationary(self) -> bool:
+        """Whether it depends on the difference of its inputs only."""
+        return False
+
+    @property
+    def has_amplitude(self) -> bool:
+        """Whether it carries a variance of its own."""
+        return any(declared.unit.startswith("y^2") for declared in self.declared())
+
+    def components(self) -> dict[str, "gpytorch.kernels.Kernel"]:
+        """Return the kernels that it is made of, by the names that nested parameters use."""
+        return {}
+
+    # scikit-learn's protocol -----------------------------------------------------------------
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the constructor's arguments, and with ``deep`` those of the components too."""
+        params: dict[str, Any] = {f.name: self.value(f.name) for f in self.declared()}
+        params |= {name: getattr(self, name) for name in self.options}
+        active = self.active_dims
+        params |= {"active_dims": None if active is None else tuple(active.tolist())}
+        params |= {"fixed": self.fixed}
+        for name, part in self.components().items():
+            params[name] = part
+            if deep and isinstance(part, Kernel):
+                params |= {f"{name}__{key}": value for key, value in part.get_params().items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set arguments by name; ``component__name`` reaches into a component."""
+        known = self.get_params(deep=True)
+        for key, value in params.items():
+            if key not in known:
+                raise InputError(f"{type(self).__name__} has no parameter {key!r}; it has {sorted(known)}")
+            self._set_param(key, value)
+        return self
+
+    def _set_param(self, key: str, value: Any) -> None:
+        head, _, tail = key.partition("__")
+        if tail:
+            cast(Kernel, self.components()[head]).set_params(**{tail: value})
+        elif head == "fixed":
+            self.fixed = tuple(value)
+            self._freeze()
+        elif head == "active_dims":
+            self.active_dims = None if value is None else torch.tensor(value, dtype=torch.long)
+        elif head in self.components():
+            raise InputError(f"build a new {type(self).__name__} to exchange its component {head!r}")
+        else:
+            setattr(self, head, value)
+
+    def value(self, name: str) -> float | list[float] | None:
+        """Return a hyperparameter as a number or a list of numbers, ``None`` while it is unset."""
+        if name in self.unset:
+            return None
+        value = getattr(self, name).detach().reshape(-1).tolist()
+        return value[0] if len(value) == 1 else value
+
+    def __sklearn_clone__(self) -> Self:
+        """Return an independent copy with the same values."""
+        return copy.deepcopy(self)
+
+    # composition -----------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> "Kernel":
+        """Return the sum; a number stands for a constant kernel."""
+        from nonparam.kernels.composition import add
+
+        return add(self, other)
+
+    def __radd__(self, other: Any) -> "Kernel":
+        """Return the sum, written with this kernel on the right."""
+        from nonparam.kernels.composition import add
+
+        return add(other, self)
+
+    def __mul__(self, other: Any) -> "Kernel":
+        """Return the product; a number becomes an outputscale."""
+        from nonparam.kernels.composition import multiply
+
+        return multiply(self, other)
+
+    def __rmul__(self, other: Any) -> "Kernel":
+        """Return the product, written with this kernel on the right."""
+        from nonparam.kernels.composition import multiply
+
+        return multiply(other, self)
+
+    # the formula -----------------------------------------------------------------------------
+
+    def arguments(self) -> Iterator[tuple[str, Any]]:
+        """Yield the arguments that the formula shows."""
+        for name, default in self.options.items():
+            if getattr(self, name) != default:
+                yield name, getattr(self, name)
+        for declared in self.declared():
+            value = self.value(declared.name)
+            if value is not None:
+                yield declared.name, value
+        if self.active_dims is not None:
+            yield "active_dims", tuple(self.active_dims.tolist())
+        if self.fixed:
+            yield "fixed", self.fixed
+
+    def __repr__(self) -> str:
+        """Return the formula with its present values; `parse` reads it back."""
+        arguments = ", ".join(f"{name}={show(value)}" for name, value in self.arguments())
+        return f"{self.keyword}({arguments})" if arguments else self.keyword
+
+    def __str__(self) -> str:
+        """Return the formula."""
+        return repr(self)
+
+
+def show(value: Any) -> str:
+    """Write a number with four significant digits, and anything else as Python does."""
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else repr(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(show(item) for item in value) + "]"
+    return repr(value)
+
+
+def unset_leaves(kernel: gpytorch.kernels.Kernel) -> Iterable[tuple[Kernel, Hyperparameter]]:
+    """Yield every hyperparameter, anywhere in ``kernel``, that waits for the data."""
+    for part in kernel.modules():
+        if isinstance(part, Kernel):
+            for declared in part.declared():
+                if declared.name in part.unset:
+                    yield part, declared

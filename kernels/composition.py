@@ -1,0 +1,225 @@
+"""Sums, products and scaled kernels, written with ``+`` and ``*``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gpytorch
+import torch
+from torch import Tensor
+
+from nonparam.errors import InputError
+from nonparam.kernels.base import Hyperparameter, Kernel, Value, show
+from nonparam.kernels.evaluate import covariance, variance
+from nonparam.kernels.linear import Constant
+
+__all__ = ["Product", "Scale", "Sum", "with_amplitude"]
+
+AnyKernel = gpytorch.kernels.Kernel
+
+
+class _Composite(Kernel):
+    """A kernel made of others, called ``k1``, ``k2``, ... by nested parameters."""
+
+    def __init__(self, *kernels: AnyKernel, active_dims: Sequence[int] | None = None) -> None:
+        super().__init__({}, active_dims)
+        if not kernels or not all(isinstance(kernel, AnyKernel) for kernel in kernels):
+            raise InputError(f"{type(self).__name__} takes kernels, got {kernels!r}")
+        self.kernels = torch.nn.ModuleList(kernels)
+
+    def components(self) -> dict[str, AnyKernel]:
+        """Return the parts as ``k1``, ``k2``, ..."""
+        return {f"k{i}": kernel for i, kernel in enumerate(self.kernels, 1)}
+
+    @property
+    def is_stationary(self) -> bool:
+        """Whether all parts are."""
+        return all(isinstance(k, Kernel) and k.is_stationary for k in self.kernels)
+
+
+class Sum(_Composite):
+    """The covariance of a sum of independent functions: ``k1 + k2 + ...``.
+
+    Args:
+        kernels: the terms.
+        active_dims: the columns of ``X`` that the terms see; all of them by default.
+
+    Examples:
+        >>> from nonparam.kernels import RBF, Linear
+        >>> RBF(2.0) + Linear(0.5)
+        rbf(lengthscale=2) + linear(variance=0.5)
+    """
+
+    keyword = "sum"
+
+    def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
+        """Return the sum of the terms' matrices."""
+        first, *rest = (covariance(kernel, x1, x2) for kernel in self.kernels)
+        for term in rest:
+            first = first + term
+        return first
+
+    def diagonal(self, x: Tensor) -> Tensor:
+        """Return the sum of the terms' variances."""
+        first, *rest = (variance(kernel, x) for kernel in self.kernels)
+        for term in rest:
+            first = first + term
+        return first
+
+    @property
+    def has_amplitude(self) -> bool:
+        """Whether every term has."""
+        return all(_has_amplitude(kernel) for kernel in self.kernels)
+
+    def __repr__(self) -> str:
+        """Return the terms joined by ``+``."""
+        return " + ".join(repr(kernel) for kernel in self.kernels)
+
+
+class Product(_Composite):
+    """The covariance of a product of independent functions: ``k1 * k2 * ...``.
+
+    Args:
+        kernels: the factors.
+        active_dims: the columns of ``X`` that the factors see; all of them by default.
+
+    Examples:
+        >>> from nonparam.kernels import RBF, Periodic
+        >>> RBF(2.0) * Periodic(lengthscale=1.0, period=12.0)
+        rbf(lengthscale=2) * periodic(lengthscale=1, period=12)
+    """
+
+    keyword = "product"
+
+    def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
+        """Return the elementwise product of the factors' matrices."""
+        first, *rest = (covariance(kernel, x1, x2) for kernel in self.kernels)
+        for factor in rest:
+            first = first * factor
+        return first
+
+    def diagonal(self, x: Tensor) -> Tensor:
+        """Return the product of the factors' variances."""
+        first, *rest = (variance(kernel, x) for kernel in self.kernels)
+        for factor in rest:
+            first = first * factor
+        return first
+
+    @property
+    def has_amplitude(self) -> bool:
+        """Whether one of the factors has."""
+        return any(_has_amplitude(kernel) for kernel in self.kernels)
+
+    def __repr__(self) -> str:
+        """Return the factors joined by ``*``, sums among them in brackets."""
+        return " * ".join(_bracketed(kernel) for kernel in self.kernels)
+
+
+class Scale(Kernel):
+    """A kernel times a variance: ``outputscale * k``.
+
+    Args:
+        kernel: the kernel that is scaled.
+        outputscale: the variance, in units of ``y`` squared.
+        fixed: ``("outputscale",)`` holds it.
+
+    Examples:
+        >>> from nonparam.kernels import RBF
+        >>> 3.0 * RBF(2.0)
+        3 * rbf(lengthscale=2)
+    """
+
+    keyword = "scale"
+    outputscale = Hyperparameter("y^2")
+
+    def __init__(self, kernel: AnyKernel, outputscale: Value = None, *, fixed: Sequence[str] = ()) -> None:
+        super().__init__({"outputscale": outputscale}, None, fixed)
+        self.kernel = kernel
+
+    def components(self) -> dict[str, AnyKernel]:
+        """Return the scaled kernel."""
+        return {"kernel": self.kernel}
+
+    @property
+    def is_stationary(self) -> bool:
+        """Whether the scaled kernel is."""
+        return isinstance(self.kernel, Kernel) and self.kernel.is_stationary
+
+    def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
+        """Return the scaled matrix."""
+        scaled: Tensor = self.outputscale[..., None, None] * covariance(self.kernel, x1, x2)
+        return scaled
+
+    def diagonal(self, x: Tensor) -> Tensor:
+        """Return the scaled variances."""
+        scaled: Tensor = self.outputscale[..., None] * variance(self.kernel, x)
+        return scaled
+
+    def __repr__(self) -> str:
+        """Return ``outputscale * kernel``."""
+        inner = _bracketed(self.kernel)
+        if self.fixed:
+            value = self.value("outputscale")
+            return f"scale({self.kernel!r}, outputscale={show(value)}, fixed={self.fixed!r})"
+        value = self.value("outputscale")
+        return inner if value is None else f"{show(value)} * {inner}"
+
+
+def _bracketed(kernel: AnyKernel) -> str:
+    return f"({kernel!r})" if isinstance(kernel, Sum) else repr(kernel)
+
+
+def _has_amplitude(kernel: AnyKernel) -> bool:
+    if isinstance(kernel, Kernel):
+        return kernel.has_amplitude
+    return isinstance(kernel, gpytorch.kernels.ScaleKernel)
+
+
+def with_amplitude(kernel: AnyKernel) -> Kernel | AnyKernel:
+    """Give each term of a sum a variance of its own, where it has none.
+
+    Args:
+        kernel: any kernel; it is not changed.
+
+    Returns:
+        A kernel whose every term can be as large as the data ask.
+
+    Examples:
+        >>> from nonparam.kernels import RBF, Linear
+        >>> with_amplitude(RBF() + Linear()).get_params(deep=False)["k1"].outputscale
+        tensor(1., dtype=torch.float64, grad_fn=<ExpBackward0>)
+    """
+    if isinstance(kernel, Sum) and kernel.active_dims is None:
+        return Sum(*(with_amplitude(term) for term in kernel.kernels))
+    return kernel if _has_amplitude(kernel) else Scale(kernel)
+
+
+def add(left: Any, right: Any) -> Kernel:
+    """Return ``left + right``; a number stands for a constant kernel."""
+    return Sum(*_flat(left, Sum), *_flat(right, Sum))
+
+
+def multiply(left: Any, right: Any) -> Kernel:
+    """Return ``left * right``; a number becomes an outputscale."""
+    if isinstance(left, int | float):
+        return _scale(right, float(left))
+    if isinstance(right, int | float):
+        return _scale(left, float(right))
+    if isinstance(left, Scale) and not left.fixed and isinstance(right, Kernel):
+        return Scale(multiply(left.kernel, right), left.value("outputscale"))
+    return Product(*_flat(left, Product), *_flat(right, Product))
+
+
+def _scale(kernel: AnyKernel, factor: float) -> Kernel:
+    if isinstance(kernel, Scale) and not kernel.fixed and kernel.value("outputscale") is not None:
+        return Scale(kernel.kernel, float(kernel.outputscale) * factor)
+    return Scale(kernel, factor)
+
+
+def _flat(kernel: Any, kind: type[_Composite]) -> list[AnyKernel]:
+    if isinstance(kernel, int | float):
+        return [Constant(float(kernel))]
+    if not isinstance(kernel, AnyKernel):
+        raise InputError(f"kernels combine with kernels and numbers, got {kernel!r}")
+    if isinstance(kernel, kind) and kernel.active_dims is None:
+        return list(kernel.kernels)
+    return [kernel]

@@ -1,0 +1,118 @@
+"""The one place where a covariance function meets rows of data."""
+
+from typing import Any
+
+import gpytorch
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from nonparam.kernels.base import Kernel
+
+__all__ = ["covariance", "variance"]
+
+SPACING_TOLERANCE = 1e-10  # relative to the span: below it a grid is regular
+
+
+def covariance(kernel: gpytorch.kernels.Kernel, x1: Tensor, x2: Tensor | None = None) -> Tensor:
+    """Return the covariance matrix of a kernel, ours or GPyTorch's, as a dense tensor.
+
+    On one regularly spaced column the stationary terms are functions of the lag: they are evaluated at
+    ``n`` lags and spread along the diagonals.
+
+    Args:
+        kernel: the covariance function.
+        x1: ``(n, d)``.
+        x2: ``(m, d)``; ``None`` means the same observations as ``x1``, white noise included.
+
+    Returns:
+        ``(*batch, n, m)``.
+
+    Examples:
+        >>> from nonparam.kernels import RBF
+        >>> x = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+        >>> covariance(RBF(1.0), x).detach()
+        tensor([[1.0000, 0.6065],
+                [0.6065, 1.0000]], dtype=torch.float64)
+    """
+    if not isinstance(kernel, Kernel):
+        return _foreign(kernel, x1, x1 if x2 is None else x2, diag=False)
+    x1, x2 = _active(kernel, x1), None if x2 is None else _active(kernel, x2)
+    if x2 is None and _regular(x1):
+        return _on_grid(kernel, x1)
+    return kernel.matrix(x1, x2)
+
+
+def variance(kernel: gpytorch.kernels.Kernel, x: Tensor) -> Tensor:
+    """Return the variance at each row, the diagonal of `covariance`.
+
+    Args:
+        kernel: the covariance function.
+        x: ``(n, d)``.
+
+    Returns:
+        ``(*batch, n)``.
+
+    Examples:
+        >>> from nonparam.kernels import RBF
+        >>> variance(2.0 * RBF(1.0), torch.zeros(3, 1, dtype=torch.float64)).detach()
+        tensor([2., 2., 2.], dtype=torch.float64)
+    """
+    if not isinstance(kernel, Kernel):
+        return _foreign(kernel, x, x, diag=True)
+    return kernel.diagonal(_active(kernel, x))
+
+
+def _active(kernel: Kernel, x: Tensor) -> Tensor:
+    return x if kernel.active_dims is None else x.index_select(-1, kernel.active_dims)
+
+
+def _foreign(kernel: gpytorch.kernels.Kernel, x1: Tensor, x2: Tensor, diag: bool) -> Tensor:
+    result = kernel(x1, x2, diag=diag)
+    dense: Tensor = result if isinstance(result, Tensor) else result.to_dense()
+    return dense
+
+
+def _regular(x: Tensor) -> bool:
+    if x.shape[-1] != 1 or x.shape[-2] < 3:
+        return False
+    steps = x[1:, 0] - x[:-1, 0]
+    low, high = torch.aminmax(steps)
+    return bool((high - low <= SPACING_TOLERANCE * (x[-1, 0] - x[0, 0]).abs()) & (low > 0))
+
+
+def _on_grid(kernel: Kernel, x: Tensor) -> Tensor:
+    """Sum the stationary terms' lag functions first, then spread them once."""
+    terms = kernel.components().values() if kernel.keyword == "sum" else [kernel]
+    lagged = [k for k in terms if isinstance(k, Kernel) and k.is_stationary]
+    if not lagged:
+        return kernel.matrix(x)
+    column = sum(covariance(term, x[:1], x) for term in lagged)
+    total: Tensor = _Toeplitz.apply(column)
+    for term in terms:
+        if not any(term is k for k in lagged):
+            total = total + covariance(term, x)
+    return total
+
+
+class _Toeplitz(torch.autograd.Function):
+    """Spread ``(..., 1, n)`` lags over a symmetric ``(..., n, n)`` matrix."""
+
+    @staticmethod
+    def forward(ctx: Any, lags: Tensor) -> Tensor:
+        n = lags.shape[-1]
+        both = torch.cat([lags.flip(-1), lags[..., 1:]], -1).squeeze(-2).contiguous()
+        windows = both.unfold(-1, n, 1)  # row i holds lags n-1-i, ..., so the rows stand upside down
+        return windows.flip(-2)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc]  # torch's decorator is untyped
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        n = gradient.shape[-1]
+        skewed = gradient.new_zeros((*gradient.shape[:-2], n, 2 * n))
+        skewed[..., :n] = gradient.flip(-2)
+        flat = skewed.flatten(-2)[..., : n * (2 * n - 1)]  # rows one shorter: each moves one to the right
+        diagonals = flat.unflatten(-1, (n, 2 * n - 1)).sum(-2)  # of lags -(n-1), ..., n-1
+        lags = diagonals[..., n - 1 :].clone()
+        lags[..., 1:] += diagonals[..., : n - 1].flip(-1)
+        return lags.unsqueeze(-2)

@@ -1,0 +1,117 @@
+"""Kernels written as text: ``"linear + periodic(12) * rbf"``."""
+
+import ast
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+import gpytorch
+
+from nonparam.errors import InputError
+from nonparam.kernels.changepoint import ChangePoint
+from nonparam.kernels.composition import Product, Scale, Sum, add, multiply
+from nonparam.kernels.linear import Constant, Linear, Polynomial, WhiteNoise
+from nonparam.kernels.stationary import RBF, Cosine, Matern, Periodic, RationalQuadratic
+from nonparam.kernels.wiener import Wiener
+
+__all__ = ["NAMES", "parse"]
+
+
+def _matern12(*arguments: Any, **options: Any) -> Matern:
+    return Matern(*arguments, nu=0.5, **options)
+
+
+def _matern32(*arguments: Any, **options: Any) -> Matern:
+    return Matern(*arguments, nu=1.5, **options)
+
+
+NAMES: dict[str, Callable[..., gpytorch.kernels.Kernel]] = {
+    "rbf": RBF,
+    "matern12": _matern12,
+    "matern32": _matern32,
+    "matern52": Matern,
+    "rq": RationalQuadratic,
+    "periodic": Periodic,
+    "cosine": Cosine,
+    "linear": Linear,
+    "polynomial": Polynomial,
+    "constant": Constant,
+    "white": WhiteNoise,
+    "wiener": Wiener,
+    "changepoint": ChangePoint,
+    "scale": Scale,
+    "sum": Sum,
+    "product": Product,
+}
+
+
+def parse(text: str) -> gpytorch.kernels.Kernel:
+    """Read a kernel from its formula; what `repr` of a kernel writes can be read back.
+
+    Args:
+        text: names from `NAMES`, with arguments in brackets where wanted, joined by ``+`` and ``*``; a
+            number times a kernel is its outputscale, a number added a constant kernel.
+
+    Returns:
+        The kernel.
+
+    Raises:
+        InputError: a formula that cannot be read; the message says where, and what was expected.
+
+    Examples:
+        >>> parse("linear + 2.0 * periodic(12) * rbf(lengthscale=[1, 5])")
+        linear + 2 * periodic(period=12) * rbf(lengthscale=[1, 5])
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except SyntaxError as error:
+        raise InputError(
+            f"kernel {text!r} cannot be read near column {error.offset}: expected names joined by + and *, "
+            "such as 'linear + periodic(12) * rbf'"
+        ) from error
+    kernel = _build(tree.body, text)
+    if not isinstance(kernel, gpytorch.kernels.Kernel):
+        raise InputError(f"kernel {text!r} is {kernel!r}: expected at least one of {sorted(NAMES)}")
+    return kernel
+
+
+def _build(node: ast.expr, text: str) -> Any:
+    match node:
+        case ast.BinOp(left, ast.Add(), right):
+            return add(_build(left, text), _build(right, text))
+        case ast.BinOp(left, ast.Mult(), right):
+            return multiply(_build(left, text), _build(right, text))
+        case ast.Name(name):
+            return _lookup(name, text)()
+        case ast.Call(ast.Name(name), arguments, keywords):
+            return _call(name, arguments, keywords, text)
+        case _:
+            return _literal(node, text)
+
+
+def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword], text: str) -> Any:
+    make = _lookup(name, text)
+    positional = [_build(argument, text) for argument in arguments]
+    named = {keyword.arg or "**": _build(keyword.value, text) for keyword in keywords}
+    try:
+        return make(*positional, **named)
+    except TypeError as error:
+        raise InputError(f"kernel {text!r}: {name} does not take these arguments ({error})") from error
+
+
+def _lookup(name: str, text: str) -> Callable[..., gpytorch.kernels.Kernel]:
+    if name in NAMES:
+        return NAMES[name]
+    close = difflib.get_close_matches(name, NAMES, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise InputError(f"kernel {text!r}: no kernel is called {name!r}{hint} (there are {sorted(NAMES)})")
+
+
+def _literal(node: ast.expr, text: str) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError as error:
+        part = ast.unparse(node)
+        raise InputError(
+            f"kernel {text!r}: cannot read {part!r}; expected a name, a number, + or *"
+        ) from error

@@ -1,0 +1,216 @@
+r"""Radial functions :math:`k(r^2)` of scaled inputs, and their gradient without an n x n x d tensor.
+
+For :math:`r_{ij}^2 = \|x_i - x_j\|^2` and an upstream gradient :math:`G = \partial L/\partial K`, put
+:math:`W = G \circ k'(r^2)`. Then
+
+.. math:: \partial L / \partial x_i = 2 \sum_j (W_{ij} + W_{ji}) (x_i - x_j),
+
+a row sum and one matrix product. The chain rule through ``x / lengthscale`` does the rest.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+__all__ = [
+    "Exponential",
+    "Identity",
+    "Matern32Profile",
+    "Matern52Profile",
+    "Profile",
+    "SquaredExponential",
+    "centre_of",
+    "radial",
+    "squared_distance",
+]
+
+STRIP = 256  # rows worked on at a time: a strip of a matrix with a few thousand columns stays in cache
+DIRECT_COLUMNS = 3  # up to here differences are as fast as a matrix product, and exact
+CANCELLATION = 1e-7  # a squared distance this small, relative to the norms, has lost half its digits
+
+
+class Profile(ABC):
+    """A function of the squared distance and its derivative."""
+
+    @abstractmethod
+    def fill(self, r2: Tensor, value: Tensor, slope: Tensor) -> None:
+        """Write ``k(r2)`` into ``value`` and ``dk/dr2`` into ``slope``; ``r2`` is overwritten."""
+
+
+class Identity(Profile):
+    """The squared distance itself, for kernels with parameters beyond the lengthscale."""
+
+    def fill(self, r2: Tensor, value: Tensor, slope: Tensor) -> None:
+        """Write the squared distance and ones."""
+        value.copy_(r2)
+        slope.fill_(1.0)
+
+
+class SquaredExponential(Profile):
+    """``exp(-r2 / 2)``."""
+
+    def fill(self, r2: Tensor, value: Tensor, slope: Tensor) -> None:
+        """Write the profile and its derivative."""
+        torch.exp(r2.mul_(-0.5), out=value)
+        torch.mul(value, -0.5, out=slope)
+
+
+class Exponential(Profile):
+    """``exp(-r)``; the slope at ``r = 0`` is set to 0, since it only ever multiplies a difference of 0."""
+
+    def fill(self, r2: Tensor, value: Tensor, slope: Tensor) -> None:
+        """Write the profile and its derivative."""
+        r = r2.sqrt_()
+        torch.exp(torch.neg(r, out=value), out=value)
+        torch.div(value, r, out=slope).mul_(-0.5).masked_fill_(r == 0, 0.0)
+
+
+class Matern32Profile(Profile):
+    """``(1 + s) exp(-s)`` with ``s = sqrt(3) r``."""
+
+    def fill(self, r2: Tensor, value: Tensor, slope: Tensor) -> None:
+        """Write the profile and its derivative."""
+        s = r2.mul_(3.0).sqrt_()
+        decay = torch.exp(torch.neg(s, out=slope), out=slope)
+        torch.addcmul(decay, s, decay, out=value)
+        slope.mul_(-1.5)
+
+
+class Matern52Profile(Profile):
+    """``(1 + s + s^2 / 3) exp(-s)`` with ``s = sqrt(5) r``."""
+
+    def fill(self, r2: Tensor, value: Tensor, slope: Tensor) -> None:
+        """Write the profile and its derivative."""
+        s = torch.sqrt(r2.mul_(5.0), out=slope)
+        decay = torch.exp(torch.neg(s, out=value), out=value)
+        torch.addcmul(decay, s, decay, out=slope)  # (1 + s) exp(-s)
+        torch.addcmul(slope, r2, decay, value=1.0 / 3.0, out=value)
+        slope.mul_(-5.0 / 6.0)
+
+
+def squared_distance(x1: Tensor, x2: Tensor, own: int | None = None) -> Tensor:
+    """Return ``|x1_i - x2_j|^2``, exactly zero for coincident rows.
+
+    Args:
+        x1: ``(..., n, d)``, scaled inputs, best centred.
+        x2: ``(..., m, d)``.
+        own: where given, row ``i`` of ``x1`` is row ``own + i`` of ``x2``.
+
+    Returns:
+        ``(..., n, m)``, non-negative.
+
+    A matrix product does the bulk; the few pairs whose digits cancel in it are recomputed from their
+    differences.
+    """
+    if x1.shape[-1] <= DIRECT_COLUMNS:
+        r2 = (x1[..., :, None, 0] - x2[..., None, :, 0]).square_()
+        for column in range(1, x1.shape[-1]):
+            r2.add_((x1[..., :, None, column] - x2[..., None, :, column]).square_())
+        return r2
+    norm1 = x1.square().sum(-1, keepdim=True)
+    norm2 = x2.square().sum(-1, keepdim=True)
+    left = torch.cat([x1 * -2.0, norm1, torch.ones_like(norm1)], -1)
+    right = torch.cat([x2, torch.ones_like(norm2), norm2], -1)
+    r2 = left @ right.mT
+    threshold = CANCELLATION * float(norm1.amax() + norm2.amax())
+    diagonal = r2[..., :0, 0] if own is None else torch.diagonal(r2, own, -2, -1)
+    diagonal.fill_(torch.inf)  # known to be 0: no need to find it
+    if r2.amin() <= threshold:
+        _recompute(r2, x1, x2, torch.nonzero(r2 <= threshold, as_tuple=True))
+    diagonal.zero_()
+    return r2
+
+
+def _recompute(r2: Tensor, x1: Tensor, x2: Tensor, pairs: tuple[Tensor, ...]) -> None:
+    *batch, i, j = pairs
+    x1 = x1.expand(*r2.shape[:-2], *x1.shape[-2:])
+    x2 = x2.expand(*r2.shape[:-2], *x2.shape[-2:])
+    r2[pairs] = (x1[(*batch, i)] - x2[(*batch, j)]).square_().sum(-1)
+
+
+class _Radial(torch.autograd.Function):
+    """``k(|x1_i - x2_j|^2)`` with the gradient of the module's docstring."""
+
+    @staticmethod
+    def forward(ctx: Any, x1: Tensor, x2: Tensor | None, profile: Profile) -> Tensor:
+        if not any(ctx.needs_input_grad):
+            return _value_and_slope(x1, x2, profile)[0]
+        value, slope = _value_and_slope(x1, x2, profile)
+        ctx.save_for_backward(x1, x2, slope)
+        return value
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc]  # torch's decorator is untyped
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x1, x2, slope = ctx.saved_tensors
+        weight = gradient * slope
+        if x2 is None:
+            return _pull(weight, x1, x1).add_(_pull(weight.mT, x1, x1)), None, None
+        return (
+            _pull(weight, x1, x2).sum_to_size(x1.shape) if ctx.needs_input_grad[0] else None,
+            _pull(weight.mT, x2, x1).sum_to_size(x2.shape) if ctx.needs_input_grad[1] else None,
+            None,
+        )
+
+
+def _pull(weight: Tensor, x: Tensor, other: Tensor) -> Tensor:
+    """Return ``2 sum_j W_ij (x_i - other_j)``: one product with ``other`` and a column of ones."""
+    product = weight @ torch.cat([other, torch.ones_like(other[..., :1])], -1)
+    return (product[..., -1:] * x).sub_(product[..., :-1]).mul_(2.0)
+
+
+def _value_and_slope(x1: Tensor, x2: Tensor | None, profile: Profile) -> tuple[Tensor, Tensor]:
+    if x2 is not None:
+        r2 = squared_distance(x1, x2)
+        value, slope = torch.empty_like(r2), torch.empty_like(r2)
+        profile.fill(r2, value, slope)
+        return value, slope
+    n = x1.shape[-2]
+    value = x1.new_empty((*x1.shape[:-2], n, n))
+    slope = torch.empty_like(value)
+    strip = n if n <= 2 * STRIP else STRIP
+    for start in range(0, n, strip):  # the lower triangle in strips that fit the cache, then its mirror
+        stop = min(start + strip, n)
+        rows, columns = slice(start, stop), slice(0, stop)
+        r2 = squared_distance(x1[..., rows, :], x1[..., columns, :], own=start)
+        profile.fill(r2, value[..., rows, columns], slope[..., rows, columns])
+        for full in (value, slope):
+            full[..., :start, rows] = full[..., rows, :start].mT
+    return value, slope
+
+
+def radial(x1: Tensor, x2: Tensor | None, profile: Profile) -> Tensor:
+    r"""Return the matrix :math:`k(\|x_i - x'_j\|^2)`, differentiable once in both inputs.
+
+    Args:
+        x1: ``(..., n, d)``, inputs divided by their lengthscales.
+        x2: ``(..., m, d)``, or ``None`` for the symmetric matrix of ``x1`` with itself.
+        profile: the radial function.
+
+    Returns:
+        ``(..., n, m)``.
+
+    Examples:
+        >>> x = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+        >>> radial(x, None, SquaredExponential())
+        tensor([[1.0000, 0.6065],
+                [0.6065, 1.0000]], dtype=torch.float64)
+    """
+    value: Tensor = _Radial.apply(x1, x2, profile)
+    return value
+
+
+def centre_of(x: Tensor) -> Tensor:
+    """Return the mid-range of each column: subtracting it keeps the digits of inputs far from 0.
+
+    Args:
+        x: ``(..., n, d)``.
+
+    Returns:
+        ``(..., 1, d)``, detached.
+    """
+    x = x.detach()
+    return 0.5 * (x.amin(-2, keepdim=True) + x.amax(-2, keepdim=True))

@@ -1,0 +1,116 @@
+r"""The log marginal likelihood of a Gaussian process and its gradient in the covariance matrix.
+
+With :math:`A = K + \mathrm{diag}(\sigma^2 / w)`, a basis :math:`H` for the mean and :math:`t` outputs,
+
+.. math::
+
+    \hat\beta = (H^\top A^{-1} H)^{-1} H^\top A^{-1} Y, \quad \alpha = A^{-1}(Y - H \hat\beta), \quad
+    \log p(Y) = -\tfrac12 \mathrm{tr}(Y - H\hat\beta)^\top \alpha - \tfrac t2 \log|A| - \tfrac{nt}2 \log 2\pi,
+
+.. math:: \partial \log p / \partial A = \tfrac12 (\alpha \alpha^\top - t A^{-1}).
+
+The coefficients maximise the likelihood, so by the envelope theorem they add nothing to the gradient.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nonparam.solvers.cholesky import CholeskyFactor, cholesky
+
+__all__ = ["Evidence", "MeanFit", "evidence", "fit_mean"]
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+@dataclass(frozen=True)
+class MeanFit:
+    """The generalised least-squares fit of the mean, and what is left of the outputs.
+
+    Attributes:
+        coefficients: ``(q, t)``, the weights of the basis functions.
+        alpha: ``(n, t)``, ``A^-1 (Y - H coefficients)``.
+        information: ``(q, q)``, ``H' A^-1 H``, the inverse covariance of the coefficients.
+        quadratic: ``tr (Y - H coefficients)' alpha``.
+    """
+
+    coefficients: Tensor
+    alpha: Tensor
+    information: Tensor
+    quadratic: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A log marginal likelihood, its gradient and the jitter of its factorisation.
+
+    Attributes:
+        value: in nats.
+        gradient: ``(n, n)``, the derivative in the covariance matrix gathered on the upper triangle, so that
+            the sum of its product with any symmetric ``dA`` is the change of the value.
+        jitter: added to the diagonal, in the units of the matrix.
+    """
+
+    value: float
+    gradient: Tensor | None
+    jitter: float
+
+
+def fit_mean(factor: CholeskyFactor, y: Tensor, basis: Tensor) -> MeanFit:
+    """Fit the mean by generalised least squares.
+
+    Args:
+        factor: of the covariance of the observations.
+        y: ``(n, t)``.
+        basis: ``(n, q)``, the basis functions at the rows; ``q`` may be 0.
+
+    Returns:
+        The coefficients and the solve of the residual.
+
+    Source: Rasmussen and Williams (2006), section 2.7.
+    """
+    solved = factor.solve(torch.cat([y, basis], -1))
+    alpha, weighted_basis = solved[:, : y.shape[1]], solved[:, y.shape[1] :]
+    information = basis.mT @ weighted_basis
+    coefficients = torch.linalg.solve(information, weighted_basis.mT @ y)
+    alpha = alpha - weighted_basis @ coefficients
+    quadratic = float(((y - basis @ coefficients) * alpha).sum())
+    return MeanFit(coefficients, alpha, information, quadratic)
+
+
+def evidence(a: Tensor, y: Tensor, basis: Tensor, *, gradient: bool = False) -> Evidence:
+    """Return the log marginal likelihood of outputs with a given covariance.
+
+    Args:
+        a: ``(n, n)``, the covariance of the observations, noise included; overwritten.
+        y: ``(n, t)``, the outputs, independent given the covariance.
+        basis: ``(n, q)``, the basis functions of the mean; ``q = 0`` for a mean of zero.
+        gradient: whether to return the derivative in ``a`` as well.
+
+    Returns:
+        The value in nats, summed over outputs, and the gradient.
+
+    Raises:
+        NotPositiveDefiniteError: ``a`` cannot be factorised.
+
+    Source: Rasmussen and Williams (2006), algorithm 2.1 and equation 5.9.
+
+    Examples:
+        >>> eye, y = torch.eye(2, dtype=torch.float64), torch.zeros(2, 1, dtype=torch.float64)
+        >>> round(evidence(eye, y, y[:, :0]).value, 4)  # two standard normal densities at 0
+        -1.8379
+    """
+    n, t = y.shape
+    factor = cholesky(a)  # algorithm 2.1, line 2
+    mean = fit_mean(factor, y, basis)  # line 3
+    log_determinant = factor.log_determinant()
+    value = -0.5 * (mean.quadratic + t * log_determinant + n * t * LOG_2PI)  # line 7
+    if not gradient:
+        return Evidence(value, None, factor.jitter)
+    slope = factor.inverse_in_place()  # equation 5.9: alpha alpha' - t A^-1, on the upper triangle
+    torch.addmm(slope, mean.alpha, mean.alpha.mT, beta=-t, out=slope)
+    slope.triu_()
+    torch.diagonal(slope).mul_(0.5)
+    return Evidence(value, slope, factor.jitter)

@@ -1,0 +1,230 @@
+r"""Limited-memory BFGS within bounds, for many problems at once.
+
+Each row of a batch is a problem of its own: it has its own history, its own line search, and stops by
+itself; only those still running are evaluated. The direction is the two-loop recursion (Nocedal and Wright
+2006, algorithm 7.4) on the variables that are not held at a bound; the step satisfies the weak Wolfe
+conditions, found by bisection and expansion (Lewis and Overton 2013, algorithm 2.6), with the minimiser of a
+cubic tried before the middle.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Minimum", "minimise"]
+
+Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+MEMORY = 10  # pairs kept, as in L-BFGS-B
+SUFFICIENT, CURVATURE = 1e-4, 0.9  # the constants of the Wolfe conditions (Nocedal and Wright, p. 33)
+LONGEST_STEP = 3.0  # of any coordinate; on logarithms that is a factor of 20
+MAX_TRIALS = 25
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Where the search of one problem ended.
+
+    Attributes:
+        theta: ``(p,)``.
+        value: of the objective.
+        gradient: ``(p,)``, projected on the bounds.
+        steps: iterations taken.
+        evaluations: of the objective.
+        converged: whether a tolerance was met.
+        message: why the search ended.
+    """
+
+    theta: Array
+    value: float
+    gradient: Array
+    steps: int
+    evaluations: int
+    converged: bool
+    message: str
+
+
+class _Problem:
+    """The state of one search; `propose` and `receive` alternate."""
+
+    def __init__(self, theta: Array, lower: Array, upper: Array) -> None:
+        self.lower, self.upper = lower, upper
+        self.theta = np.clip(theta, lower, upper)
+        self.value, self.gradient = np.inf, np.zeros_like(theta)
+        self.pairs: list[tuple[Array, Array, float]] = []
+        self.steps = self.evaluations = 0
+        self.message = ""
+
+    def start(self, value: float, gradient: Array) -> None:
+        self.value, self.gradient = value, gradient
+        self.evaluations = 1
+        if not np.isfinite(value):
+            self.message = "the objective is not finite at the start"
+            return
+        self._aim()
+
+    def projected_gradient(self) -> Array:
+        projected: Array = self.theta - np.clip(self.theta - self.gradient, self.lower, self.upper)
+        return projected
+
+    def _free(self) -> Flags:
+        at_lower = (self.theta <= self.lower) & (self.gradient > 0)
+        at_upper = (self.theta >= self.upper) & (self.gradient < 0)
+        free: Flags = ~(at_lower | at_upper)
+        return free
+
+    def _aim(self) -> None:
+        """Choose a direction and the first step along it."""
+        free = self._free()
+        self.direction = np.where(free, -self._two_loop(np.where(free, self.gradient, 0.0)), 0.0)
+        self.slope = float(self.direction @ self.gradient)
+        if self.slope >= 0.0:
+            self.pairs.clear()
+            self.direction = np.where(free, -self.gradient, 0.0)
+            self.slope = float(self.direction @ self.gradient)
+        first = 1.0 if self.pairs else min(1.0, 1.0 / max(float(np.abs(self.gradient).sum()), 1e-300))
+        longest = float(np.abs(self.direction).max(initial=0.0))
+        self.step = min(first, LONGEST_STEP / max(longest, 1e-300))
+        self.low, self.high, self.trials = (0.0, self.value, self.slope), np.inf, 0
+
+    def _two_loop(self, q: Array) -> Array:
+        """Return the inverse Hessian's approximation times ``q`` (algorithm 7.4)."""
+        weights = []
+        for s, d, rho in reversed(self.pairs):
+            weights.append(rho * (s @ q))
+            q = q - weights[-1] * d
+        if self.pairs:
+            s, d, rho = self.pairs[-1]
+            q = q / (rho * (d @ d))
+        for (s, d, rho), weight in zip(self.pairs, reversed(weights), strict=True):
+            q = q + s * (weight - rho * (d @ q))
+        return q
+
+    def propose(self) -> Array:
+        trial: Array = np.clip(self.theta + self.step * self.direction, self.lower, self.upper)
+        return trial
+
+    def receive(self, trial: Array, value: float, gradient: Array, tolerances: tuple[float, float]) -> None:
+        """Take the step, or shorten or lengthen it."""
+        self.evaluations += 1
+        self.trials += 1
+        moved = trial - self.theta
+        slope = float(gradient @ self.direction)
+        if not value <= self.value + SUFFICIENT * float(self.gradient @ moved):
+            self.high = self.step
+            self.step = self._shorter(value, slope)
+        elif slope < CURVATURE * self.slope and self._may_lengthen(trial):
+            self.low = (self.step, value, slope)
+            self.best = (trial, value, gradient)
+            self.step = 2.0 * self.step if np.isinf(self.high) else 0.5 * (self.step + self.high)
+        else:
+            self._accept(trial, value, gradient, tolerances)
+            return
+        if self.trials >= MAX_TRIALS or self.step * float(np.abs(self.direction).max()) < 1e-14:
+            self._give_up(tolerances)
+
+    def _may_lengthen(self, trial: Array) -> bool:
+        longest = self.step * float(np.abs(self.direction).max()) >= LONGEST_STEP
+        at_bound = bool(((trial <= self.lower) | (trial >= self.upper))[self.direction != 0].any())
+        return not longest and not at_bound
+
+    def _shorter(self, value: float, slope: float) -> float:
+        """Return the minimiser of the cubic through both ends, kept off the ends (N&W equation 3.59)."""
+        start, start_value, start_slope = self.low
+        width = self.high - start
+        middle = start + 0.5 * width
+        if not (np.isfinite(value) and np.isfinite(slope)):
+            return start + 0.1 * width
+        d1 = start_slope + slope - 3.0 * (value - start_value) / width
+        root = d1 * d1 - start_slope * slope
+        if root < 0.0:
+            return middle
+        d2 = np.sqrt(root)
+        denominator = slope - start_slope + 2.0 * d2
+        if denominator == 0.0:
+            return middle
+        cubic = self.high - width * (slope + d2 - d1) / denominator
+        return float(np.clip(cubic, start + 0.1 * width, start + 0.7 * width))
+
+    def _accept(self, trial: Array, value: float, gradient: Array, tolerances: tuple[float, float]) -> None:
+        s, d = trial - self.theta, gradient - self.gradient
+        curvature = float(s @ d)
+        if curvature > 1e-12 * float(d @ d):
+            self.pairs = [*self.pairs[-MEMORY + 1 :], (s, d, 1.0 / curvature)]
+        decrease = self.value - value
+        self.theta, self.value, self.gradient = trial, value, gradient
+        self.steps += 1
+        gradient_tolerance, value_tolerance = tolerances
+        if float(np.abs(self.projected_gradient()).max(initial=0.0)) <= gradient_tolerance:
+            self.message = "converged: the gradient vanishes"
+        elif decrease <= value_tolerance * max(abs(value), 1.0):
+            self.message = "converged: the objective no longer changes"
+        else:
+            self._aim()
+
+    def _give_up(self, tolerances: tuple[float, float]) -> None:
+        if self.low[0] > 0.0:  # an earlier trial of this search was a decrease: take it
+            self._accept(*self.best, tolerances)
+        elif self.pairs:  # the curvature model may be at fault: once more down the gradient
+            self.pairs.clear()
+            self._aim()
+        else:
+            self.message = "the line search found no decrease"
+
+    def minimum(self, max_steps: int) -> Minimum:
+        message = self.message or f"not converged in {max_steps} steps"
+        projected = self.projected_gradient()
+        stalled = message.startswith("the line search") and float(np.abs(projected).max(initial=0.0)) < 1e-2
+        converged = message.startswith("converged") or stalled
+        return Minimum(self.theta, self.value, projected, self.steps, self.evaluations, converged, message)
+
+
+def minimise(
+    objective: Callable[[Array, NDArray[np.intp]], tuple[Array, Array]],
+    starts: Array,
+    lower: Array,
+    upper: Array,
+    *,
+    max_steps: int = 200,
+    gradient_tolerance: float = 1e-5,
+    value_tolerance: float = 1e-10,
+) -> list[Minimum]:
+    r"""Minimise ``b`` smooth functions of ``p`` bounded variables, each from its own start.
+
+    Args:
+        objective: takes ``(k, p)`` points and the ``(k,)`` indices of the problems that they belong to;
+            returns ``(k,)`` values, infinite where undefined, and ``(k, p)`` gradients.
+        starts: ``(b, p)``.
+        lower: ``(p,)`` or ``(b, p)``.
+        upper: ``(p,)`` or ``(b, p)``.
+        max_steps: iterations of each problem.
+        gradient_tolerance: on the largest entry of the projected gradient.
+        value_tolerance: on the decrease in one step, relative to the value.
+
+    Returns:
+        One `Minimum` for each row of ``starts``.
+
+    Examples:
+        >>> def bowl(x, which):
+        ...     return (x**2).sum(1), 2.0 * x
+        >>> found = minimise(bowl, np.array([[3.0, 1.0]]), np.array([1.0, -5.0]), np.array([9.0, 9.0]))
+        >>> found[0].theta, found[0].converged
+        (array([1., 0.]), True)
+    """
+    lower, upper = np.broadcast_to(lower, starts.shape), np.broadcast_to(upper, starts.shape)
+    problems = [_Problem(*row) for row in zip(starts, lower, upper, strict=True)]
+    everyone = np.arange(len(problems))
+    values, gradients = objective(np.stack([p.theta for p in problems]), everyone)
+    for problem, value, gradient in zip(problems, values, gradients, strict=True):
+        problem.start(float(value), gradient)
+    while True:
+        running = [i for i in everyone if not problems[i].message and problems[i].steps < max_steps]
+        if not running:
+            return [problem.minimum(max_steps) for problem in problems]
+        trials = np.stack([problems[i].propose() for i in running])
+        values, gradients = objective(trials, np.array(running))
+        for i, trial, value, gradient in zip(running, trials, values, gradients, strict=True):
+            problems[i].receive(trial, float(value), gradient, (gradient_tolerance, value_tolerance))

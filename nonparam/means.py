@@ -1,0 +1,54 @@
+"""Mean functions: a few basis functions whose weights are fitted with the covariance."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nonparam.errors import InputError
+from nonparam.scales import Scales
+
+__all__ = ["MEANS", "Mean"]
+
+MEANS = ("zero", "constant", "linear")
+
+
+@dataclass(frozen=True)
+class Mean:
+    r"""A mean function :math:`h(x)^\top \beta`.
+
+    Attributes:
+        name: ``"zero"``, ``"constant"``, or ``"linear"`` (a constant and every column that varies).
+        centre: ``(d,)``, subtracted from the columns.
+        spread: ``(d,)``, by which the columns are divided; 0 for a column that is left out.
+    """
+
+    name: str
+    centre: Tensor
+    spread: Tensor
+
+    @classmethod
+    def from_scales(cls, name: str, scales: Scales) -> "Mean":
+        """Build a mean for data of these scales; raise `InputError` for an unknown name."""
+        if name not in MEANS:
+            raise InputError(f"mean must be one of {MEANS}, got {name!r}")
+        varies = scales.x_high > scales.x_low
+        spread = torch.from_numpy(scales.x_sd * varies)
+        return cls(name, torch.from_numpy(scales.x_mean), spread)
+
+    def basis(self, x: Tensor) -> Tensor:
+        """Return the basis functions at ``x (n, d)``: ``(n, q)``.
+
+        Examples:
+            >>> one = torch.ones(1, dtype=torch.float64)
+            >>> Mean("linear", 0 * one, 2 * one).basis(torch.tensor([[4.0], [6.0]], dtype=torch.float64))
+            tensor([[1., 2.],
+                    [1., 3.]], dtype=torch.float64)
+        """
+        constant = x.new_ones(len(x), 1)
+        if self.name == "zero":
+            return constant[:, :0]
+        if self.name == "constant":
+            return constant
+        kept = self.spread > 0
+        return torch.cat([constant, (x - self.centre)[:, kept] / self.spread[kept]], -1)

@@ -1,0 +1,146 @@
+r"""The Gaussian process conditioned on data: means, variances and covariances at new rows.
+
+With :math:`A = K + \mathrm{diag}(\sigma^2/w)`, basis functions :math:`h` of the mean and
+:math:`\alpha = A^{-1}(Y - H\hat\beta)`,
+
+.. math::
+
+    m(x) = h(x)^\top \hat\beta + k(x)^\top \alpha, \quad
+    v(x) = k(x, x) - k(x)^\top A^{-1} k(x) + r^\top (H^\top A^{-1} H)^{-1} r, \quad
+    r = h(x) - H^\top A^{-1} k(x).
+
+The last term is the uncertainty of the mean's own coefficients (universal kriging).
+
+Source: Rasmussen and Williams (2006), equations 2.25, 2.26 and 2.42.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import gpytorch
+import torch
+from torch import Tensor
+
+from nonparam.kernels.evaluate import covariance, variance
+from nonparam.model_selection.evidence import LOG_2PI, MeanFit, fit_mean
+from nonparam.objective import Data
+from nonparam.solvers.cholesky import CholeskyFactor, cholesky
+
+__all__ = ["Posterior", "condition"]
+
+BLOCK = 2048  # new rows worked on at a time
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A Gaussian process given its observations.
+
+    Attributes:
+        kernel: at its fitted hyperparameters.
+        data: the observations.
+        noise: the learnt noise variance; 0 where the noise is known for every row.
+        factor: of the covariance of the observations.
+        mean: the fit of the mean function, and the solve of the residual.
+    """
+
+    kernel: gpytorch.kernels.Kernel
+    data: Data
+    noise: float
+    factor: CholeskyFactor
+    mean: MeanFit
+
+    @torch.no_grad()
+    def predict_mean(self, x: Tensor, basis: Tensor) -> Tensor:
+        """Return the posterior mean at ``x (m, d)`` with basis functions ``(m, q)``: ``(m, t)``."""
+        blocks = [
+            covariance(self.kernel, rows, self.data.x) @ self.mean.alpha + h @ self.mean.coefficients
+            for rows, h in _blocks(x, basis)
+        ]
+        return torch.cat(blocks)
+
+    @torch.no_grad()
+    def predict_variance(self, x: Tensor, basis: Tensor) -> Tensor:
+        """Return the posterior variance of the noise-free function at each row: ``(m,)``, never negative."""
+        return torch.cat([self._variance(rows, h) for rows, h in _blocks(x, basis)])
+
+    def _variance(self, x: Tensor, basis: Tensor) -> Tensor:
+        cross = covariance(self.kernel, self.data.x, x)
+        explained = self.factor.half_solve(cross).square().sum(0)
+        left = (variance(self.kernel, x) - explained).clamp_min(0.0)  # rounding may leave -1e-16
+        root = self._mean_uncertainty(cross, basis)
+        return left + root.square().sum(0)
+
+    @torch.no_grad()
+    def predict_covariance(self, x: Tensor, basis: Tensor) -> Tensor:
+        """Return the posterior covariance of the noise-free function between the rows: ``(m, m)``."""
+        cross = covariance(self.kernel, self.data.x, x)
+        half = self.factor.half_solve(cross)
+        root = self._mean_uncertainty(cross, basis)
+        joint = covariance(self.kernel, x) - half.mT @ half + root.mT @ root
+        torch.diagonal(joint).clamp_(min=0.0)
+        return 0.5 * (joint + joint.mT)
+
+    def _mean_uncertainty(self, cross: Tensor, basis: Tensor) -> Tensor:
+        """Return ``(q, m)``, whose columns' squared norms are the variance due to the coefficients."""
+        residual = basis.mT - self.data.basis.mT @ self.factor.solve(cross)
+        root = torch.linalg.cholesky(self.mean.information)
+        return torch.linalg.solve_triangular(root, residual, upper=False)
+
+    @torch.no_grad()
+    def component(self, part: gpytorch.kernels.Kernel, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the posterior mean ``(m, t)`` and variance ``(m,)`` of one term of the kernel.
+
+        Args:
+            part: a term of the kernel, which is a sum.
+            x: ``(m, d)``.
+
+        Source: Duvenaud (2014), Automatic model construction with Gaussian processes, section 2.4.5.
+        """
+        cross = covariance(part, self.data.x, x)
+        explained = self.factor.half_solve(cross).square().sum(0)
+        return cross.mT @ self.mean.alpha, (variance(part, x) - explained).clamp_min(0.0)
+
+    def log_marginal_likelihood(self) -> float:
+        """Return the log density of the observations in nats, weights included."""
+        n, t = self.data.y.shape
+        value = -0.5 * (self.mean.quadratic + t * self.factor.log_determinant() + n * t * LOG_2PI)
+        return value + self.data.weight_terms(self.noise)[0]
+
+    @torch.no_grad()
+    def extended(self, data: Data, new: int) -> "Posterior":
+        """Condition on the last ``new`` rows of ``data`` as well, whose other rows are the present ones."""
+        old = len(data.x) - new
+        cross = covariance(self.kernel, data.x[:old], data.x[old:])
+        corner = covariance(self.kernel, data.x[old:])
+        corner = corner + torch.diag(data.noise_variances(self.noise)[old:])
+        factor = self.factor.extended(cross, corner)
+        return Posterior(self.kernel, data, self.noise, factor, fit_mean(factor, data.y, data.basis))
+
+
+@torch.no_grad()
+def condition(kernel: gpytorch.kernels.Kernel, data: Data, noise: float) -> Posterior:
+    """Condition a Gaussian process on observations.
+
+    Args:
+        kernel: the prior covariance.
+        data: the observations.
+        noise: the noise variance, used where ``data.noise`` is ``None``.
+
+    Returns:
+        The posterior.
+
+    Raises:
+        NotPositiveDefiniteError: the covariance of the observations cannot be factorised.
+
+    Source: Rasmussen and Williams (2006), algorithm 2.1, lines 2 and 3.
+    """
+    matrix = covariance(kernel, data.x).detach().contiguous().clone()
+    torch.diagonal(matrix).add_(data.noise_variances(noise))
+    factor = cholesky(matrix)
+    return Posterior(kernel, data, noise, factor, fit_mean(factor, data.y, data.basis))
+
+
+def _blocks(x: Tensor, basis: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    split = partial(torch.split, split_size_or_sections=BLOCK)
+    return zip(split(x), split(basis), strict=True)

@@ -1,0 +1,1 @@
+"""Solvers of linear systems with a covariance matrix, one algorithm a file."""

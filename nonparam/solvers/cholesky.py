@@ -1,0 +1,149 @@
+r"""Cholesky factorisation in float64, with a reported jitter where rounding asks for one.
+
+The factor is kept as the upper triangle :math:`U` with :math:`A = U^\top U`: in the row-major memory of a
+tensor that is LAPACK's lower triangle, so on a CPU every step works in place. Below a few thousand rows
+SciPy's LAPACK on one thread is the fastest there is (see docs/decisions/0003-threads-and-lapack.md).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.linalg import lapack
+from torch import Tensor
+
+from nonparam.errors import NotPositiveDefiniteError
+
+__all__ = ["JITTERS", "CholeskyFactor", "cholesky"]
+
+JITTERS = (0.0, 1e-12, 1e-10, 1e-8, 1e-6)  # tried in turn, relative to the mean of the diagonal
+
+
+@dataclass(frozen=True)
+class CholeskyFactor:
+    """The factor of a symmetric positive definite matrix ``A + jitter I``.
+
+    Attributes:
+        upper: ``(n, n)``; its upper triangle is ``U`` with ``A = U' U``, the rest is not defined.
+        jitter: what was added to the diagonal, in the units of ``A``.
+    """
+
+    upper: Tensor
+    jitter: float
+
+    @property
+    def n(self) -> int:
+        """The number of rows."""
+        return self.upper.shape[-1]
+
+    def log_determinant(self) -> float:
+        """Return ``log |A|``."""
+        return 2.0 * float(torch.diagonal(self.upper).log().sum())
+
+    def solve(self, b: Tensor) -> Tensor:
+        """Return ``A^-1 b`` for ``b`` of shape ``(n, k)``."""
+        if self.upper.is_cuda:
+            return torch.cholesky_solve(b, self.upper, upper=True)
+        solution, _ = lapack.dpotrs(self._lower(), b.numpy(), lower=1)
+        return torch.from_numpy(solution)
+
+    def half_solve(self, b: Tensor) -> Tensor:
+        """Return ``U^-T b``, whose squared columns sum to ``diag(b' A^-1 b)``, for ``b`` of ``(n, k)``."""
+        if self.upper.is_cuda:
+            return torch.linalg.solve_triangular(self.upper.triu().mT, b, upper=False)
+        solution, _ = lapack.dtrtrs(self._lower(), b.numpy(), lower=1)
+        return torch.from_numpy(solution)
+
+    def multiply(self, z: Tensor) -> Tensor:
+        """Return ``U' z``: a draw with covariance ``A`` for standard normal ``z`` of shape ``(n, k)``."""
+        return self._clean().mT @ z
+
+    def extended(self, cross: Tensor, corner: Tensor) -> "CholeskyFactor":
+        r"""Return the factor of the matrix with ``m`` rows more, in ``O(n^2 m)``.
+
+        .. math::
+
+            U_+ = \begin{pmatrix} U & U^{-\top} B \\ 0 & \mathrm{chol}(C - B^\top A^{-1} B) \end{pmatrix}
+
+        Args:
+            cross: ``B``, ``(n, m)``.
+            corner: ``C``, ``(m, m)``.
+        """
+        half = self.half_solve(cross)
+        block = cholesky(corner - half.mT @ half)
+        upper = torch.zeros(self.n + block.n, self.n + block.n, dtype=cross.dtype, device=cross.device)
+        upper[: self.n, : self.n] = self._clean()
+        upper[: self.n, self.n :] = half
+        upper[self.n :, self.n :] = block._clean()
+        return CholeskyFactor(upper, max(self.jitter, block.jitter))
+
+    def inverse_in_place(self) -> Tensor:
+        """Return ``A^-1`` in the upper triangle of the memory of the factor, which is lost."""
+        if self.upper.is_cuda:
+            return torch.cholesky_inverse(self.upper, upper=True)
+        inverse, _ = lapack.dpotri(self._lower(), lower=1, overwrite_c=1)
+        return torch.from_numpy(inverse.T)
+
+    def _lower(self) -> np.ndarray:
+        lower: np.ndarray = self.upper.numpy().T  # column-major: LAPACK takes it without a copy
+        return lower
+
+    def _clean(self) -> Tensor:
+        return self.upper.triu()
+
+
+def cholesky(a: Tensor) -> CholeskyFactor:
+    """Factorise a symmetric positive definite matrix in its own memory.
+
+    Where rounding makes it indefinite, a multiple of the identity is added, the smallest of `JITTERS` that
+    serves; it is reported, never silent.
+
+    Args:
+        a: ``(n, n)``, float64, symmetric and contiguous; overwritten.
+
+    Returns:
+        The factor, and the jitter that it needed.
+
+    Raises:
+        NotPositiveDefiniteError: even the largest jitter did not help, or an entry is not finite.
+
+    Source: Golub and Van Loan (2013), Matrix computations, section 4.2.
+
+    Examples:
+        >>> factor = cholesky(torch.tensor([[4.0, 2.0], [2.0, 5.0]], dtype=torch.float64))
+        >>> factor.upper.triu(), factor.jitter
+        (tensor([[2., 1.],
+                [0., 2.]], dtype=torch.float64), 0.0)
+    """
+    diagonal = torch.diagonal(a).clone()
+    scale = float(diagonal.mean())
+    for relative in JITTERS:
+        jitter = relative * scale
+        torch.diagonal(a).copy_(diagonal + jitter)
+        if _factorise(a):
+            return CholeskyFactor(a, jitter)
+        a = a.tril(-1) + a.tril(-1).mT  # the lower triangle is as it was: restore the upper one from it
+    raise NotPositiveDefiniteError(_advice(a, diagonal))
+
+
+def _factorise(a: Tensor) -> bool:
+    if a.is_cuda:
+        upper, info = torch.linalg.cholesky_ex(a, upper=True)
+        a.copy_(upper + a.tril(-1))
+        status = int(info)
+    else:
+        _, status = lapack.dpotrf(a.numpy().T, lower=1, clean=0, overwrite_a=1)
+    return status == 0 and bool(torch.isfinite(torch.diagonal(a)).all())
+
+
+def _advice(a: Tensor, diagonal: Tensor) -> str:
+    if not bool(torch.isfinite(diagonal).all()) or not bool(torch.isfinite(a.tril(-1)).all()):
+        return (
+            "the covariance matrix has entries that are not finite: expected a kernel that is finite at "
+            "every pair of rows; try lengthscales and variances nearer to the scale of the data"
+        )
+    return (
+        f"the covariance matrix ({len(diagonal)} rows, mean variance {float(diagonal.mean()):.3g}) is not "
+        f"positive definite, even with a relative jitter of {JITTERS[-1]:g}: expected a valid covariance "
+        "function; try a larger noise, or a shorter lengthscale"
+    )

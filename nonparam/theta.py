@@ -1,0 +1,126 @@
+"""The free hyperparameters of a model as one vector, with names, bounds and a prior."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import gpytorch
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["Prior", "Theta", "free_parameters"]
+
+Array = NDArray[np.float64]
+
+FOREIGN_REACH = 12.0  # how far a GPyTorch kernel's stored parameter may move from where it stands
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A normal density of a stored hyperparameter (of the logarithm of a positive one), and its bounds.
+
+    Attributes:
+        mean: of the stored value, one or one per entry.
+        sd: of the stored value; infinite for none.
+        lower: what a search may not go below.
+        upper: what a search may not go above.
+    """
+
+    mean: Array | float
+    sd: float
+    lower: Array | float
+    upper: Array | float
+
+
+def free_parameters(kernel: gpytorch.kernels.Kernel) -> dict[str, torch.nn.Parameter]:
+    """Return what training may move, by qualified name (``kernel.raw_lengthscale``), in a fixed order."""
+    return {name: p for name, p in kernel.named_parameters() if p.requires_grad}
+
+
+class Theta:
+    """The free hyperparameters of a kernel, and of the noise, as a vector.
+
+    Positive hyperparameters of our kernels stand in it as logarithms; those of a GPyTorch kernel as that
+    kernel stores them.
+
+    Args:
+        kernel: its stored parameters are read and written.
+        priors: by the names of `free_parameters`, and ``"noise"``; one that is missing has no prior.
+        noise: the present noise variance, or ``None`` where it is not learnt.
+
+    Attributes:
+        names: one for each entry.
+        start: ``(p,)``, the present values.
+        lower: ``(p,)``.
+        upper: ``(p,)``.
+        prior_mean: ``(p,)``.
+        prior_precision: ``(p,)``, 0 where there is no prior.
+    """
+
+    def __init__(
+        self, kernel: gpytorch.kernels.Kernel, priors: Mapping[str, Prior], noise: float | None
+    ) -> None:
+        self.kernel = kernel
+        self.learns_noise = noise is not None
+        self._free = free_parameters(kernel)
+        self._shapes = [parameter.shape for parameter in self._free.values()]
+        values = {name: p.detach().cpu().double().numpy().reshape(-1) for name, p in self._free.items()}
+        if noise is not None:
+            values["noise"] = np.array([np.log(noise)])
+        self.names = [label for name, value in values.items() for label in _labels(name, value.size)]
+        columns = [_columns(value, priors.get(name)) for name, value in values.items()]
+        table = np.concatenate([np.zeros((5, 0)), *columns], 1)
+        self.start, self.prior_mean, sd, self.lower, self.upper = table
+        self.prior_precision = sd**-2.0
+
+    @property
+    def size(self) -> int:
+        """The number of free hyperparameters."""
+        return len(self.start)
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """The kernel's free parameters, in the order of the vector."""
+        return list(self._free.values())
+
+    def assign(self, theta: Array) -> None:
+        """Write a vector ``(p,)``, or a batch ``(b, p)`` of them, into the kernel."""
+        position = 0
+        for parameter, shape in zip(self._free.values(), self._shapes, strict=True):
+            size = shape.numel()
+            part = torch.from_numpy(np.ascontiguousarray(theta[..., position : position + size]))
+            parameter.data = part.reshape((*theta.shape[:-1], *shape)).to(parameter)
+            position += size
+
+    def gather(self, gradients: list[Tensor], noise: Array, batch: int) -> Array:
+        """Return the gradients of the parameters, and of the log noise ``(b,)``, as ``(b, p)``."""
+        columns = [g.reshape(batch, -1).double().cpu().numpy() for g in gradients]
+        if self.learns_noise:
+            columns.append(noise.reshape(batch, 1))
+        return np.concatenate(columns, 1) if columns else np.zeros((batch, 0))
+
+    def log_prior(self, theta: Array) -> tuple[Array, Array]:
+        """Return the log density of the prior of each row of ``(b, p)``, and its gradient."""
+        centred = theta - self.prior_mean
+        with np.errstate(divide="ignore"):
+            constant = 0.5 * np.log(self.prior_precision / (2.0 * np.pi))
+        density = np.where(
+            self.prior_precision > 0.0, constant - 0.5 * self.prior_precision * centred**2, 0.0
+        )
+        return density.sum(-1), -self.prior_precision * centred
+
+
+def _labels(name: str, size: int) -> list[str]:
+    label = name.replace("raw_", "")
+    return [label] if size == 1 else [f"{label}[{i}]" for i in range(size)]
+
+
+def _columns(value: Array, prior: Prior | None) -> Array:
+    """Return start, prior mean, prior sd, lower and upper bound of each entry, ``(5, size)``."""
+    if prior is None:
+        prior = Prior(value, np.inf, value - FOREIGN_REACH, value + FOREIGN_REACH)
+    rows = np.broadcast_arrays(value, prior.mean, prior.sd, prior.lower, prior.upper)
+    table: Array = np.array(rows, dtype=float)
+    table[3], table[4] = np.minimum(table[3], value), np.maximum(table[4], value)
+    return table
