@@ -1,7 +1,9 @@
 """The base class of the covariance functions, and the declaration of their hyperparameters."""
 
 import copy
+import inspect
 import math
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, Self, cast
 
@@ -58,13 +60,19 @@ class Hyperparameter:
         """Return the stored form of ``value``; raise `InputError` where it has none."""
         try:
             number = torch.as_tensor(value, dtype=torch.float64).detach().clone()
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise InputError(f"{owner}: {self.name} must be a number, got {value!r}") from error
+        plain = isinstance(value, Tensor) or number.ndim <= int(self.per_column)  # only a tensor has a batch
+        if number.numel() == 0 or not plain:
+            shape = "a number, or one for each column" if self.per_column else "one number"
+            raise InputError(f"{owner}: {self.name} must be {shape}, got {value!r}")
         if not bool(torch.isfinite(number).all()) or (self.positive and bool((number <= 0).any())):
             kind = "positive and finite" if self.positive else "finite"
             raise InputError(f"{owner}: {self.name} must be {kind}, got {value!r}")
         raw = number.log() if self.positive else number
-        return raw.reshape(1, -1) if self.per_column and raw.ndim < 2 else raw.squeeze()
+        if self.per_column:
+            return raw.reshape(1, -1) if raw.ndim < 2 else raw
+        return raw.squeeze()
 
 
 class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is untyped
@@ -79,7 +87,8 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
         fixed: names of hyperparameters that are not learnt.
 
     Raises:
-        InputError: a value that is not positive and finite, or a name in ``fixed`` that does not exist.
+        InputError: a value that is not positive and finite, ``active_dims`` that are no column numbers, or
+            a name in ``fixed`` that does not exist.
     """
 
     keyword: ClassVar[str] = ""
@@ -91,9 +100,9 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
         active_dims: Sequence[int] | None = None,
         fixed: Sequence[str] = (),
     ) -> None:
-        super().__init__(active_dims=None if active_dims is None else tuple(active_dims))
+        super().__init__(active_dims=self._columns(active_dims))
         self.unset: frozenset[str] = frozenset()
-        self.fixed = tuple(fixed)
+        self.fixed = self._known(fixed)
         for declared in self.declared():
             shape = (1, 1) if declared.per_column else ()
             self.register_parameter(
@@ -104,6 +113,21 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
                 self.register_constraint(declared.raw_name, constraint)
             self._assign(declared, values[declared.name])
         self._freeze()
+
+    @classmethod
+    def _columns(cls, active_dims: Sequence[int] | None) -> tuple[int, ...] | None:
+        if active_dims is None:
+            return None
+        try:
+            columns = tuple(operator.index(column) for column in active_dims)
+        except TypeError:
+            columns = ()
+        if not columns or min(columns) < 0:
+            raise InputError(
+                f"{cls.__name__}: active_dims must be column numbers from 0, such as (0, 2), "
+                f"got {active_dims!r}"
+            )
+        return columns
 
     @classmethod
     def declared(cls) -> tuple[Hyperparameter, ...]:
@@ -122,19 +146,33 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
         )
         self.unset = self.unset - {declared.name}
 
-    def _freeze(self) -> None:
-        names = {declared.name for declared in self.declared()}
-        unknown = [name for name in self.fixed if name not in names]
+    @classmethod
+    def _known(cls, fixed: Sequence[str]) -> tuple[str, ...]:
+        names = {declared.name for declared in cls.declared()}
+        unknown = [name for name in fixed if name not in names]
         if unknown:
             raise InputError(
-                f"{type(self).__name__}: fixed names {unknown[0]!r}, which is no hyperparameter of it; "
+                f"{cls.__name__}: fixed names {unknown[0]!r}, which is no hyperparameter of it; "
                 f"it has {sorted(names)}"
             )
+        return tuple(fixed)
+
+    def _freeze(self) -> None:
         for declared in self.declared():
             self._parameters[declared.raw_name].requires_grad_(self._is_learnt(declared))
 
     def _is_learnt(self, declared: Hyperparameter) -> bool:
         return declared.learnt and declared.name not in self.fixed
+
+    def check_columns(self, columns: int) -> None:
+        """Raise `InputError` unless hyperparameters with a value per column fit ``columns`` of ``X``."""
+        for raw_name, raw in self._parameters.items():
+            if raw.ndim >= 2 and raw.shape[-1] not in (1, columns):
+                name = raw_name.removeprefix("raw_")
+                raise InputError(
+                    f"{type(self).__name__}: {name} has {raw.shape[-1]} values, but X has {columns} columns "
+                    "to look at; give one value, or one for each column"
+                )
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the covariance of the rows of ``x1`` with those of ``x2``.
@@ -163,12 +201,12 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
         """Evaluate for GPyTorch, whose models call it; the package itself calls `covariance`."""
         if last_dim_is_batch:
             raise InputError("last_dim_is_batch is not supported: write a sum over active_dims instead")
+        self.check_columns(x1.shape[-1])
         same = x1 is x2 or torch.equal(x1, x2)
-        if not diag:
-            return self.matrix(x1, None if same else x2)
-        if same:
+        if diag and same:
             return self.diagonal(x1)
-        return self.matrix(x1.unsqueeze(-2), x2.unsqueeze(-2))[..., 0, 0]
+        matrix = self.matrix(x1, None if same else x2)
+        return matrix.diagonal(dim1=-2, dim2=-1) if diag else matrix
 
     @property
     def is_stationary(self) -> bool:
@@ -190,9 +228,12 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
         """Return the constructor's arguments, and with ``deep`` those of the components too."""
         params: dict[str, Any] = {f.name: self.value(f.name) for f in self.declared()}
         params |= {name: getattr(self, name) for name in self.options}
-        active = self.active_dims
-        params |= {"active_dims": None if active is None else tuple(active.tolist())}
-        params |= {"fixed": self.fixed}
+        accepted = inspect.signature(type(self)).parameters
+        if "active_dims" in accepted:
+            active = self.active_dims
+            params["active_dims"] = None if active is None else tuple(active.tolist())
+        if "fixed" in accepted:
+            params["fixed"] = self.fixed
         for name, part in self.components().items():
             params[name] = part
             if deep and isinstance(part, Kernel):
@@ -213,10 +254,11 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
         if tail:
             cast(Kernel, self.components()[head]).set_params(**{tail: value})
         elif head == "fixed":
-            self.fixed = tuple(value)
+            self.fixed = self._known(value)
             self._freeze()
         elif head == "active_dims":
-            self.active_dims = None if value is None else torch.tensor(value, dtype=torch.long)
+            columns = self._columns(value)
+            self.active_dims = None if columns is None else torch.tensor(columns, dtype=torch.long)
         elif head in self.components():
             raise InputError(f"build a new {type(self).__name__} to exchange its component {head!r}")
         else:

@@ -7,6 +7,7 @@ import gpytorch
 import torch
 from torch import Tensor
 
+from nonparam.errors import InputError
 from nonparam.kernels.base import Hyperparameter, Kernel, Value, show
 from nonparam.kernels.evaluate import covariance, variance
 
@@ -33,7 +34,7 @@ class ChangePoint(Kernel):
         fixed: names of hyperparameters that are not learnt.
 
     Raises:
-        InputError: a width that is not positive.
+        InputError: regimes that are no kernels, or a width that is not positive.
 
     Examples:
         >>> from nonparam.kernels import RBF, Linear
@@ -57,6 +58,9 @@ class ChangePoint(Kernel):
         fixed: Sequence[str] = (),
     ) -> None:
         super().__init__({"location": location, "width": width}, None, fixed)
+        for regime in (before, after):
+            if not isinstance(regime, gpytorch.kernels.Kernel):
+                raise InputError(f"ChangePoint takes two kernels, got {regime!r}")
         self.before = before
         self.after = after
         self.column = column

@@ -1,6 +1,7 @@
 """Sums, products and scaled kernels, written with ``+`` and ``*``."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import gpytorch
@@ -34,6 +35,13 @@ class _Composite(Kernel):
     def is_stationary(self) -> bool:
         """Whether all parts are."""
         return all(isinstance(k, Kernel) and k.is_stationary for k in self.kernels)
+
+    def _call(self) -> str:
+        if self.active_dims is None:
+            return ""
+        arguments = [repr(kernel) for kernel in self.kernels]
+        arguments += [f"{name}={show(value)}" for name, value in self.arguments()]
+        return f"{self.keyword}({', '.join(arguments)})"
 
 
 class Sum(_Composite):
@@ -71,8 +79,8 @@ class Sum(_Composite):
         return all(_has_amplitude(kernel) for kernel in self.kernels)
 
     def __repr__(self) -> str:
-        """Return the terms joined by ``+``."""
-        return " + ".join(repr(kernel) for kernel in self.kernels)
+        """Return the terms joined by ``+``; a sum that looks at some columns only is written as a call."""
+        return self._call() or " + ".join(repr(kernel) for kernel in self.kernels)
 
 
 class Product(_Composite):
@@ -110,8 +118,8 @@ class Product(_Composite):
         return any(_has_amplitude(kernel) for kernel in self.kernels)
 
     def __repr__(self) -> str:
-        """Return the factors joined by ``*``, sums among them in brackets."""
-        return " * ".join(_bracketed(kernel) for kernel in self.kernels)
+        """Return the factors joined by ``*``, sums in brackets, or a call where there are `active_dims`."""
+        return self._call() or " * ".join(_bracketed(kernel) for kernel in self.kernels)
 
 
 class Scale(Kernel):
@@ -121,6 +129,9 @@ class Scale(Kernel):
         kernel: the kernel that is scaled.
         outputscale: the variance, in units of ``y`` squared.
         fixed: ``("outputscale",)`` holds it.
+
+    Raises:
+        InputError: something that is no kernel, or an outputscale that is not positive.
 
     Examples:
         >>> from nonparam.kernels import RBF
@@ -133,6 +144,8 @@ class Scale(Kernel):
 
     def __init__(self, kernel: AnyKernel, outputscale: Value = None, *, fixed: Sequence[str] = ()) -> None:
         super().__init__({"outputscale": outputscale}, None, fixed)
+        if not isinstance(kernel, AnyKernel):
+            raise InputError(f"Scale takes a kernel, got {kernel!r}")
         self.kernel = kernel
 
     def components(self) -> dict[str, AnyKernel]:
@@ -165,7 +178,7 @@ class Scale(Kernel):
 
 
 def _bracketed(kernel: AnyKernel) -> str:
-    return f"({kernel!r})" if isinstance(kernel, Sum) else repr(kernel)
+    return f"({kernel!r})" if isinstance(kernel, Sum) and kernel.active_dims is None else repr(kernel)
 
 
 def _has_amplitude(kernel: AnyKernel) -> bool:
@@ -200,23 +213,24 @@ def add(left: Any, right: Any) -> Kernel:
 
 def multiply(left: Any, right: Any) -> Kernel:
     """Return ``left * right``; a number becomes an outputscale."""
-    if isinstance(left, int | float):
-        return _scale(right, float(left))
-    if isinstance(right, int | float):
-        return _scale(left, float(right))
+    if isinstance(left, Real):
+        return _scale(right, left)
+    if isinstance(right, Real):
+        return _scale(left, right)
     if isinstance(left, Scale) and not left.fixed and isinstance(right, Kernel):
         return Scale(multiply(left.kernel, right), left.value("outputscale"))
     return Product(*_flat(left, Product), *_flat(right, Product))
 
 
-def _scale(kernel: AnyKernel, factor: float) -> Kernel:
-    if isinstance(kernel, Scale) and not kernel.fixed and kernel.value("outputscale") is not None:
-        return Scale(kernel.kernel, float(kernel.outputscale) * factor)
-    return Scale(kernel, factor)
+def _scale(kernel: AnyKernel, factor: Any) -> Kernel:
+    outputscale = kernel.value("outputscale") if isinstance(kernel, Scale) and not kernel.fixed else None
+    if outputscale is None:
+        return Scale(kernel, factor)
+    return Scale(kernel.kernel, outputscale * factor)
 
 
 def _flat(kernel: Any, kind: type[_Composite]) -> list[AnyKernel]:
-    if isinstance(kernel, int | float):
+    if isinstance(kernel, Real) and kind is Sum:
         return [Constant(float(kernel))]
     if not isinstance(kernel, AnyKernel):
         raise InputError(f"kernels combine with kernels and numbers, got {kernel!r}")

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nonparam.errors import InputError
 from nonparam.kernels.base import Kernel
 
 __all__ = ["covariance", "variance"]
 
-SPACING_TOLERANCE = 1e-10  # relative to the span: below it a grid is regular
+SPACING_TOLERANCE = 1e-10  # of a place, relative to the span: below it a grid is regular
 
 
 def covariance(kernel: gpytorch.kernels.Kernel, x1: Tensor, x2: Tensor | None = None) -> Tensor:
@@ -27,6 +28,9 @@ def covariance(kernel: gpytorch.kernels.Kernel, x1: Tensor, x2: Tensor | None = 
 
     Returns:
         ``(*batch, n, m)``.
+
+    Raises:
+        InputError: ``active_dims`` that ``X`` lacks, or a hyperparameter of another number of columns.
 
     Examples:
         >>> from nonparam.kernels import RBF
@@ -64,7 +68,14 @@ def variance(kernel: gpytorch.kernels.Kernel, x: Tensor) -> Tensor:
 
 
 def _active(kernel: Kernel, x: Tensor) -> Tensor:
-    return x if kernel.active_dims is None else x.index_select(-1, kernel.active_dims)
+    if kernel.active_dims is not None:
+        try:
+            x = x.index_select(-1, kernel.active_dims)
+        except IndexError as error:
+            wanted = kernel.active_dims.tolist()
+            raise InputError(f"active_dims are {wanted}, but X has only {x.shape[-1]} columns") from error
+    kernel.check_columns(x.shape[-1])
+    return x
 
 
 def _foreign(kernel: gpytorch.kernels.Kernel, x1: Tensor, x2: Tensor, diag: bool) -> Tensor:
@@ -74,11 +85,11 @@ def _foreign(kernel: gpytorch.kernels.Kernel, x1: Tensor, x2: Tensor, diag: bool
 
 
 def _regular(x: Tensor) -> bool:
-    if x.shape[-1] != 1 or x.shape[-2] < 3:
-        return False
-    steps = x[1:, 0] - x[:-1, 0]
-    low, high = torch.aminmax(steps)
-    return bool((high - low <= SPACING_TOLERANCE * (x[-1, 0] - x[0, 0]).abs()) & (low > 0))
+    if x.ndim != 2 or x.shape[1] != 1 or len(x) < 3 or x.requires_grad:
+        return False  # lags do not carry the gradient in every row
+    n, span = len(x), x[-1] - x[0]
+    even = x[0] + span / (n - 1) * torch.arange(n, dtype=x.dtype, device=x.device)
+    return bool((span > 0) & ((x[:, 0] - even).abs().amax() <= SPACING_TOLERANCE * span))
 
 
 def _on_grid(kernel: Kernel, x: Tensor) -> Tensor:

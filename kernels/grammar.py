@@ -3,6 +3,7 @@
 import ast
 import difflib
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import gpytorch
@@ -62,14 +63,17 @@ def parse(text: str) -> gpytorch.kernels.Kernel:
         >>> parse("linear + 2.0 * periodic(12) * rbf(lengthscale=[1, 5])")
         linear + 2 * periodic(period=12) * rbf(lengthscale=[1, 5])
     """
+    if not isinstance(text, str):
+        raise InputError(f"a kernel's formula must be text, such as 'linear + rbf', got {text!r}")
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        kernel = _build(ast.parse(text.strip(), mode="eval").body, text)
     except SyntaxError as error:
         raise InputError(
             f"kernel {text!r} cannot be read near column {error.offset}: expected names joined by + and *, "
             "such as 'linear + periodic(12) * rbf'"
         ) from error
-    kernel = _build(tree.body, text)
+    except (RecursionError, MemoryError) as error:
+        raise InputError(f"kernel {text[:40]!r}... is too long or nested too deeply") from error
     if not isinstance(kernel, gpytorch.kernels.Kernel):
         raise InputError(f"kernel {text!r} is {kernel!r}: expected at least one of {sorted(NAMES)}")
     return kernel
@@ -77,16 +81,21 @@ def parse(text: str) -> gpytorch.kernels.Kernel:
 
 def _build(node: ast.expr, text: str) -> Any:
     match node:
-        case ast.BinOp(left, ast.Add(), right):
-            return add(_build(left, text), _build(right, text))
-        case ast.BinOp(left, ast.Mult(), right):
-            return multiply(_build(left, text), _build(right, text))
+        case ast.BinOp(left, ast.Add() | ast.Mult() as join, right):
+            return _join(join, _build(left, text), _build(right, text))
         case ast.Name(name):
             return _lookup(name, text)()
         case ast.Call(ast.Name(name), arguments, keywords):
             return _call(name, arguments, keywords, text)
         case _:
             return _literal(node, text)
+
+
+def _join(join: ast.Add | ast.Mult, left: Any, right: Any) -> Any:
+    numbers = isinstance(left, Real) and isinstance(right, Real)
+    if isinstance(join, ast.Add):
+        return left + right if numbers else add(left, right)
+    return left * right if numbers else multiply(left, right)
 
 
 def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword], text: str) -> Any:
@@ -110,7 +119,7 @@ def _lookup(name: str, text: str) -> Callable[..., gpytorch.kernels.Kernel]:
 def _literal(node: ast.expr, text: str) -> Any:
     try:
         return ast.literal_eval(node)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         part = ast.unparse(node)
         raise InputError(
             f"kernel {text!r}: cannot read {part!r}; expected a name, a number, + or *"

@@ -1,6 +1,7 @@
 """Kernels of finite-dimensional function spaces: constants, lines, polynomials; and white noise."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, ClassVar
 
 import torch
@@ -42,13 +43,13 @@ class Constant(Kernel):
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the variance everywhere."""
-        rows, columns = x1.shape[-2], (x1 if x2 is None else x2).shape[-2]
-        matrix: Tensor = self.variance[..., None, None] * x1.new_ones(rows, columns)
+        columns = (x1 if x2 is None else x2).shape[-2]
+        matrix: Tensor = self.variance[..., None, None] * x1.new_ones(*x1.shape[:-1], columns)
         return matrix
 
     def diagonal(self, x: Tensor) -> Tensor:
         """Return the variance at every row."""
-        diagonal: Tensor = self.variance[..., None] * x.new_ones(x.shape[-2])
+        diagonal: Tensor = self.variance[..., None] * x.new_ones(x.shape[:-1])
         return diagonal
 
 
@@ -83,11 +84,12 @@ class WhiteNoise(Kernel):
         variance = self.variance[..., None, None]
         if x2 is not None:
             return variance * x1.new_zeros(*x1.shape[:-1], x2.shape[-2])
-        return variance * torch.eye(x1.shape[-2], dtype=x1.dtype, device=x1.device)
+        eye = torch.eye(x1.shape[-2], dtype=x1.dtype, device=x1.device)
+        return variance * eye.expand(*x1.shape[:-1], -1)
 
     def diagonal(self, x: Tensor) -> Tensor:
         """Return the variance at every row."""
-        diagonal: Tensor = self.variance[..., None] * x.new_ones(x.shape[-2])
+        diagonal: Tensor = self.variance[..., None] * x.new_ones(x.shape[:-1])
         return diagonal
 
 
@@ -188,10 +190,19 @@ class Polynomial(Kernel):
     ) -> None:
         values = {"offset": offset, "lengthscale": lengthscale, "center": center}
         super().__init__(values, active_dims, fixed)
-        if power != int(power) or power < 1:
-            raise InputError(f"Polynomial: power must be a positive integer, got {power!r}")
-        self.power = int(power)
+        self.power = power
         self.ard = ard
+
+    @property
+    def power(self) -> int:
+        """The degree."""
+        return self._power
+
+    @power.setter
+    def power(self, value: int) -> None:
+        if not isinstance(value, Real) or value < 1 or value % 1 != 0:
+            raise InputError(f"Polynomial: power must be a positive integer, got {value!r}")
+        self._power = int(value)
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the powers of the shifted inner products."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,11 +33,8 @@ class _Stationary(Kernel):
 
     def diagonal(self, x: Tensor) -> Tensor:
         """Return ones."""
-        return x.new_ones((*self._batch(), x.shape[-2]))
-
-    def _batch(self) -> torch.Size:
-        parameter = next(iter(self._parameters.values()))
-        return parameter.shape[:-2] if parameter.ndim >= 2 else parameter.shape
+        batches = [raw.shape[:-2] if raw.ndim >= 2 else raw.shape for raw in self._parameters.values()]
+        return x.new_ones((*np.broadcast_shapes(x.shape[:-2], *batches), x.shape[-2]))
 
 
 class _Radial(_Stationary):
@@ -264,13 +262,19 @@ class Periodic(_Stationary):
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the RBF of the points on the circles."""
         centre = centre_of(x1)
-        other = None if x2 is None else self._circle(x2, centre)
-        k = radial(self._circle(x1, centre), other, SquaredExponential())
+        points = self._circle(x1, centre), None if x2 is None else self._circle(x2, centre)
         if not self.zero_mean:
-            return k
-        columns = self.lengthscale.expand(*self.lengthscale.shape[:-1], x1.shape[-1])
-        mean = torch.special.i0e(columns**-2.0).prod(-1, keepdim=True)
-        return (k - mean) / (1.0 - mean)
+            return radial(*points, SquaredExponential())
+        q = self.lengthscale.expand(*self.lengthscale.shape[:-1], x1.shape[-1]) ** -2.0
+        log_mean = _log_mean(q).sum(-1, keepdim=True)
+        return 1.0 - torch.expm1(-0.5 * radial(*points, Identity())) / torch.expm1(log_mean)
+
+
+def _log_mean(q: Tensor) -> Tensor:
+    """Return ``log(exp(-q) I_0(q))``; its series, where ``q`` is small, keeps the digits that 1 - k needs."""
+    s = q.clamp_max(0.01)
+    series = s * (s * (0.25 - s * s * (1.0 / 64.0 - s * s / 576.0)) - 1.0)
+    return torch.where(q < 0.01, series, torch.special.i0e(q).log())
 
 
 class Cosine(_Stationary):

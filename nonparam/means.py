@@ -36,6 +36,10 @@ class Mean:
         spread = torch.from_numpy(scales.x_sd * varies)
         return cls(name, torch.from_numpy(scales.x_mean), spread)
 
+    def to(self, device: torch.device) -> "Mean":
+        """Return the mean with its numbers on a device."""
+        return Mean(self.name, self.centre.to(device), self.spread.to(device))
+
     def basis(self, x: Tensor) -> Tensor:
         """Return the basis functions at ``x (n, d)``: ``(n, q)``.
 

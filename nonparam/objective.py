@@ -55,7 +55,7 @@ class Data:
         t = self.y.shape[1]
         base = torch.full_like(self.weights, learnt) if self.noise is None else self.noise
         spare = 1.0 - self.weights
-        powers = torch.where(spare == 0.0, 0.0, spare * (base.log() + LOG_2PI))
+        powers = torch.where((spare == 0.0) | (base == 0.0), 0.0, spare * (base.log() + LOG_2PI))
         value = 0.5 * t * float((powers - self.weights.log()).sum())
         return value, 0.5 * t * float(spare.sum())
 

@@ -49,7 +49,8 @@ class FitReport:
             f"{self.plan}\n"
             f"{self.message}, after {self.steps} steps and {self.evaluations} evaluations "
             f"from {len(self.starts)} start(s), in {self.seconds:.3g} s\n"
-            f"objective {self.objective:.6g} nats, largest gradient {self.gradient:.1e}, jitter {self.jitter:g}"
+            f"objective {self.objective:.6g} nats, largest gradient {self.gradient:.1e}, "
+            f"jitter {self.jitter:g}"
         )
 
 

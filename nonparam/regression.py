@@ -1,0 +1,465 @@
+"""Gaussian process regression behind scikit-learn's API."""
+
+import copy
+import os
+from typing import Any, Literal, Self
+
+import gpytorch
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from nonparam.errors import InputError
+from nonparam.kernels import parse, with_amplitude
+from nonparam.means import Mean
+from nonparam.objective import Data, Objective
+from nonparam.posterior import condition
+from nonparam.scales import Scales, default_priors, initialise, measure
+from nonparam.solvers.cholesky import cholesky
+from nonparam.solvers.plan import choose
+from nonparam.theta import Theta
+from nonparam.threads import threads_for
+from nonparam.training import maximise, starting_points
+from nonparam.validation import check_noise, check_outputs, check_probabilities, check_table, check_weights
+
+__all__ = ["GPRegressor"]
+
+Array = NDArray[np.float64]
+
+OBJECTIVES = ("lml",)
+GPU_ROWS = 2000  # below it a GPU is slower than one core
+START_NOISE = 0.05  # of the variance of y
+
+
+class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+    r"""Exact Gaussian process regression, with hyperparameters learnt from the evidence.
+
+    .. math:: y_i = h(x_i)^\top \beta + f(x_i) + \varepsilon_i, \quad f \sim GP(0, k), \quad
+              \varepsilon_i \sim N(0, \sigma^2 / w_i)
+
+    Everything is in your units: lengthscales in those of the columns of ``X``, variances in those of ``y``
+    squared, likelihoods in nats. Give ``X`` as it is; starting values and priors follow its scale.
+
+    Args:
+        kernel: a formula such as ``"matern52"`` or ``"linear + periodic(12) * rbf"``, a kernel of
+            `nonparam.kernels`, or any GPyTorch kernel. A term without a variance of its own gets one.
+        mean: ``"zero"``, ``"constant"`` or ``"linear"``; fitted by generalised least squares, its
+            uncertainty counted in every prediction.
+        noise: ``"learn"``, a known variance, or one known variance per row of ``X``.
+        solver: ``"auto"`` or ``"cholesky"``.
+        objective: what is maximised: ``"lml"``, the log marginal likelihood.
+        n_restarts: searches besides the one that starts from the scale of the data.
+        priors: ``"default"`` for weakly informative ones (maximum a posteriori), or ``None`` (maximum
+            likelihood).
+        normalize_y: whether starting values and priors follow the variance of ``y``; else they take it to
+            be 1.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        random_state: seed of the restarts.
+        verbose: 1 to print the plan and the report.
+
+    Attributes:
+        kernel_: the kernel with its fitted values; prints as a formula. With several outputs its variances
+            are relative to those of the outputs.
+        noise_: the noise variance, learnt or given.
+        log_marginal_likelihood_: of the data, in nats.
+        fit_report_: what was done, how long it took, whether it converged.
+        theta_: the fitted free hyperparameters, logarithms of the positive ones.
+        theta_names_: their names.
+        n_features_in_: the number of columns of ``X``.
+        feature_names_in_: their names, where ``X`` had some.
+
+    Raises:
+        InputError: data or arguments that no model can be fitted to; the message says what to change.
+        InsufficientMemoryError: more rows than the memory holds, before anything is allocated.
+        NotPositiveDefiniteError: a covariance that no admissible jitter repairs.
+
+    Source: Rasmussen and Williams (2006), Gaussian processes for machine learning, chapters 2 and 5.
+
+    Examples:
+        >>> X = np.linspace(0.0, 6.0, 25)[:, None]
+        >>> y = np.sin(X[:, 0])
+        >>> model = GPRegressor("rbf").fit(X, y)
+        >>> mean, sd = model.predict([[3.0]], return_std=True)
+        >>> bool(abs(mean[0] - np.sin(3.0)) < 0.01), bool(sd[0] < 0.05)
+        (True, True)
+    """
+
+    def __init__(
+        self,
+        kernel: str | gpytorch.kernels.Kernel = "matern52",
+        *,
+        mean: Literal["zero", "constant", "linear"] = "constant",
+        noise: float | ArrayLike | Literal["learn"] = "learn",
+        solver: str = "auto",
+        objective: str = "lml",
+        n_restarts: int = 0,
+        priors: Literal["default"] | None = "default",
+        normalize_y: bool = True,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.kernel = kernel
+        self.mean = mean
+        self.noise = noise
+        self.solver = solver
+        self.objective = objective
+        self.n_restarts = n_restarts
+        self.priors = priors
+        self.normalize_y = normalize_y
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # fitting ---------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn the hyperparameters and condition on the data.
+
+        Args:
+            X: ``(n, d)``.
+            y: ``(n,)``, or ``(n, t)`` for several outputs that share the kernel.
+            sample_weight: ``(n,)``; a weight of 2 is the same as the row given twice.
+
+        Returns:
+            The estimator.
+        """
+        self._check_arguments()
+        x = check_table(self, X, reset=True)
+        outputs = check_outputs(y, len(x))
+        weights = check_weights(sample_weight, x)
+        noise = check_noise(self.noise, len(x))
+        counted = weights > 0.0
+        if isinstance(noise, np.ndarray):
+            noise = noise[counted]
+        self._one_output = outputs.ndim == 1
+        x, table, weights = x[counted], outputs.reshape(len(x), -1)[counted], weights[counted]
+        kernel = self._build_kernel()
+        plan = choose(self.solver, len(x), 4 + 2 * sum(1 for _ in kernel.modules() if _ is not kernel))
+        if self.verbose:
+            print(plan)
+        self.y_scale_ = _output_scales(table, weights) if self.normalize_y else np.ones(table.shape[1])
+        with threads_for(len(x)):
+            self._train(kernel, x, table / self.y_scale_, weights, noise, str(plan))
+        if self.verbose:
+            print(self.fit_report_)
+        return self
+
+    def _check_arguments(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise InputError(f"objective must be one of {OBJECTIVES}, got {self.objective!r}")
+        if self.priors not in ("default", None):
+            raise InputError(f"priors must be 'default' or None, got {self.priors!r}")
+        if not isinstance(self.n_restarts, int | np.integer) or self.n_restarts < 0:
+            raise InputError(f"n_restarts must be an integer, at least 0; got {self.n_restarts!r}")
+
+    def _build_kernel(self) -> gpytorch.kernels.Kernel:
+        if isinstance(self.kernel, str):
+            return with_amplitude(parse(self.kernel))
+        if isinstance(self.kernel, gpytorch.kernels.Kernel):
+            return with_amplitude(copy.deepcopy(self.kernel)).double()
+        raise InputError(f"kernel must be a formula or a kernel, got {self.kernel!r}")
+
+    def _train(
+        self,
+        kernel: gpytorch.kernels.Kernel,
+        x: Array,
+        y: Array,
+        weights: Array,
+        noise: float | Array | None,
+        plan: str,
+    ) -> None:
+        scales = measure(x, y, weights, normalize_y=self.normalize_y)
+        initialise(kernel, scales)
+        device = _device(self.device, len(x))
+        self.kernel_ = kernel.to(device)
+        self._mean = Mean.from_scales(self.mean, scales).to(device)
+        data = self._data(x, y, weights, noise, device)
+        objective = self._objective(scales, data)
+        rng = check_random_state(self.random_state)
+        starts = starting_points(objective, self.n_restarts, rng)
+        self.theta_, self.fit_report_ = maximise(objective, starts, plan)
+        self._finish(scales, objective.theta, data, noise)
+
+    def _data(
+        self, x: Array, y: Array, weights: Array, noise: float | Array | None, device: torch.device
+    ) -> Data:
+        rows = torch.tensor(x, device=device)
+        known = None if noise is None else torch.tensor(np.broadcast_to(noise, len(x)).copy(), device=device)
+        return Data(
+            x=rows,
+            y=torch.tensor(y, device=device),
+            basis=self._mean.basis(rows),
+            weights=torch.tensor(weights, device=device),
+            noise=known,
+        )
+
+    def _objective(self, scales: Scales, data: Data) -> Objective:
+        priors = default_priors(self.kernel_, scales, informative=self.priors == "default")
+        start = START_NOISE * scales.y_variance if data.noise is None else None
+        return Objective(data, Theta(self.kernel_, priors, start), with_prior=self.priors == "default")
+
+    def _finish(self, scales: Scales, theta: Theta, data: Data, noise: float | Array | None) -> None:
+        theta.assign(self.theta_)
+        self.theta_names_ = theta.names
+        learnt = float(np.exp(self.theta_[-1])) if theta.learns_noise else 0.0
+        self.noise_ = learnt if noise is None else noise
+        self._scales = scales
+        self.posterior_ = condition(self.kernel_, data, learnt)
+        self._likelihood()
+
+    def _likelihood(self) -> None:
+        rows = float(self.posterior_.data.weights.sum())
+        change_of_units = rows * float(np.log(self.y_scale_).sum())
+        self.log_marginal_likelihood_ = self.posterior_.log_marginal_likelihood() - change_of_units
+
+    def update(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Condition on more rows at the same hyperparameters, without training.
+
+        Args:
+            X: ``(m, d)``.
+            y: ``(m,)`` or ``(m, t)``, as in `fit`.
+            sample_weight: ``(m,)``.
+
+        Returns:
+            The estimator; its predictions are those of a model that saw all rows at once.
+
+        Raises:
+            InputError: a model with one known noise variance per row cannot know that of the new rows.
+        """
+        check_is_fitted(self)
+        if isinstance(self.noise_, np.ndarray):
+            raise InputError("update needs the noise of the new rows: fit again with noise for all rows")
+        x = check_table(self, X, reset=False)
+        outputs = check_outputs(y, len(x)).reshape(len(x), -1)
+        old = self.posterior_.data
+        if outputs.shape[1] != old.y.shape[1]:
+            raise InputError(f"y must have {old.y.shape[1]} outputs as in fit, got {outputs.shape[1]}")
+        weights = check_weights(sample_weight, x)
+        counted = weights > 0.0
+        known = None if old.noise is None else self.noise_
+        new = self._data(x[counted], outputs[counted] / self.y_scale_, weights[counted], known, old.x.device)
+        choose(self.solver, len(old.x) + len(new.x), 3)
+        with threads_for(len(old.x) + len(new.x)):
+            self.posterior_ = self.posterior_.extended(_joined(old, new), len(new.x))
+        self._likelihood()
+        return self
+
+    # prediction ------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        X: Any,
+        return_std: bool = False,
+        return_cov: bool = False,
+        *,
+        include_noise: bool = True,
+    ) -> Any:
+        """Return the posterior mean, and on request the standard deviation or covariance.
+
+        Args:
+            X: ``(m, d)``.
+            return_std: whether to return the standard deviations as well.
+            return_cov: whether to return the covariance between the rows as well.
+            include_noise: whether they are those of new observations, or of the function without noise.
+                With one known noise variance per row the noise of new rows is not known and never included.
+
+        Returns:
+            ``(m,)`` or ``(m, t)`` means; with ``return_std`` also deviations of the same shape; with
+            ``return_cov`` also ``(m, m)`` or ``(m, m, t)`` covariances.
+
+        Raises:
+            InputError: both are asked for.
+        """
+        if return_std and return_cov:
+            raise InputError("ask for return_std or for return_cov, not for both")
+        x, basis = self._rows(X)
+        with threads_for(len(self.posterior_.data.x)):
+            mean = self.posterior_.predict_mean(x, basis).cpu().numpy() * self.y_scale_
+            if return_std:
+                variance = self.posterior_.predict_variance(x, basis) + self._new_noise(include_noise)
+                return self._shaped(mean), self._shaped(
+                    variance.sqrt().cpu().numpy()[:, None] * self.y_scale_
+                )
+            if return_cov:
+                return self._shaped(mean), self._covariance(x, basis, include_noise)
+        return self._shaped(mean)
+
+    def _covariance(self, x: Tensor, basis: Tensor, include_noise: bool) -> Array:
+        joint = self.posterior_.predict_covariance(x, basis)
+        torch.diagonal(joint).add_(self._new_noise(include_noise))
+        scaled: Array = joint.cpu().numpy()[..., None] * self.y_scale_**2
+        return scaled[..., 0] if self._one_output else scaled
+
+    def _rows(self, X: Any) -> tuple[Tensor, Tensor]:
+        check_is_fitted(self)
+        x = torch.tensor(check_table(self, X, reset=False), device=self.posterior_.data.x.device)
+        return x, self._mean.basis(x)
+
+    def _new_noise(self, include: bool) -> float:
+        return float(self.noise_) if include and not isinstance(self.noise_, np.ndarray) else 0.0
+
+    def _shaped(self, table: Array) -> Array:
+        return table[:, 0] if self._one_output else table
+
+    def predict_quantiles(self, X: Any, q: ArrayLike, *, include_noise: bool = True) -> Array:
+        """Return quantiles of the predictive distribution.
+
+        Args:
+            X: ``(m, d)``.
+            q: probabilities strictly between 0 and 1.
+            include_noise: as in `predict`.
+
+        Returns:
+            ``(m, len(q))``, or ``(m, t, len(q))`` for several outputs.
+
+        Raises:
+            InputError: a probability outside (0, 1).
+        """
+        probabilities = check_probabilities(q)
+        mean, sd = self.predict(X, return_std=True, include_noise=include_noise)
+        quantiles: Array = mean[..., None] + sd[..., None] * norm.ppf(probabilities)
+        return quantiles
+
+    def log_predictive_density(self, X: Any, y: Any) -> Array:
+        """Return the log density of each new observation on its own.
+
+        Args:
+            X: ``(m, d)``.
+            y: ``(m,)`` or ``(m, t)``.
+
+        Returns:
+            ``(m,)`` or ``(m, t)``, in nats.
+        """
+        mean, sd = self.predict(X, return_std=True)
+        outputs = check_outputs(y, len(mean)).reshape(mean.shape)
+        density: Array = norm.logpdf(outputs, mean, sd)
+        return density
+
+    def sample_y(
+        self,
+        X: Any,
+        n_samples: int = 1,
+        random_state: int | np.random.RandomState | None = 0,
+        *,
+        include_noise: bool = True,
+    ) -> Array:
+        """Draw jointly from the predictive distribution.
+
+        Args:
+            X: ``(m, d)``.
+            n_samples: number of draws.
+            random_state: seed.
+            include_noise: whether the draws are observations, or functions without noise.
+
+        Returns:
+            ``(m, n_samples)``, or ``(m, t, n_samples)`` for several outputs.
+        """
+        x, basis = self._rows(X)
+        with threads_for(len(self.posterior_.data.x)):
+            mean = self.posterior_.predict_mean(x, basis).cpu().numpy()
+            joint = self.posterior_.predict_covariance(x, basis)
+            torch.diagonal(joint).add_(self._new_noise(include_noise))
+            z = check_random_state(random_state).standard_normal((len(x), mean.shape[1] * n_samples))
+            draws = cholesky(joint).multiply(torch.tensor(z, device=x.device)).cpu().numpy()
+        paths = mean[..., None] + draws.reshape(len(x), mean.shape[1], n_samples)
+        paths *= self.y_scale_[:, None]
+        return paths[:, 0] if self._one_output else paths
+
+    def log_marginal_likelihood(self, theta: ArrayLike | None = None, eval_gradient: bool = False) -> Any:
+        """Return the log marginal likelihood of hyperparameters.
+
+        Args:
+            theta: ``(p,)``, in the order of ``theta_names_``; the fitted ones by default.
+            eval_gradient: whether to return the gradient too.
+
+        Returns:
+            A number of nats; with ``eval_gradient`` also ``(p,)`` derivatives.
+
+        Raises:
+            InputError: another number of hyperparameters.
+        """
+        check_is_fitted(self)
+        point = self.theta_ if theta is None else np.asarray(theta, dtype=np.float64)
+        if point.shape != self.theta_.shape:
+            raise InputError(
+                f"theta must have {len(self.theta_)} entries {self.theta_names_}, got {point.shape}"
+            )
+        other = copy.copy(self)
+        other.kernel_ = copy.deepcopy(self.kernel_)
+        objective = other._objective(self._scales, self.posterior_.data)
+        with threads_for(len(self.posterior_.data.x)):
+            values, slopes, _ = objective.log_marginal_likelihood(point[None], gradient=eval_gradient)
+        change_of_units = float(self.posterior_.data.weights.sum()) * float(np.log(self.y_scale_).sum())
+        value = float(values[0]) - change_of_units
+        return (value, slopes[0]) if eval_gradient else value
+
+    # the rest --------------------------------------------------------------------------------
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw data, mean and bands of a fitted model with one input; return the axes."""
+        from nonparam.plotting import plot_regression
+
+        return plot_regression(self, ax)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to a file that holds numbers and JSON only."""
+        from nonparam.persistence import save_regressor
+
+        save_regressor(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], kernel: gpytorch.kernels.Kernel | None = None) -> Self:
+        """Read a model that `save` wrote.
+
+        Args:
+            path: of the file.
+            kernel: for a model with a GPyTorch kernel, a kernel built the same way; its values are read.
+
+        Returns:
+            The fitted model.
+
+        Raises:
+            FileFormatError: a file that is damaged, was changed, or is of another version.
+        """
+        from nonparam.persistence import load_regressor
+
+        return load_regressor(cls, path, kernel)
+
+    def __sklearn_tags__(self) -> Any:
+        """Return what scikit-learn's checks need to know."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _output_scales(y: Array, weights: Array) -> Array:
+    """Return 1 for a single output, which stays in its units; else each output's standard deviation."""
+    if y.shape[1] == 1:
+        return np.ones(1)
+    sd = np.sqrt(np.average((y - np.average(y, axis=0, weights=weights)) ** 2, axis=0, weights=weights))
+    return np.where(sd > 0.0, sd, 1.0)
+
+
+def _device(device: str, n: int) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() and n >= GPU_ROWS else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device {device!r} was asked for, but this machine has no CUDA GPU: use 'auto'")
+    return chosen
+
+
+def _joined(old: Data, new: Data) -> Data:
+    noise = None if old.noise is None or new.noise is None else torch.cat([old.noise, new.noise])
+    pairs = ((old.x, new.x), (old.y, new.y), (old.basis, new.basis), (old.weights, new.weights))
+    x, y, basis, weights = (torch.cat(pair) for pair in pairs)
+    return Data(x, y, basis, weights, noise)

@@ -1,0 +1,79 @@
+"""Which solver a problem gets, and what memory it needs, said before anything is allocated."""
+
+from dataclasses import dataclass
+
+import psutil
+
+from nonparam.errors import InputError, InsufficientMemoryError
+
+__all__ = ["SOLVERS", "Plan", "choose"]
+
+SOLVERS = ("auto", "cholesky")
+BYTES = 8  # of a float64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A solver, and the memory it is expected to need.
+
+    Attributes:
+        solver: ``"cholesky"``.
+        n: rows.
+        memory: bytes at the peak.
+    """
+
+    solver: str
+    n: int
+    memory: int
+
+    def __str__(self) -> str:
+        """Return the plan in a line."""
+        return f"n={self.n:,}: float64 Cholesky, {readable(self.memory)}"
+
+
+def choose(solver: str, n: int, matrices: int, available: int | None = None) -> Plan:
+    """Choose a solver for ``n`` rows, or say why there is none.
+
+    Args:
+        solver: one of `SOLVERS`.
+        n: rows.
+        matrices: how many ``n x n`` matrices are alive at the peak.
+        available: bytes of memory; by default what the machine has free.
+
+    Returns:
+        The plan.
+
+    Raises:
+        InputError: an unknown solver.
+        InsufficientMemoryError: the matrices do not fit; the message names the limit.
+
+    Examples:
+        >>> print(choose("auto", 1000, 5))
+        n=1,000: float64 Cholesky, 40.0 MB
+    """
+    if solver not in SOLVERS:
+        raise InputError(f"solver must be one of {SOLVERS}, got {solver!r}")
+    available = psutil.virtual_memory().available if available is None else available
+    memory = BYTES * matrices * n * n
+    if memory > available:
+        largest = int((available / (BYTES * matrices)) ** 0.5)
+        raise InsufficientMemoryError(
+            f"an exact Gaussian process on {n:,} rows needs about {readable(memory)} ({matrices} matrices of "
+            f"{n:,} x {n:,} numbers), and {readable(available)} are free: at most about {largest:,} rows "
+            "fit; train on a random subset of the rows, or use a machine with more memory"
+        )
+    return Plan("cholesky", n, memory)
+
+
+def readable(count: float) -> str:
+    """Write a number of bytes with a unit.
+
+    Examples:
+        >>> readable(40e6)
+        '40.0 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000.0:
+            return f"{count:.1f} {unit}"
+        count /= 1000.0
+    return f"{count:.1f} TB"

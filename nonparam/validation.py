@@ -1,0 +1,185 @@
+"""Tables and numbers from users: a right answer, or one clear error."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
+
+from nonparam.errors import InputError
+
+__all__ = ["check_noise", "check_outputs", "check_probabilities", "check_table", "check_weights"]
+
+Array = NDArray[np.float64]
+
+LARGEST = 1e100  # beyond it squares overflow
+
+
+def check_table(estimator: BaseEstimator, table: Any, *, reset: bool) -> Array:
+    """Return a table as float64 of shape ``(n, d)``.
+
+    Args:
+        estimator: remembers the number and names of the columns, or compares them.
+        table: an array or a data frame of numbers.
+        reset: whether the columns are to be remembered.
+
+    Returns:
+        A copy.
+
+    Raises:
+        InputError: text, NaN, infinite or far too large values; the message names the column.
+        ValueError: another number of columns than at `fit`, or no row at all.
+    """
+    _refuse_text(table)
+    x = validate_data(
+        estimator, table, reset=reset, dtype=np.float64, ensure_all_finite=False, copy=True, order="C"
+    )
+    _refuse_infinite(x, _names(estimator, x.shape[1]))
+    return np.asarray(x, dtype=np.float64)
+
+
+def _names(estimator: BaseEstimator, d: int) -> Sequence[str]:
+    return [repr(name) for name in getattr(estimator, "feature_names_in_", range(d))]
+
+
+def _refuse_text(table: Any) -> None:
+    if not hasattr(table, "dtypes") or not hasattr(table, "columns"):
+        return
+    for column in table.columns:
+        values = table[column]
+        if getattr(values, "ndim", 1) != 1 or values.dtype.kind in "biuf":
+            continue
+        if values.dtype.kind not in "OTSUmMV" and not _is_text(values.dtype):
+            continue
+        try:
+            values.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"column {column!r} holds {values.dtype} values such as {values.iloc[0]!r}, which are not "
+                "numbers (could not convert to float): drop the column or encode it"
+            ) from error
+
+
+def _is_text(dtype: Any) -> bool:
+    return str(dtype).startswith(("str", "category"))
+
+
+def _refuse_infinite(x: Array, names: Sequence[str]) -> None:
+    for j, name in enumerate(names):
+        column = x[:, j]
+        for word, bad in (("NaN", np.isnan(column)), ("infinity (inf)", np.isinf(column))):
+            if bad.any():
+                rows = np.flatnonzero(bad)
+                raise InputError(
+                    f"Input X contains {word} in column {name} ({len(rows)} of {len(x)} rows, first in row "
+                    f"{rows[0]}): drop those rows or fill them in"
+                )
+        if len(column) and np.abs(column).max() > LARGEST:
+            raise InputError(f"column {name} of X has values beyond {LARGEST:g}: rescale it")
+
+
+def check_outputs(y: Any, n: int, *, multi_output: bool = True) -> Array:
+    """Return the outputs as float64, ``(n,)`` or ``(n, t)``.
+
+    Args:
+        y: an array, series or data frame of numbers.
+        n: the number of rows of ``X``.
+        multi_output: whether two dimensions are allowed.
+
+    Returns:
+        A copy.
+
+    Raises:
+        InputError: a missing ``y``, NaN, infinite or far too large values, or another number of rows.
+    """
+    if y is None:
+        raise InputError("requires y to be passed, but the target y is None")
+    values = check_array(
+        y,
+        ensure_2d=False,
+        allow_nd=False,
+        dtype=np.float64,
+        ensure_all_finite=False,
+        copy=True,
+        input_name="y",
+    )
+    if values.ndim > (2 if multi_output else 1) or values.ndim == 0:
+        raise InputError(
+            f"y should be a 1d array, or one column per output; got an array of shape {values.shape}"
+        )
+    if len(values) != n:
+        raise InputError(f"X and y have inconsistent lengths: {n} rows of X, {len(values)} of y")
+    for word, bad in (("NaN", np.isnan(values)), ("infinity (inf)", np.isinf(values))):
+        if bad.any():
+            row = int(np.argwhere(bad)[0, 0])
+            raise InputError(
+                f"Input y contains {word} ({int(bad.sum())} values, first in row {row}): drop those rows; a "
+                "regressor needs every output"
+            )
+    if len(values) and np.abs(values).max() > LARGEST:
+        raise InputError(f"y has values beyond {LARGEST:g}: rescale it")
+    return np.asarray(values, dtype=np.float64)
+
+
+def check_weights(sample_weight: ArrayLike | None, x: Array) -> Array:
+    """Return one weight per row, ``(n,)``.
+
+    Args:
+        sample_weight: non-negative powers of the rows' likelihoods; 1 by default.
+        x: ``(n, d)``.
+
+    Returns:
+        The weights.
+
+    Raises:
+        InputError: a negative weight, or none that is positive.
+    """
+    weights = np.asarray(_check_sample_weight(sample_weight, x, dtype=np.float64))
+    if (weights < 0.0).any():
+        row = int(np.argmax(weights < 0.0))
+        raise InputError(f"sample_weight must not be negative, got {weights[row]:g} in row {row}")
+    if not (weights > 0.0).any():
+        raise InputError("sample_weight is 0 in every row: at least one row must count")
+    return weights
+
+
+def check_noise(noise: Any, n: int) -> float | Array | None:
+    """Return a known noise variance, one per row, or ``None`` where it is to be learnt.
+
+    Args:
+        noise: ``"learn"``, a number, or ``(n,)`` numbers.
+        n: the number of rows.
+
+    Returns:
+        The variances, in units of ``y`` squared.
+
+    Raises:
+        InputError: anything else, or a negative variance.
+    """
+    if isinstance(noise, str):
+        if noise == "learn":
+            return None
+        raise InputError(f"noise must be 'learn', a variance, or one variance per row; got {noise!r}")
+    values = np.asarray(noise, dtype=np.float64)
+    if values.ndim > 1 or (values.ndim == 1 and len(values) != n):
+        raise InputError(
+            f"noise must be one variance or one per row ({n}); got an array of shape {values.shape}"
+        )
+    if not np.isfinite(values).all() or (values < 0.0).any():
+        raise InputError("noise variances must be finite and not negative")
+    return float(values) if values.ndim == 0 else values
+
+
+def check_probabilities(q: ArrayLike) -> Array:
+    """Return probabilities as an array; raise `InputError` for one outside the open interval (0, 1).
+
+    Examples:
+        >>> check_probabilities(0.5)
+        array([0.5])
+    """
+    values = np.atleast_1d(np.asarray(q, dtype=np.float64))
+    if values.ndim != 1 or not ((values > 0.0) & (values < 1.0)).all():
+        raise InputError(f"probabilities must lie strictly between 0 and 1, got {q!r}")
+    return values
