@@ -34,3 +34,12 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "show_signature": False,
 }
+
+
+def skip_metadata_requests(app, kind, name, member, skip, options):
+    """Leave out scikit-learn's ``set_fit_request`` and its like: their text is for its own pages."""
+    return True if name.startswith("set_") and name.endswith("_request") else None
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip_metadata_requests)

@@ -93,7 +93,7 @@ class Product(_Composite):
     Examples:
         >>> from nonparam.kernels import RBF, Periodic
         >>> RBF(2.0) * Periodic(lengthscale=1.0, period=12.0)
-        rbf(lengthscale=2) * periodic(lengthscale=1, period=12)
+        rbf(lengthscale=2) * periodic(period=12, lengthscale=1)
     """
 
     keyword = "product"
@@ -217,13 +217,17 @@ def multiply(left: Any, right: Any) -> Kernel:
         return _scale(right, left)
     if isinstance(right, Real):
         return _scale(left, right)
-    if isinstance(left, Scale) and not left.fixed and isinstance(right, Kernel):
+    if _absorbs_factors(left) and isinstance(right, Kernel):
         return Scale(multiply(left.kernel, right), left.value("outputscale"))
     return Product(*_flat(left, Product), *_flat(right, Product))
 
 
+def _absorbs_factors(kernel: Any) -> bool:
+    return isinstance(kernel, Scale) and not kernel.fixed and kernel.outputscale.ndim == 0
+
+
 def _scale(kernel: AnyKernel, factor: Any) -> Kernel:
-    outputscale = kernel.value("outputscale") if isinstance(kernel, Scale) and not kernel.fixed else None
+    outputscale = kernel.value("outputscale") if _absorbs_factors(kernel) else None
     if outputscale is None:
         return Scale(kernel, factor)
     return Scale(kernel.kernel, outputscale * factor)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import gpytorch
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -69,11 +70,10 @@ def variance(kernel: gpytorch.kernels.Kernel, x: Tensor) -> Tensor:
 
 def _active(kernel: Kernel, x: Tensor) -> Tensor:
     if kernel.active_dims is not None:
-        try:
-            x = x.index_select(-1, kernel.active_dims)
-        except IndexError as error:
+        if int(kernel.active_dims.amax()) >= x.shape[-1]:
             wanted = kernel.active_dims.tolist()
-            raise InputError(f"active_dims are {wanted}, but X has only {x.shape[-1]} columns") from error
+            raise InputError(f"active_dims are {wanted}, but X has only {x.shape[-1]} columns")
+        x = x.index_select(-1, kernel.active_dims)
     kernel.check_columns(x.shape[-1])
     return x
 
@@ -87,9 +87,10 @@ def _foreign(kernel: gpytorch.kernels.Kernel, x1: Tensor, x2: Tensor, diag: bool
 def _regular(x: Tensor) -> bool:
     if x.ndim != 2 or x.shape[1] != 1 or len(x) < 3 or x.requires_grad:
         return False  # lags do not carry the gradient in every row
-    n, span = len(x), x[-1] - x[0]
-    even = x[0] + span / (n - 1) * torch.arange(n, dtype=x.dtype, device=x.device)
-    return bool((span > 0) & ((x[:, 0] - even).abs().amax() <= SPACING_TOLERANCE * span))
+    column = x[:, 0].cpu().numpy()
+    span = column[-1] - column[0]
+    even = np.linspace(column[0], column[-1], len(column))
+    return bool(span > 0.0 and np.abs(column - even).max() <= SPACING_TOLERANCE * span)
 
 
 def _on_grid(kernel: Kernel, x: Tensor) -> Tensor:
@@ -111,9 +112,8 @@ class _Toeplitz(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, lags: Tensor) -> Tensor:
-        n = lags.shape[-1]
-        both = torch.cat([lags.flip(-1), lags[..., 1:]], -1).squeeze(-2).contiguous()
-        windows = both.unfold(-1, n, 1)  # row i holds lags n-1-i, ..., so the rows stand upside down
+        both = torch.cat([lags.flip(-1), lags[..., 1:]], -1).squeeze(-2)
+        windows = both.unfold(-1, lags.shape[-1], 1)  # row i holds lags n-1-i, ...: upside down
         return windows.flip(-2)
 
     @staticmethod

@@ -2,13 +2,14 @@
 
 import ast
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
 import gpytorch
 
 from nonparam.errors import InputError
+from nonparam.kernels.base import Value
 from nonparam.kernels.changepoint import ChangePoint
 from nonparam.kernels.composition import Product, Scale, Sum, add, multiply
 from nonparam.kernels.linear import Constant, Linear, Polynomial, WhiteNoise
@@ -18,19 +19,24 @@ from nonparam.kernels.wiener import Wiener
 __all__ = ["NAMES", "parse"]
 
 
-def _matern12(*arguments: Any, **options: Any) -> Matern:
-    return Matern(*arguments, nu=0.5, **options)
+def _matern(nu: float) -> Callable[..., Matern]:
+    def make(
+        lengthscale: Value = None,
+        *,
+        ard: bool = True,
+        active_dims: Sequence[int] | None = None,
+        fixed: Sequence[str] = (),
+    ) -> Matern:
+        return Matern(lengthscale, nu=nu, ard=ard, active_dims=active_dims, fixed=fixed)
 
-
-def _matern32(*arguments: Any, **options: Any) -> Matern:
-    return Matern(*arguments, nu=1.5, **options)
+    return make
 
 
 NAMES: dict[str, Callable[..., gpytorch.kernels.Kernel]] = {
     "rbf": RBF,
-    "matern12": _matern12,
-    "matern32": _matern32,
-    "matern52": Matern,
+    "matern12": _matern(0.5),
+    "matern32": _matern(1.5),
+    "matern52": _matern(2.5),
     "rq": RationalQuadratic,
     "periodic": Periodic,
     "cosine": Cosine,
@@ -68,8 +74,9 @@ def parse(text: str) -> gpytorch.kernels.Kernel:
     try:
         kernel = _build(ast.parse(text.strip(), mode="eval").body, text)
     except SyntaxError as error:
+        place = f"near column {error.offset}" if error.offset else "to its end"
         raise InputError(
-            f"kernel {text!r} cannot be read near column {error.offset}: expected names joined by + and *, "
+            f"kernel {text!r} cannot be read {place}: expected names joined by + and *, "
             "such as 'linear + periodic(12) * rbf'"
         ) from error
     except (RecursionError, MemoryError) as error:
@@ -84,7 +91,7 @@ def _build(node: ast.expr, text: str) -> Any:
         case ast.BinOp(left, ast.Add() | ast.Mult() as join, right):
             return _join(join, _build(left, text), _build(right, text))
         case ast.Name(name):
-            return _lookup(name, text)()
+            return _call(name, [], [], text)
         case ast.Call(ast.Name(name), arguments, keywords):
             return _call(name, arguments, keywords, text)
         case _:
@@ -102,6 +109,8 @@ def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword], tex
     make = _lookup(name, text)
     positional = [_build(argument, text) for argument in arguments]
     named = {keyword.arg or "**": _build(keyword.value, text) for keyword in keywords}
+    if len(named) < len(keywords):
+        raise InputError(f"kernel {text!r}: {name} is given an argument twice")
     try:
         return make(*positional, **named)
     except TypeError as error:

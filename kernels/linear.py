@@ -83,9 +83,11 @@ class WhiteNoise(Kernel):
         """Return a diagonal matrix, or zeros between different observations."""
         variance = self.variance[..., None, None]
         if x2 is not None:
-            return variance * x1.new_zeros(*x1.shape[:-1], x2.shape[-2])
-        eye = torch.eye(x1.shape[-2], dtype=x1.dtype, device=x1.device)
-        return variance * eye.expand(*x1.shape[:-1], -1)
+            pattern = x1.new_zeros(*x1.shape[:-1], x2.shape[-2])
+        else:
+            pattern = torch.eye(x1.shape[-2], dtype=x1.dtype, device=x1.device).expand(*x1.shape[:-1], -1)
+        matrix: Tensor = variance * pattern
+        return matrix
 
     def diagonal(self, x: Tensor) -> Tensor:
         """Return the variance at every row."""
@@ -172,6 +174,7 @@ class Polynomial(Kernel):
     """
 
     keyword = "polynomial"
+    _power: int
     options: ClassVar[dict[str, Any]] = {"power": None, "ard": True}
     offset = Hyperparameter("1")
     lengthscale = Hyperparameter("X", per_column=True)

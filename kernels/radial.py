@@ -204,7 +204,7 @@ def radial(x1: Tensor, x2: Tensor | None, profile: Profile) -> Tensor:
 
 
 def centre_of(x: Tensor) -> Tensor:
-    """Return the mid-range of each column: subtracting it keeps the digits of inputs far from 0.
+    """Return the first row: subtracting it keeps the digits of inputs far from 0.
 
     Args:
         x: ``(..., n, d)``.
@@ -212,5 +212,4 @@ def centre_of(x: Tensor) -> Tensor:
     Returns:
         ``(..., 1, d)``, detached.
     """
-    x = x.detach()
-    return 0.5 * (x.amin(-2, keepdim=True) + x.amax(-2, keepdim=True))
+    return x[..., :1, :].detach()

@@ -257,7 +257,7 @@ class Periodic(_Stationary):
 
     def _circle(self, x: Tensor, centre: Tensor) -> Tensor:
         phase = (x - centre) * (2.0 * torch.pi / self.period)
-        return torch.cat([phase.cos() / self.lengthscale, phase.sin() / self.lengthscale], -1)
+        return torch.stack([phase.cos(), phase.sin()], -2).div(self.lengthscale.unsqueeze(-2)).flatten(-2)
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the RBF of the points on the circles."""

@@ -71,6 +71,9 @@ def fit_mean(factor: CholeskyFactor, y: Tensor, basis: Tensor) -> MeanFit:
 
     Source: Rasmussen and Williams (2006), section 2.7.
     """
+    if basis.shape[1] == 0:
+        alpha = factor.solve(y)
+        return MeanFit(y[:0], alpha, basis[:0], float((y * alpha).sum()))
     solved = factor.solve(torch.cat([y, basis], -1))
     alpha, weighted_basis = solved[:, : y.shape[1]], solved[:, y.shape[1] :]
     information = basis.mT @ weighted_basis

@@ -18,10 +18,12 @@ __all__ = ["Minimum", "minimise"]
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-MEMORY = 10  # pairs kept, as in L-BFGS-B
+MEMORY = 40  # pairs kept: more than most models have hyperparameters, and cheap beside an evaluation
+PATIENCE = 5  # steps over which the progress is judged
 SUFFICIENT, CURVATURE = 1e-4, 0.9  # the constants of the Wolfe conditions (Nocedal and Wright, p. 33)
 LONGEST_STEP = 3.0  # of any coordinate; on logarithms that is a factor of 20
 MAX_TRIALS = 25
+ROUNDING = 1e-11  # relative error of the objective, which a search near the optimum must not chase
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class _Problem:
         self.theta = np.clip(theta, lower, upper)
         self.value, self.gradient = np.inf, np.zeros_like(theta)
         self.pairs: list[tuple[Array, Array, float]] = []
+        self.past: list[float] = []
         self.steps = self.evaluations = 0
         self.message = ""
 
@@ -85,7 +88,7 @@ class _Problem:
             self.pairs.clear()
             self.direction = np.where(free, -self.gradient, 0.0)
             self.slope = float(self.direction @ self.gradient)
-        first = 1.0 if self.pairs else min(1.0, 1.0 / max(float(np.abs(self.gradient).sum()), 1e-300))
+        first = 1.0 if self.pairs else 1.0 / max(float(np.linalg.norm(self.direction)), 1e-300)
         longest = float(np.abs(self.direction).max(initial=0.0))
         self.step = min(first, LONGEST_STEP / max(longest, 1e-300))
         self.low, self.high, self.trials = (0.0, self.value, self.slope), np.inf, 0
@@ -113,13 +116,14 @@ class _Problem:
         self.trials += 1
         moved = trial - self.theta
         slope = float(gradient @ self.direction)
-        if not value <= self.value + SUFFICIENT * float(self.gradient @ moved):
+        allowed = self.value + SUFFICIENT * float(self.gradient @ moved) + ROUNDING * max(abs(self.value), 1.0)
+        if not value <= allowed:
             self.high = self.step
             self.step = self._shorter(value, slope)
         elif slope < CURVATURE * self.slope and self._may_lengthen(trial):
             self.low = (self.step, value, slope)
             self.best = (trial, value, gradient)
-            self.step = 2.0 * self.step if np.isinf(self.high) else 0.5 * (self.step + self.high)
+            self.step = 4.0 * self.step if np.isinf(self.high) else 0.5 * (self.step + self.high)
         else:
             self._accept(trial, value, gradient, tolerances)
             return
@@ -154,13 +158,13 @@ class _Problem:
         curvature = float(s @ d)
         if curvature > 1e-12 * float(d @ d):
             self.pairs = [*self.pairs[-MEMORY + 1 :], (s, d, 1.0 / curvature)]
-        decrease = self.value - value
+        self.past = [*self.past[-PATIENCE + 1 :], self.value]
         self.theta, self.value, self.gradient = trial, value, gradient
         self.steps += 1
         gradient_tolerance, value_tolerance = tolerances
         if float(np.abs(self.projected_gradient()).max(initial=0.0)) <= gradient_tolerance:
             self.message = "converged: the gradient vanishes"
-        elif decrease <= value_tolerance * max(abs(value), 1.0):
+        elif len(self.past) == PATIENCE and self.past[0] - value <= value_tolerance:
             self.message = "converged: the objective no longer changes"
         else:
             self._aim()
@@ -190,7 +194,7 @@ def minimise(
     *,
     max_steps: int = 200,
     gradient_tolerance: float = 1e-5,
-    value_tolerance: float = 1e-10,
+    value_tolerance: float = 1e-8,
 ) -> list[Minimum]:
     r"""Minimise ``b`` smooth functions of ``p`` bounded variables, each from its own start.
 
@@ -202,7 +206,7 @@ def minimise(
         upper: ``(p,)`` or ``(b, p)``.
         max_steps: iterations of each problem.
         gradient_tolerance: on the largest entry of the projected gradient.
-        value_tolerance: on the decrease in one step, relative to the value.
+        value_tolerance: on the decrease in five steps.
 
     Returns:
         One `Minimum` for each row of ``starts``.

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.linalg import qr
 from torch import Tensor
 
 from nonparam.errors import InputError
@@ -11,6 +13,7 @@ from nonparam.scales import Scales
 __all__ = ["MEANS", "Mean"]
 
 MEANS = ("zero", "constant", "linear")
+DEPENDENT = 1e-6  # of a column's spread: less than this that the other columns do not explain is rounding
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,8 @@ class Mean:
     r"""A mean function :math:`h(x)^\top \beta`.
 
     Attributes:
-        name: ``"zero"``, ``"constant"``, or ``"linear"`` (a constant and every column that varies).
+        name: ``"zero"``, ``"constant"``, or ``"linear"`` (a constant and every column that varies and is
+            no linear combination of others).
         centre: ``(d,)``, subtracted from the columns.
         spread: ``(d,)``, by which the columns are divided; 0 for a column that is left out.
     """
@@ -39,6 +43,28 @@ class Mean:
     def to(self, device: torch.device) -> "Mean":
         """Return the mean with its numbers on a device."""
         return Mean(self.name, self.centre.to(device), self.spread.to(device))
+
+    def identified(self, x: Tensor) -> "Mean":
+        """Return the mean without the columns whose weights the rows ``x (n, d)`` leave undetermined.
+
+        A column that repeats others adds no function; with fewer rows than columns some must go as well.
+
+        Source: Golub and Van Loan (2013), Matrix computations, section 5.4.2.
+
+        Examples:
+            >>> x = torch.tensor([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]], dtype=torch.float64)
+            >>> Mean("linear", x.mean(0), torch.ones(2, dtype=torch.float64)).identified(x).spread
+            tensor([0., 1.], dtype=torch.float64)
+        """
+        kept = torch.nonzero(self.spread > 0)[:, 0]
+        if self.name != "linear" or not len(kept):
+            return self
+        columns = (x[:, kept] - x[:, kept].mean(0)) / self.spread[kept]
+        triangle, order = qr(columns.cpu().numpy(), mode="r", pivoting=True)
+        diagonal = np.zeros(len(kept))
+        diagonal[: min(triangle.shape)] = np.abs(np.diagonal(triangle))
+        dropped = kept[order[diagonal <= DEPENDENT * diagonal[0]]]
+        return Mean(self.name, self.centre, self.spread.index_fill(0, dropped, 0.0))
 
     def basis(self, x: Tensor) -> Tensor:
         """Return the basis functions at ``x (n, d)``: ``(n, q)``.

@@ -7,7 +7,9 @@ the row given twice, and a weight of 0 the same as leaving it out:
           (2\pi\sigma^2)^{(1 - w_i)/2}\, w_i^{-1/2}.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -47,17 +49,28 @@ class Data:
 
     def noise_variances(self, learnt: float) -> Tensor:
         """Return the variance of every row's noise, ``(n,)``."""
-        base = torch.full_like(self.weights, learnt) if self.noise is None else self.noise
-        return base / self.weights
+        return learnt / self.weights if self.noise is None else self.noise / self.weights
+
+    def output(self, column: int) -> "Data":
+        """Return the same rows with one output only."""
+        return replace(self, y=self.y[:, column : column + 1])
+
+    @cached_property
+    def _weight_sums(self) -> tuple[float, float]:
+        """The sums of ``1 - w`` (times ``log 2 pi noise`` where that is known) and of ``log w``."""
+        spare = 1.0 - self.weights
+        if self.noise is not None:
+            counted = (spare != 0.0) & (self.noise > 0.0)
+            spare = torch.where(counted, spare * (self.noise.clamp_min(1e-300).log() + LOG_2PI), 0.0)
+        return float(spare.sum()), float(self.weights.log().sum())
 
     def weight_terms(self, learnt: float) -> tuple[float, float]:
         """Return what the weights add to the log likelihood, and its slope in the log noise."""
         t = self.y.shape[1]
-        base = torch.full_like(self.weights, learnt) if self.noise is None else self.noise
-        spare = 1.0 - self.weights
-        powers = torch.where((spare == 0.0) | (base == 0.0), 0.0, spare * (base.log() + LOG_2PI))
-        value = 0.5 * t * float((powers - self.weights.log()).sum())
-        return value, 0.5 * t * float(spare.sum())
+        spare, logs = self._weight_sums
+        powers = spare if self.noise is not None or spare == 0.0 else spare * (math.log(learnt) + LOG_2PI)
+        slope = 0.0 if self.noise is not None else spare
+        return 0.5 * t * (powers - logs), 0.5 * t * slope
 
 
 @dataclass(frozen=True)
@@ -68,17 +81,22 @@ class Objective:
         data: the observations.
         theta: the vector of free hyperparameters.
         with_prior: whether the prior is added.
+        outputs: ``(s,)``, the column of ``y`` that each of ``s`` searches explains, where they differ.
     """
 
     data: Data
     theta: Theta
     with_prior: bool
+    outputs: NDArray[np.intp] | None = None
 
-    def log_marginal_likelihood(self, points: Array, *, gradient: bool = True) -> tuple[Array, Array, float]:
+    def log_marginal_likelihood(
+        self, points: Array, *, outputs: NDArray[np.intp] | None = None, gradient: bool = True
+    ) -> tuple[Array, Array, float]:
         """Evaluate the log marginal likelihood of a batch of hyperparameters.
 
         Args:
             points: ``(b, p)``.
+            outputs: ``(b,)``, the column of ``y`` for each point; ``None`` for all columns.
             gradient: whether the gradient is needed.
 
         Returns:
@@ -86,44 +104,48 @@ class Objective:
             definite), ``(b, p)`` gradients, and the largest jitter.
         """
         if len(points) > 1 and not self._batches():
-            parts = [self.log_marginal_likelihood(p[None], gradient=gradient) for p in points]
+            chosen = [None] * len(points) if outputs is None else list(outputs[:, None])
+            parts = [
+                self.log_marginal_likelihood(p[None], outputs=output, gradient=gradient)
+                for p, output in zip(points, chosen, strict=True)
+            ]
             values, slopes, jitters = zip(*parts, strict=True)
             return np.concatenate(values), np.concatenate(slopes), max(jitters)
         self.theta.assign(points if len(points) > 1 else points[0])
         parameters = self.theta.parameters if gradient else []
         with torch.set_grad_enabled(bool(parameters)):
             k = covariance(self.theta.kernel, self.data.x)
-        batch = len(points)
-        slope = torch.empty_like(k).reshape(batch, *k.shape[-2:]) if parameters else None
-        values, noise_slopes, jitter = np.empty(batch), np.zeros(batch), 0.0
-        for i, matrix in enumerate(k.detach().reshape(batch, *k.shape[-2:])):
-            values[i], noise_slopes[i], used = self._one(
-                matrix, points[i], None if slope is None else slope[i]
+        matrices = k.detach().reshape(len(points), *k.shape[-2:])
+        found = [
+            self._one(
+                self.data if outputs is None else self.data.output(outputs[i]), matrix, points[i], gradient
             )
-            jitter = max(jitter, used)
-        gradients = [] if slope is None else list(torch.autograd.grad(k, parameters, slope.reshape(k.shape)))
-        return values, self.theta.gather(gradients, noise_slopes, batch), jitter
+            for i, matrix in enumerate(matrices)
+        ]
+        values, noise_slopes, slopes, jitters = zip(*found, strict=True)
+        gradients = []
+        if parameters:
+            upstream = slopes[0] if len(points) == 1 else torch.stack(slopes)
+            gradients = list(torch.autograd.grad(k, parameters, upstream.reshape(k.shape)))
+        gathered = self.theta.gather(gradients, np.array(noise_slopes), len(points))
+        return np.array(values), gathered, max(jitters)
 
-    def _one(self, k: Tensor, point: Array, out: Tensor | None) -> tuple[float, float, float]:
-        """Return value, slope in the log noise, and jitter; write the derivative in ``k`` into ``out``."""
-        noise = float(np.exp(point[-1])) if self.theta.learns_noise else 0.0
-        variances = self.data.noise_variances(noise)
+    def _one(
+        self, data: Data, k: Tensor, point: Array, gradient: bool
+    ) -> tuple[float, float, Tensor | None, float]:
+        """Return the value, its slope in the log noise, its derivative in ``k``, and the jitter."""
+        noise = math.exp(point[-1]) if self.theta.learns_noise else 0.0
+        variances = data.noise_variances(noise)
         matrix = k.clone(memory_format=torch.contiguous_format)
         torch.diagonal(matrix).add_(variances)
-        learns = out is not None or self.theta.learns_noise
         try:
-            found = evidence(matrix, self.data.y, self.data.basis, gradient=learns)
+            found = evidence(matrix, data.y, data.basis, gradient=gradient)
         except NotPositiveDefiniteError:
-            if out is not None:
-                out.zero_()
-            return -np.inf, 0.0, 0.0
-        extra, extra_slope = self.data.weight_terms(noise)
-        noise_slope = 0.0
+            return -np.inf, 0.0, torch.zeros_like(k), 0.0
+        extra, noise_slope = data.weight_terms(noise)
         if found.gradient is not None:
-            noise_slope = float(torch.diagonal(found.gradient) @ variances) + extra_slope
-            if out is not None:
-                out.copy_(found.gradient)
-        return found.value + extra, noise_slope, found.jitter
+            noise_slope += float(torch.diagonal(found.gradient) @ variances)
+        return found.value + extra, noise_slope, found.gradient, found.jitter
 
     def _batches(self) -> bool:
         ours = all(isinstance(k, Kernel) for k in [self.theta.kernel, *self.theta.kernel.sub_kernels()])
@@ -131,8 +153,8 @@ class Objective:
 
     def negative(self, points: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
         """Return minus the objective and its gradient, as `minimise` asks for them."""
-        del which  # every start has the same objective
-        values, gradients, _ = self.log_marginal_likelihood(points)
+        outputs = None if self.outputs is None else self.outputs[which]
+        values, gradients, _ = self.log_marginal_likelihood(points, outputs=outputs)
         if self.with_prior:
             densities, slopes = self.theta.log_prior(points)
             values, gradients = values + densities, gradients + slopes

@@ -21,11 +21,20 @@ from nonparam.objective import Data, Objective
 from nonparam.posterior import condition
 from nonparam.scales import Scales, default_priors, initialise, measure
 from nonparam.solvers.cholesky import cholesky
-from nonparam.solvers.plan import choose
+from nonparam.solvers.plan import check_covariance, choose
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
 from nonparam.training import maximise, starting_points
-from nonparam.validation import check_noise, check_outputs, check_probabilities, check_table, check_weights
+from nonparam.validation import (
+    check_count,
+    check_noise,
+    check_numbers,
+    check_outputs,
+    check_probabilities,
+    check_scale,
+    check_table,
+    check_weights,
+)
 
 __all__ = ["GPRegressor"]
 
@@ -34,6 +43,7 @@ Array = NDArray[np.float64]
 OBJECTIVES = ("lml",)
 GPU_ROWS = 2000  # below it a GPU is slower than one core
 START_NOISE = 0.05  # of the variance of y
+LARGEST_LOG = 350.0  # of a hyperparameter: beyond it a square of the exponential overflows
 
 
 class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -139,6 +149,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             noise = noise[counted]
         self._one_output = outputs.ndim == 1
         x, table, weights = x[counted], outputs.reshape(len(x), -1)[counted], weights[counted]
+        check_scale(x, table)
         kernel = self._build_kernel()
         plan = choose(self.solver, len(x), 4 + 2 * sum(1 for _ in kernel.modules() if _ is not kernel))
         if self.verbose:
@@ -155,8 +166,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             raise InputError(f"objective must be one of {OBJECTIVES}, got {self.objective!r}")
         if self.priors not in ("default", None):
             raise InputError(f"priors must be 'default' or None, got {self.priors!r}")
-        if not isinstance(self.n_restarts, int | np.integer) or self.n_restarts < 0:
-            raise InputError(f"n_restarts must be an integer, at least 0; got {self.n_restarts!r}")
+        check_count(self.n_restarts, "n_restarts")
 
     def _build_kernel(self) -> gpytorch.kernels.Kernel:
         if isinstance(self.kernel, str):
@@ -178,7 +188,8 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         initialise(kernel, scales)
         device = _device(self.device, len(x))
         self.kernel_ = kernel.to(device)
-        self._mean = Mean.from_scales(self.mean, scales).to(device)
+        mean = Mean.from_scales(self.mean, scales).to(device)
+        self._mean = mean.identified(torch.tensor(x, device=device))
         data = self._data(x, y, weights, noise, device)
         objective = self._objective(scales, data)
         rng = check_random_state(self.random_state)
@@ -275,6 +286,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
 
         Raises:
             InputError: both are asked for.
+            InsufficientMemoryError: a covariance between more rows than the memory holds.
         """
         if return_std and return_cov:
             raise InputError("ask for return_std or for return_cov, not for both")
@@ -291,6 +303,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         return self._shaped(mean)
 
     def _covariance(self, x: Tensor, basis: Tensor, include_noise: bool) -> Array:
+        check_covariance(len(x), len(self.posterior_.data.x))
         joint = self.posterior_.predict_covariance(x, basis)
         torch.diagonal(joint).add_(self._new_noise(include_noise))
         scaled: Array = joint.cpu().numpy()[..., None] * self.y_scale_**2
@@ -337,8 +350,10 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             ``(m,)`` or ``(m, t)``, in nats.
         """
         mean, sd = self.predict(X, return_std=True)
-        outputs = check_outputs(y, len(mean)).reshape(mean.shape)
-        density: Array = norm.logpdf(outputs, mean, sd)
+        outputs = check_outputs(y, len(mean))
+        if outputs.size != mean.size:
+            raise InputError(f"y must have shape {mean.shape}, got {outputs.shape}")
+        density: Array = norm.logpdf(outputs.reshape(mean.shape), mean, sd)
         return density
 
     def sample_y(
@@ -359,8 +374,14 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
 
         Returns:
             ``(m, n_samples)``, or ``(m, t, n_samples)`` for several outputs.
+
+        Raises:
+            InputError: a number of draws that is no integer, or negative.
+            InsufficientMemoryError: more rows than the memory holds the joint covariance of.
         """
+        check_count(n_samples, "n_samples")
         x, basis = self._rows(X)
+        check_covariance(len(x), len(self.posterior_.data.x))
         with threads_for(len(self.posterior_.data.x)):
             mean = self.posterior_.predict_mean(x, basis).cpu().numpy()
             joint = self.posterior_.predict_covariance(x, basis)
@@ -382,14 +403,16 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             A number of nats; with ``eval_gradient`` also ``(p,)`` derivatives.
 
         Raises:
-            InputError: another number of hyperparameters.
+            InputError: another number of hyperparameters, or such whose exponential has no square.
         """
         check_is_fitted(self)
-        point = self.theta_ if theta is None else np.asarray(theta, dtype=np.float64)
+        point = self.theta_ if theta is None else check_numbers(theta, "theta")
         if point.shape != self.theta_.shape:
             raise InputError(
                 f"theta must have {len(self.theta_)} entries {self.theta_names_}, got {point.shape}"
             )
+        if not (np.abs(point) <= LARGEST_LOG).all():
+            raise InputError(f"theta must be finite, and at most {LARGEST_LOG:g} in size, got {theta!r}")
         other = copy.copy(self)
         other.kernel_ = copy.deepcopy(self.kernel_)
         objective = other._objective(self._scales, self.posterior_.data)
@@ -451,8 +474,10 @@ def _device(device: str, n: int) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() and n >= GPU_ROWS else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise InputError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise InputError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device {device!r} was asked for, but this machine has no CUDA GPU: use 'auto'")
     return chosen

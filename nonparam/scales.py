@@ -19,6 +19,7 @@ LENGTHSCALE_SD = math.sqrt(3.0)  # of the logarithm; Hvarfner, Hellsten and Nard
 VARIANCE_SD = 2.0  # of the logarithm: the middle 95 % span a factor of 3000
 SHAPE_SD = 1.0  # of the logarithm of numbers without a unit
 PERIOD_SD = 0.1  # of the logarithm: a period is known, or found in the data, to about 10 %
+LENGTHSCALE_REACH = math.log(1e4)  # further out a column is constant, or its values are unrelated
 PERIOD_REACH = 1.5  # how far the logarithm of a period may move
 NOISE_FLOOR = 1e-8  # of the variance of y: below it rounding is larger than the noise
 WIDEST = math.log(1e8)  # bounds around the prior median, on the logarithm
@@ -71,7 +72,7 @@ def _variance(y: Array, weights: Array) -> float:
     mean = np.average(y, axis=0, weights=weights)
     variance = float(np.average((y - mean) ** 2, axis=0, weights=weights).mean())
     size = float(np.abs(mean).max())
-    if variance > (1e-10 * size) ** 2:
+    if variance > (1e-13 * size) ** 2:
         return variance
     return size**2 if size > 0.0 else 1.0  # a constant y has no spread: take its size
 
@@ -144,7 +145,8 @@ def _prior(kernel: Kernel, declared: Hyperparameter, scales: Scales) -> Prior:
     if raw.size != centre.size:
         centre = np.full(raw.size, centre.mean())
     sd = {"X": LENGTHSCALE_SD, "1": SHAPE_SD}.get(declared.unit, VARIANCE_SD)
-    return Prior(centre, sd, centre - WIDEST, centre + WIDEST)
+    reach = LENGTHSCALE_REACH if declared.unit == "X" else WIDEST
+    return Prior(centre, sd, centre - reach, centre + reach)
 
 
 def _columns(kernel: Kernel, d: int) -> NDArray[np.intp]:
@@ -160,7 +162,8 @@ def _columns(kernel: Kernel, d: int) -> NDArray[np.intp]:
 def _typical(kernel: Kernel, declared: Hyperparameter, scales: Scales, columns: NDArray[np.intp]) -> Array:
     """Return the value that the scale of the data suggests, one for each column it acts on."""
     sd, d = scales.x_sd[columns], len(columns)
-    span = np.maximum(scales.x_high[columns] - scales.x_low[columns], 1e-12 * sd)
+    span = (scales.x_high - scales.x_low)[columns]
+    span = np.where(span > 1e-12 * sd, span, sd)  # a constant column has none
     match declared.name:
         case "center":
             return scales.x_mean[columns]

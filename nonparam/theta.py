@@ -65,6 +65,7 @@ class Theta:
         self.learns_noise = noise is not None
         self._free = free_parameters(kernel)
         self._shapes = [parameter.shape for parameter in self._free.values()]
+        self._sizes = [shape.numel() for shape in self._shapes]
         values = {name: p.detach().cpu().double().numpy().reshape(-1) for name, p in self._free.items()}
         if noise is not None:
             values["noise"] = np.array([np.log(noise)])
@@ -86,19 +87,23 @@ class Theta:
 
     def assign(self, theta: Array) -> None:
         """Write a vector ``(p,)``, or a batch ``(b, p)`` of them, into the kernel."""
-        position = 0
-        for parameter, shape in zip(self._free.values(), self._shapes, strict=True):
-            size = shape.numel()
-            part = torch.from_numpy(np.ascontiguousarray(theta[..., position : position + size]))
-            parameter.data = part.reshape((*theta.shape[:-1], *shape)).to(parameter)
-            position += size
+        stored = torch.from_numpy(np.array(theta))
+        if theta.ndim == 1:
+            pieces = stored[: sum(self._sizes)].split(self._sizes)
+        else:
+            pieces = stored[:, : sum(self._sizes)].split(self._sizes, -1)
+        for parameter, shape, piece in zip(self._free.values(), self._shapes, pieces, strict=True):
+            parameter.data = piece.reshape((*theta.shape[:-1], *shape)).to(parameter)
 
     def gather(self, gradients: list[Tensor], noise: Array, batch: int) -> Array:
         """Return the gradients of the parameters, and of the log noise ``(b,)``, as ``(b, p)``."""
-        columns = [g.reshape(batch, -1).double().cpu().numpy() for g in gradients]
+        slopes = np.empty((batch, self.size))
+        if gradients:
+            table = torch.cat([g.reshape(batch, -1) for g in gradients], -1)
+            slopes[:, : table.shape[1]] = table.double().cpu().numpy()
         if self.learns_noise:
-            columns.append(noise.reshape(batch, 1))
-        return np.concatenate(columns, 1) if columns else np.zeros((batch, 0))
+            slopes[:, -1] = noise
+        return slopes
 
     def log_prior(self, theta: Array) -> tuple[Array, Array]:
         """Return the log density of the prior of each row of ``(b, p)``, and its gradient."""

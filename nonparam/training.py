@@ -14,6 +14,9 @@ __all__ = ["FitReport", "maximise", "starting_points"]
 
 Array = NDArray[np.float64]
 
+TOLERANCE = 1e-8  # nats gained in the last steps
+RIDGE_TOLERANCE = 1e-4  # without priors a useless column's lengthscale creeps to infinity for ever
+
 
 @dataclass(frozen=True)
 class FitReport:
@@ -80,9 +83,11 @@ def maximise(objective: Objective, starts: Array, plan: str) -> tuple[Array, Fit
     """
     began = time.perf_counter()
     theta = objective.theta
-    found = (
-        minimise(objective.negative, starts, theta.lower, theta.upper) if theta.size else [_fixed(objective)]
-    )
+    tolerance = TOLERANCE if objective.with_prior else RIDGE_TOLERANCE
+    if theta.size:
+        found = minimise(objective.negative, starts, theta.lower, theta.upper, value_tolerance=tolerance)
+    else:
+        found = [_fixed(objective)]
     best = min(found, key=lambda minimum: minimum.value)
     if not np.isfinite(best.value):
         raise ConvergenceError(

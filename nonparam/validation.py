@@ -10,11 +10,21 @@ from sklearn.utils.validation import _check_sample_weight, check_array, validate
 
 from nonparam.errors import InputError
 
-__all__ = ["check_noise", "check_outputs", "check_probabilities", "check_table", "check_weights"]
+__all__ = [
+    "check_count",
+    "check_noise",
+    "check_numbers",
+    "check_outputs",
+    "check_probabilities",
+    "check_scale",
+    "check_table",
+    "check_weights",
+]
 
 Array = NDArray[np.float64]
 
-LARGEST = 1e100  # beyond it squares overflow
+LARGEST = 1e60  # beyond it ratios of squares overflow
+SMALLEST = 1.0 / LARGEST
 
 
 def check_table(estimator: BaseEstimator, table: Any, *, reset: bool) -> Array:
@@ -33,9 +43,13 @@ def check_table(estimator: BaseEstimator, table: Any, *, reset: bool) -> Array:
         ValueError: another number of columns than at `fit`, or no row at all.
     """
     _refuse_text(table)
-    x = validate_data(
-        estimator, table, reset=reset, dtype=np.float64, ensure_all_finite=False, copy=True, order="C"
-    )
+    try:
+        x = validate_data(
+            estimator, table, reset=reset, dtype=np.float64, ensure_all_finite=False, copy=True, order="C"
+        )
+    except ValueError as error:
+        _name_text_column(table, error)
+        raise
     _refuse_infinite(x, _names(estimator, x.shape[1]))
     return np.asarray(x, dtype=np.float64)
 
@@ -59,6 +73,19 @@ def _refuse_text(table: Any) -> None:
             raise InputError(
                 f"column {column!r} holds {values.dtype} values such as {values.iloc[0]!r}, which are not "
                 "numbers (could not convert to float): drop the column or encode it"
+            ) from error
+
+
+def _name_text_column(table: Any, error: ValueError) -> None:
+    """Raise `InputError` for the first column of an array that is not of numbers."""
+    if "could not convert string" not in str(error):
+        return
+    for j, column in enumerate(np.asarray(table, dtype=object).T):
+        try:
+            column.astype(np.float64)
+        except ValueError:
+            raise InputError(
+                f"column {j} of X holds text such as {column[0]!r} ({error}): drop the column or encode it"
             ) from error
 
 
@@ -123,6 +150,34 @@ def check_outputs(y: Any, n: int, *, multi_output: bool = True) -> Array:
     return np.asarray(values, dtype=np.float64)
 
 
+def check_scale(x: Array, y: Array) -> None:
+    """Raise `InputError` for columns of ``x (n, d)`` or ``y (n, t)`` so small that their squares vanish."""
+    for name, table in (("X", x), ("y", y)):
+        largest = np.abs(table).max(0)
+        for j in np.flatnonzero((largest > 0.0) & (largest < SMALLEST)):
+            raise InputError(
+                f"column {j} of {name} has no value beyond {largest[j]:.1e}, below {SMALLEST:g}: rescale it"
+            )
+
+
+def check_numbers(values: Any, name: str) -> Array:
+    """Return ``values`` as float64 numbers; raise `InputError` where they are something else."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be a number or an array of numbers, got {values!r}") from error
+
+
+def check_count(value: Any, name: str) -> None:
+    """Raise `InputError` unless ``value`` is a whole number, at least 0.
+
+    Examples:
+        >>> check_count(3, "n_restarts")
+    """
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
+        raise InputError(f"{name} must be an integer, at least 0; got {value!r}")
+
+
 def check_weights(sample_weight: ArrayLike | None, x: Array) -> Array:
     """Return one weight per row, ``(n,)``.
 
@@ -134,12 +189,14 @@ def check_weights(sample_weight: ArrayLike | None, x: Array) -> Array:
         The weights.
 
     Raises:
-        InputError: a negative weight, or none that is positive.
+        InputError: a negative weight, one far beyond any count, or none that is positive.
     """
     weights = np.asarray(_check_sample_weight(sample_weight, x, dtype=np.float64))
     if (weights < 0.0).any():
         row = int(np.argmax(weights < 0.0))
         raise InputError(f"sample_weight must not be negative, got {weights[row]:g} in row {row}")
+    if ((weights > LARGEST) | ((weights > 0.0) & (weights < SMALLEST))).any():
+        raise InputError(f"sample_weight has values beyond {LARGEST:g} or below {SMALLEST:g}: rescale it")
     if not (weights > 0.0).any():
         raise InputError("sample_weight is 0 in every row: at least one row must count")
     return weights
@@ -162,13 +219,13 @@ def check_noise(noise: Any, n: int) -> float | Array | None:
         if noise == "learn":
             return None
         raise InputError(f"noise must be 'learn', a variance, or one variance per row; got {noise!r}")
-    values = np.asarray(noise, dtype=np.float64)
+    values = check_numbers(noise, "noise")
     if values.ndim > 1 or (values.ndim == 1 and len(values) != n):
         raise InputError(
             f"noise must be one variance or one per row ({n}); got an array of shape {values.shape}"
         )
     if not np.isfinite(values).all() or (values < 0.0).any():
-        raise InputError("noise variances must be finite and not negative")
+        raise InputError(f"noise variances must be finite and not negative, got {noise!r}")
     return float(values) if values.ndim == 0 else values
 
 
@@ -179,7 +236,7 @@ def check_probabilities(q: ArrayLike) -> Array:
         >>> check_probabilities(0.5)
         array([0.5])
     """
-    values = np.atleast_1d(np.asarray(q, dtype=np.float64))
+    values = np.atleast_1d(check_numbers(q, "q"))
     if values.ndim != 1 or not ((values > 0.0) & (values < 1.0)).all():
         raise InputError(f"probabilities must lie strictly between 0 and 1, got {q!r}")
     return values

@@ -56,6 +56,11 @@ def gp_rbf(*lengthscale: float) -> gp.Kernel:
     return kernel.initialize(lengthscale=double(*lengthscale))
 
 
+def gp_on_column(column: int, kernel: gp.Kernel) -> gp.Kernel:
+    kernel.active_dims = torch.tensor([column])
+    return kernel
+
+
 def gp_matern(nu: float, *lengthscale: float) -> gp.Kernel:
     kernel = gp.MaternKernel(nu=nu, ard_num_dims=len(lengthscale)).double()
     return kernel.initialize(lengthscale=double(*lengthscale))
@@ -98,7 +103,7 @@ STATIONARY = [
         o.rbf(1.3),
         columns=5,
         sklearn=lambda: sk.RBF(1.3),
-        gpytorch=lambda: gp.RBFKernel().double().initialize(lengthscale=1.3),
+        gpytorch=lambda: gp.RBFKernel().double().initialize(lengthscale=double(1.3)),
     ),
     Case(
         "rbf_ard",
@@ -233,7 +238,7 @@ NOT_STATIONARY = [
         o.linear(0.6, 0.0),
         columns=2,
         stationary=False,
-        gpytorch=lambda: gp.LinearKernel().double().initialize(variance=0.6),
+        gpytorch=lambda: gp.LinearKernel().double().initialize(variance=double(0.6)),
     ),
     Case(
         "linear_ard",
@@ -380,11 +385,7 @@ COMPOSED = [
         o.total(o.on_columns([0], o.rbf(0.7)), o.scaled(2.0, o.on_columns([2], o.periodic(1.1, 0.8)))),
         columns=3,
         gpytorch=lambda: (
-            gp.RBFKernel(active_dims=(0,)).double().initialize(lengthscale=0.7)
-            + gp_scaled(
-                2.0,
-                gp.PeriodicKernel(active_dims=(2,)).double().initialize(period_length=1.1, lengthscale=0.64),
-            )
+            gp_on_column(0, gp_rbf(0.7)) + gp_scaled(2.0, gp_on_column(2, gp_periodic([1.1], [0.8])))
         ),
     ),
     Case(

@@ -91,7 +91,8 @@ def imported_part(name: str) -> str | None:
     package, _, below = name.partition(".")
     if package != "nonparam":
         return None
-    return part_of(below) if part_of(below) in PARTS else "nonparam"
+    is_module = "." in below or part_of(below) in PARTS
+    return part_of(below) if is_module else "nonparam"
 
 
 def forbidden(part: str, target: str, in_function: bool) -> bool:

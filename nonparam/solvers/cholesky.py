@@ -5,6 +5,7 @@ tensor that is LAPACK's lower triangle, so on a CPU every step works in place. B
 SciPy's LAPACK on one thread is the fastest there is (see docs/decisions/0003-threads-and-lapack.md).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,17 +66,21 @@ class CholeskyFactor:
 
             U_+ = \begin{pmatrix} U & U^{-\top} B \\ 0 & \mathrm{chol}(C - B^\top A^{-1} B) \end{pmatrix}
 
+        The jitter of the old rows is given to the new ones too, and more where they need it.
+
         Args:
             cross: ``B``, ``(n, m)``.
             corner: ``C``, ``(m, m)``.
         """
         half = self.half_solve(cross)
-        block = cholesky(corner - half.mT @ half)
+        left = corner - half.mT @ half
+        torch.diagonal(left).add_(self.jitter)
+        block = cholesky(left, float(torch.diagonal(corner).mean()))
         upper = torch.zeros(self.n + block.n, self.n + block.n, dtype=cross.dtype, device=cross.device)
         upper[: self.n, : self.n] = self._clean()
         upper[: self.n, self.n :] = half
         upper[self.n :, self.n :] = block._clean()
-        return CholeskyFactor(upper, max(self.jitter, block.jitter))
+        return CholeskyFactor(upper, self.jitter + block.jitter)
 
     def inverse_in_place(self) -> Tensor:
         """Return ``A^-1`` in the upper triangle of the memory of the factor, which is lost."""
@@ -92,7 +97,7 @@ class CholeskyFactor:
         return self.upper.triu()
 
 
-def cholesky(a: Tensor) -> CholeskyFactor:
+def cholesky(a: Tensor, scale: float | None = None) -> CholeskyFactor:
     """Factorise a symmetric positive definite matrix in its own memory.
 
     Where rounding makes it indefinite, a multiple of the identity is added, the smallest of `JITTERS` that
@@ -100,6 +105,7 @@ def cholesky(a: Tensor) -> CholeskyFactor:
 
     Args:
         a: ``(n, n)``, float64, symmetric and contiguous; overwritten.
+        scale: what the jitter is relative to; by default the mean of the diagonal.
 
     Returns:
         The factor, and the jitter that it needed.
@@ -116,10 +122,11 @@ def cholesky(a: Tensor) -> CholeskyFactor:
                 [0., 2.]], dtype=torch.float64), 0.0)
     """
     diagonal = torch.diagonal(a).clone()
-    scale = float(diagonal.mean())
+    scale = float(diagonal.mean()) if scale is None else scale
     for relative in JITTERS:
         jitter = relative * scale
-        torch.diagonal(a).copy_(diagonal + jitter)
+        if jitter > 0.0:
+            torch.diagonal(a).copy_(diagonal + jitter)
         if _factorise(a):
             return CholeskyFactor(a, jitter)
         a = a.tril(-1) + a.tril(-1).mT  # the lower triangle is as it was: restore the upper one from it
@@ -133,7 +140,7 @@ def _factorise(a: Tensor) -> bool:
         status = int(info)
     else:
         _, status = lapack.dpotrf(a.numpy().T, lower=1, clean=0, overwrite_a=1)
-    return status == 0 and bool(torch.isfinite(torch.diagonal(a)).all())
+    return status == 0 and math.isfinite(float(torch.diagonal(a).sum()))
 
 
 def _advice(a: Tensor, diagonal: Tensor) -> str:

@@ -6,7 +6,7 @@ import psutil
 
 from nonparam.errors import InputError, InsufficientMemoryError
 
-__all__ = ["SOLVERS", "Plan", "choose"]
+__all__ = ["SOLVERS", "Plan", "check_covariance", "choose"]
 
 SOLVERS = ("auto", "cholesky")
 BYTES = 8  # of a float64
@@ -63,6 +63,23 @@ def choose(solver: str, n: int, matrices: int, available: int | None = None) -> 
             "fit; train on a random subset of the rows, or use a machine with more memory"
         )
     return Plan("cholesky", n, memory)
+
+
+def check_covariance(m: int, n: int, available: int | None = None) -> None:
+    """Raise `InsufficientMemoryError` where the joint covariance of new rows does not fit.
+
+    Args:
+        m: new rows.
+        n: rows of the training data.
+        available: bytes of memory; by default what the machine has free.
+    """
+    available = psutil.virtual_memory().available if available is None else available
+    memory = BYTES * (4 * m * m + 3 * m * n)
+    if memory > available:
+        raise InsufficientMemoryError(
+            f"the joint covariance of {m:,} rows needs about {readable(memory)}, and {readable(available)} "
+            "are free: ask for fewer rows at a time, or for return_std"
+        )
 
 
 def readable(count: float) -> str:

@@ -1,0 +1,181 @@
+"""The command ``nonparam``: its options, its help, and how it ends.
+
+What a command needs is imported when it runs, so that the help and the version appear at once.
+"""
+
+import io
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from nonparam.errors import NonparamError
+
+__all__ = ["app", "main"]
+
+EXPECTED = (NonparamError, ValueError, ArithmeticError, MemoryError, OSError)  # ours, scikit-learn's, pandas'
+
+
+class Commands(TyperGroup):
+    """Commands whose failures are one line on standard error and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except EXPECTED as error:
+            typer.echo(f"Error: {_in_one_line(error)}", err=True)
+            raise typer.Exit(1) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+app = typer.Typer(
+    name="nonparam",
+    cls=Commands,
+    help="Gaussian processes: forecast a series, fit a table, predict.",
+    epilog="Exit codes: 0 done; 1 the data or the model failed, with one line that says why; 2 wrong usage.",
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from nonparam import __version__
+
+        typer.echo(f"nonparam {__version__}")
+        raise typer.Exit
+
+
+class Transform(StrEnum):
+    """What may be done to the values of a series before a model of it."""
+
+    auto = "auto"
+    identity = "identity"
+    log = "log"
+
+
+Table = Annotated[str, typer.Argument(metavar="FILE", help="A CSV file (or Parquet), or a bundled table.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Print the help if there is no command."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("forecast")
+def forecast_command(
+    source: Annotated[
+        str, typer.Argument(metavar="FILE|NAME", help="A CSV file, or a bundled series such as airline.")
+    ],
+    horizon: Annotated[
+        int | None, typer.Option(min=1, help="Steps to forecast; by default two seasons.")
+    ] = None,
+    season: Annotated[str, typer.Option(help="Steps in a season: a number, auto or none.")] = "auto",
+    transform: Annotated[Transform, typer.Option(help="Of the values.")] = Transform.auto,
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of times.")] = None,
+    value: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to forecast.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Save the plot there; by default as NAME-forecast.png."),
+    ] = None,
+    no_plot: Annotated[
+        bool, typer.Option("--no-plot", help="Save no plot; nor does --json without --plot.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(metavar="PATH", help="Save the forecast as CSV.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Forecast a series, with intervals and a plot.
+
+    The columns of times and values are found if there is one of each. An empty value is a missing one.
+    """
+    from nonparam.cli.forecast import ForecastRequest, forecast
+
+    if no_plot and plot is not None:
+        raise typer.BadParameter("cannot be used with --plot", param_hint="'--no-plot'")
+    if plot is None and not (no_plot or as_json):
+        plot = Path(f"{Path(source).stem}-forecast.png")
+    forecast(ForecastRequest(source, horizon, season, transform.value, time, value, plot, csv, as_json))
+
+
+@app.command("fit")
+def fit_command(
+    file: Table,
+    target: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict from the others.")],
+    drop: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Leave a column out; may be repeated.")
+    ] = None,
+    kernel: Annotated[str, typer.Option(metavar="FORMULA", help='Such as "linear + rbf".')] = "matern52",
+    plot: Annotated[Path | None, typer.Option(metavar="PATH", help="Save a plot; for one input.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="PATH", help="Save the model, for predict.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit a Gaussian process to a table.
+
+    All columns but the target and those dropped are inputs, and must be numbers.
+    """
+    from nonparam.cli.fit import FitRequest, fit
+
+    fit(FitRequest(file, target, drop or [], kernel, plot, save, as_json))
+
+
+@app.command("predict")
+def predict_command(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file that fit --save wrote.")],
+    file: Table,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Save the table with the predictions as CSV.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Predict the rows of a table with a saved model.
+
+    Adds the columns mean, sd, lower_95 and upper_95: of new observations, noise included.
+    """
+    from nonparam.cli.predict import PredictRequest, predict
+
+    predict(PredictRequest(model, file, csv, as_json))
+
+
+@app.command("datasets")
+def datasets_command(as_json: Json = False) -> None:
+    """List the data sets that come with the package or can be fetched."""
+    from nonparam.cli.output import print_json, print_table
+    from nonparam.datasets import list_datasets
+
+    table = list_datasets().drop(columns="source")
+    if as_json:
+        print_json({"datasets": table.to_dict("records")})
+    else:
+        print_table(list(map(str, table.columns)), table.astype(str).to_numpy().tolist())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line, and leave Python with its exit code.
+
+    Args:
+        arguments: by default those of the process.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console that lacks a letter shows a question mark
+    app(arguments, prog_name="nonparam")

@@ -1,0 +1,198 @@
+"""``nonparam forecast``: a series, its forecast with intervals, what was chosen and why, and a plot."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import typer
+
+from nonparam.cli.output import (
+    check_writable,
+    draw,
+    format_for,
+    note,
+    print_facts,
+    print_json,
+    print_table,
+    progress,
+    save_table,
+)
+from nonparam.cli.reading import read
+from nonparam.cli.series import series_from_table
+from nonparam.forecasting import GPForecaster, MemberReport
+
+__all__ = ["ForecastRequest", "forecast"]
+
+LEVELS = {"lower_95": 0.025, "lower_80": 0.1, "median": 0.5, "upper_80": 0.9, "upper_95": 0.975}
+SHOWN = {
+    "median": "median",
+    "lower_80": "80% low",
+    "upper_80": "80% high",
+    "lower_95": "95% low",
+    "upper_95": "95% high",
+}
+STEPS = {
+    "Y": "year",
+    "Q": "quarter",
+    "M": "month",
+    "W": "week",
+    "D": "day",
+    "B": "day",
+    "h": "hour",
+    "min": "minute",
+}
+LONGEST_DEFAULT = 104  # steps
+REASONS = {"log": "its swings grow with its level", "identity": "its swings do not grow with its level"}
+
+
+@dataclass(frozen=True)
+class ForecastRequest:
+    """What ``nonparam forecast`` was asked for."""
+
+    source: str
+    horizon: int | None
+    season: str
+    transform: str
+    time: str | None
+    value: str | None
+    plot: Path | None
+    csv: Path | None
+    as_json: bool
+
+
+def forecast(request: ForecastRequest) -> None:
+    """Forecast a series, print the table, save what was asked for."""
+    season = _season(request.season)
+    check_writable(request.csv)
+    check_writable(request.plot, picture=True)
+    table = read(request.source)
+    y, notes = series_from_table(table, request.time, request.value)
+    for text in notes:
+        note(text)
+    with progress(f"Fitting {len(y):,} observations of {y.name}"):
+        forecaster = GPForecaster(season, request.transform).fit(y)
+        horizon = request.horizon or _default_horizon(forecaster, len(y))
+        result = _table(forecaster, horizon)
+        if request.plot is not None:
+            draw(lambda ax: forecaster.plot(horizon, ax=ax), request.plot)
+    if request.csv is not None:
+        save_table(result, request.csv)
+    if request.as_json:
+        print_json(_document(request, y, forecaster, result))
+    else:
+        _print(request, y, forecaster, result)
+
+
+def _season(text: str) -> str | float | None:
+    if text in ("auto", "none"):
+        return None if text == "none" else text
+    try:
+        season = float(text)
+    except ValueError:
+        season = np.nan
+    if not 2.0 <= season < np.inf:
+        raise typer.BadParameter(
+            f"{text!r} is not auto, none, or a number of at least 2", param_hint="'--season'"
+        )
+    return season
+
+
+def _default_horizon(forecaster: GPForecaster, n: int) -> int:
+    """Return two seasons, or a quarter of a series without any."""
+    seasons = [member.season for member in forecaster.report_.members if member.season is not None]
+    return min(round(2.0 * seasons[0]) if seasons else max(1, n // 4), LONGEST_DEFAULT)
+
+
+def _table(forecaster: GPForecaster, horizon: int) -> pd.DataFrame:
+    quantiles = forecaster.predict_quantiles(horizon, list(LEVELS.values())).set_axis(list(LEVELS), axis=1)
+    times = [_time(time) for time in quantiles.index]
+    return pd.concat([pd.Series(times, name="time"), quantiles.reset_index(drop=True)], axis=1)
+
+
+def _time(time: object) -> str:
+    if isinstance(time, pd.Timestamp) and time == time.normalize():
+        return time.strftime("%Y-%m-%d")
+    return format(time, ".8g") if isinstance(time, float) else str(time)
+
+
+def _step(index: pd.Index) -> str:
+    """Return what a step of an index is called."""
+    frequency = getattr(index, "freqstr", None) or (
+        pd.infer_freq(index) if isinstance(index, pd.DatetimeIndex) and len(index) > 2 else None
+    )
+    return STEPS.get(str(frequency).split("-")[0], "time" if isinstance(index, pd.DatetimeIndex) else "step")
+
+
+def _print(request: ForecastRequest, y: pd.Series, forecaster: GPForecaster, result: pd.DataFrame) -> None:
+    print_facts(_facts(y, forecaster))
+    typer.echo()
+    print_table([_step(y.index), *SHOWN.values()], _cells(result))
+    typer.echo()
+    for what, path in (("plot", request.plot), ("forecast", request.csv)):
+        if path is not None:
+            typer.echo(f"The {what} is saved as {path}")
+
+
+def _cells(result: pd.DataFrame) -> list[list[str]]:
+    numbers = result[list(SHOWN)]
+    number = format_for(
+        float((numbers["upper_80"] - numbers["lower_80"]).min()), float(np.abs(numbers).max(axis=None))
+    )
+    rows = zip(result["time"], numbers.to_numpy(), strict=True)
+    return [[time, *(format(entry, number) for entry in row)] for time, row in rows]
+
+
+def _facts(y: pd.Series, forecaster: GPForecaster) -> dict[str, str]:
+    report = forecaster.report_
+    missing = f", {report.missing} missing" if report.missing else ""
+    units = f" ({y.attrs['units']})" if "units" in y.attrs else ""
+    converged = "" if report.converged else "; not every search converged"
+    first, last = _time(y.index.min()), _time(y.index.max())
+    return {
+        "series": f"{y.name}{units}",
+        "seen": f"{report.observations:,} observations{missing}, {first} to {last}",
+        "season": _season_chosen(report.members, _step(y.index)),
+        "transform": _transform_chosen(report.members),
+        "models": f"{len(report.members)}, weighted by how probable each makes the series{converged}",
+    }
+
+
+def _season_chosen(members: Sequence[MemberReport], step: str) -> str:
+    seasonal = [member for member in members if member.season is not None]
+    if not seasonal:
+        return "none"
+    weight, length = sum(member.weight for member in seasonal), f"{seasonal[0].season:g} {step}s"
+    if weight < 0.5:
+        return f"none (weight {1.0 - weight:.1%}): nothing returns every {length}"
+    return f"{length} (weight {weight:.1%}): the pattern returns"
+
+
+def _transform_chosen(members: Sequence[MemberReport]) -> str:
+    tried = {member.transform for member in members}
+    weights = {name: sum(m.weight for m in members if m.transform == name) for name in tried}
+    best = max(weights, key=lambda name: weights[name])
+    return f"{best} (weight {weights[best]:.1%}): {REASONS[best]}" if len(tried) > 1 else best
+
+
+def _document(
+    request: ForecastRequest, y: pd.Series, forecaster: GPForecaster, result: pd.DataFrame
+) -> dict[str, object]:
+    report = forecaster.report_
+    return {
+        "series": str(y.name),
+        "units": y.attrs.get("units"),
+        "observations": report.observations,
+        "missing": report.missing,
+        "models": [
+            {"season": m.season, "transform": m.transform, "weight": m.weight, "log_evidence": m.log_evidence}
+            for m in report.members
+        ],
+        "converged": report.converged,
+        "seconds": report.seconds,
+        "horizon": len(result),
+        "forecast": result.to_dict("records"),
+        "plot": None if request.plot is None else str(request.plot),
+        "csv": None if request.csv is None else str(request.csv),
+    }

@@ -1,0 +1,178 @@
+"""What the commands print and write: tables, notes and progress for people, JSON for programs."""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from nonparam.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "check_writable",
+    "draw",
+    "format_for",
+    "note",
+    "print_facts",
+    "print_json",
+    "print_table",
+    "progress",
+    "save_table",
+]
+
+PICTURES = (".png", ".pdf", ".svg")
+PICTURE_SIZE = (8.0, 4.5)  # inches
+PICTURE_DPI = 150
+MOST_DECIMALS = 8
+LARGEST = 1e9  # beyond it numbers are written with an exponent
+
+
+def note(text: str) -> None:
+    """Tell the user something beside the results, on standard error."""
+    typer.echo(f"Note: {text}", err=True)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one JSON document; numbers that JSON does not know become null."""
+    typer.echo(json.dumps(_known_to_json(document), indent=2, allow_nan=False))
+
+
+def _known_to_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _known_to_json(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known_to_json(entry) for entry in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
+
+
+def print_facts(facts: dict[str, str]) -> None:
+    """Print names and what they are, a line each.
+
+    Examples:
+        >>> print_facts({"rows": "144", "season": "12"})
+        rows    144
+        season  12
+    """
+    width = max(len(name) for name in facts)
+    for name, fact in facts.items():
+        first, *more = fact.splitlines() or [""]
+        typer.echo(f"{name:<{width}}  {first}")
+        for line in more:
+            typer.echo(f"{'':<{width}}  {line}")
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: a ruled one on a terminal, else lines of aligned columns.
+
+    Args:
+        header: the names of the columns; the first is aligned left, the others right.
+        rows: as many cells each.
+
+    Examples:
+        >>> print_table(["month", "median"], [["1961-01", "447.1"], ["1961-02", "8.0"]])
+        month    median
+        1961-01   447.1
+        1961-02     8.0
+    """
+    cells = [[_printable(cell) for cell in row] for row in (header, *rows)]
+    if sys.stdout.isatty():
+        _print_ruled(cells[0], cells[1:])
+        return
+    widths = [max(len(row[j]) for row in cells) for j in range(len(header))]
+    for row in cells:
+        right = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        typer.echo("  ".join([row[0].ljust(widths[0]), *right]).rstrip())
+
+
+def _printable(cell: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in cell)
+
+
+def _print_ruled(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for j, name in enumerate(header):
+        table.add_column(Text(name), justify="left" if j == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+@contextmanager
+def progress(text: str) -> Iterator[None]:
+    """Show that something is being done while the block runs, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+def format_for(resolution: float, largest: float) -> str:
+    """Return the format of numbers of which ``resolution`` is to be told from zero by three digits.
+
+    Examples:
+        >>> format(447.123, format_for(30.0, 600.0)), format(2e12, format_for(1e9, 3e12))
+        ('447.1', '2.0000e+12')
+    """
+    if not (math.isfinite(resolution) and resolution > 0.0 and largest < LARGEST):
+        return ".6g" if largest < LARGEST else ".4e"
+    decimals = 2 - math.floor(math.log10(resolution))
+    return f".{max(decimals, 0)}f" if decimals <= MOST_DECIMALS else ".6g"
+
+
+def check_writable(path: Path | None, *, picture: bool = False) -> None:
+    """Refuse a path that nothing can be written to, before a long computation."""
+    if path is None:
+        return
+    if picture and path.suffix.lower() not in PICTURES:
+        raise typer.BadParameter(f"{str(path)!r} must end in {', '.join(PICTURES)}", param_hint="'--plot'")
+    if path.is_dir():
+        raise InputError(f"cannot write {str(path)!r}: it is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"cannot write {str(path)!r}: permission denied")
+
+
+def save_table(table: "pd.DataFrame", path: Path) -> None:
+    """Write a table as CSV, without its index."""
+    with _writing(path):
+        table.to_csv(path, index=False)
+
+
+def draw(plot: "Callable[[Axes], object]", path: Path) -> None:
+    """Let ``plot`` draw on new axes and write the figure; needs no display."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=PICTURE_SIZE, layout="constrained")
+    plot(figure.subplots())
+    with _writing(path):
+        figure.savefig(path, dpi=PICTURE_DPI)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from error

@@ -1,0 +1,200 @@
+"""A time series from a table: which column is time, which is the value, and what the steps are."""
+
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from nonparam.cli.reading import check_column, first_text
+from nonparam.errors import InputError
+
+__all__ = ["parse_times", "series_from_table"]
+
+TIME_NAMES = re.compile(r"time|date|ds|t|year|quarter|month|week|day|hour|period|timestamp|datetime", re.I)
+ROW_NAMES = re.compile(r"|index|id|no|nr|row|rownames|unnamed: 0", re.I)
+QUARTER = re.compile(r"\d{4}[- ]?Q[1-4]", re.I)
+MONTH_FORMATS = ("%b %Y", "%b-%Y", "%B %Y", "%Y %b", "%Y/%m", "%m/%Y", "%YM%m")  # pandas cannot tell these
+DIGITS = ("%Y%m%d", "%Y%m")  # 19490131, 194901
+STEPS_A_YEAR = {1: "Y", 4: "Q", 12: "M"}
+FIRST_YEAR, LAST_YEAR = 1000.0, 3000.0
+ROUNDING = 0.002  # years: decimal years are often written with two or three decimals
+
+
+def series_from_table(
+    table: pd.DataFrame, time: str | None, value: str | None
+) -> tuple[pd.Series, list[str]]:
+    """Find the series in a table.
+
+    Args:
+        table: at least one row.
+        time: the column of times; by default the first one that holds dates or is called like time.
+        value: the column of values; by default the only other column of numbers.
+
+    Returns:
+        The series in the order of time, without a column of times that of the rows; and notes for the user.
+
+    Raises:
+        InputError: columns that are absent, ambiguous, or not what they should be.
+    """
+    given = time is None and not isinstance(table.index, pd.RangeIndex)
+    if time is not None:
+        check_column(table, time, "--time")
+    elif not given:
+        time = _time_column(table, value)
+    value = _value_column(table, time) if value is None else check_column(table, value, "--value")
+    text = first_text(table[value])
+    if text is not None:
+        raise InputError(f"column {value!r} is not numbers: row {text[0]} holds {text[1]!r}")
+    y = pd.to_numeric(table[value]).astype(float)
+    y.attrs = {"units": table.attrs["units"][value]} if "units" in table.attrs else {}
+    if given:
+        return _sorted(y), []
+    if time is None:
+        steps = f"no column of times: the rows are taken as equal steps, 0 to {len(y) - 1}"
+        return y.reset_index(drop=True), [steps]
+    return _sorted(y.set_axis(_complete(parse_times(table[time])).rename(time))), []
+
+
+def _complete(times: pd.Index) -> pd.Index:
+    if times.hasnans:
+        row = int(np.flatnonzero(times.isna())[0]) + 1
+        raise InputError(f"the column of times is empty in row {row}: fill it in or remove the row")
+    return times
+
+
+def _time_column(table: pd.DataFrame, value: str | None) -> str | None:
+    names = [name for name in table.columns if name != value]
+    return next((name for name in names if _holds_dates(table[name])), None) or next(
+        (name for name in names if TIME_NAMES.fullmatch(str(name)) and len(table.columns) > 1), None
+    )
+
+
+def _holds_dates(column: pd.Series) -> bool:
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return True
+    entries = column.dropna()
+    if pd.api.types.is_numeric_dtype(column) or entries.empty:
+        return False
+    return bool(_readings(entries.astype(str).iloc[:1]))
+
+
+def _value_column(table: pd.DataFrame, time: str | None) -> str:
+    numbers = [name for name in table.columns if name != time and first_text(table[name]) is None]
+    values = [name for name in numbers if not _counts_rows(table[name])] or numbers
+    if len(values) == 1:
+        return str(values[0])
+    if values:
+        raise InputError(f"more than one column of values: choose one with --value ({', '.join(values)})")
+    others = [name for name in table.columns if name != time]
+    if not others:
+        raise InputError(f"expected a column of values beside the times {time!r}, and there is none")
+    row, entry = first_text(table[others[0]]) or (1, "")
+    raise InputError(f"no column of numbers to forecast: column {others[0]!r} holds {entry!r} in row {row}")
+
+
+def _counts_rows(column: pd.Series) -> bool:
+    if not ROW_NAMES.fullmatch(str(column.name)):
+        return False
+    return bool((pd.to_numeric(column).diff().iloc[1:] == 1).all())
+
+
+def parse_times(column: pd.Series) -> pd.Index:
+    """Read times: dates in text, quarters, years, decimal years, or plain numbers.
+
+    Args:
+        column: ``(n,)``.
+
+    Returns:
+        An index of the same length: periods for months, quarters and years, else time stamps or numbers.
+
+    Raises:
+        InputError: an entry that is not a time; the message gives its row.
+
+    Examples:
+        >>> parse_times(pd.Series(["1959Q1", "1959Q2"]))
+        PeriodIndex(['1959Q1', '1959Q2'], dtype='period[Q-DEC]')
+        >>> parse_times(pd.Series([1949.0, 1949.0833, 1949.1667])).strftime("%Y-%m").tolist()
+        ['1949-01', '1949-02', '1949-03']
+    """
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return _named_periods(pd.DatetimeIndex(column))
+    if pd.api.types.is_numeric_dtype(column):
+        return _numeric_times(column)
+    text = column.astype("string").str.strip()
+    if text.str.fullmatch(QUARTER).fillna(True).all():
+        return pd.PeriodIndex(text.str.replace(r"[- ]", "", regex=True), freq="Q")
+    dates = _readings(text)
+    if not dates:
+        raise InputError(_unreadable(text))
+    return _named_periods(next((reading for reading in dates if _is_regular(reading)), dates[0]))
+
+
+def _readings(text: "pd.Series[str]") -> list[pd.DatetimeIndex]:
+    """Return what dates that are written alike may mean: 01/02/1949 is in January or in February."""
+    guesses = [_dates(text, None, day_first=day_first) for day_first in (False, True)]
+    formats = [_dates(text, pattern, day_first=False) for pattern in MONTH_FORMATS]
+    return [dates for dates in (*guesses, *formats) if dates is not None]
+
+
+def _dates(text: "pd.Series[str]", pattern: str | None, *, day_first: bool) -> pd.DatetimeIndex | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # pandas cannot tell the format, and would guess
+        try:
+            return pd.DatetimeIndex(pd.to_datetime(text, format=pattern, dayfirst=day_first))
+        except (ValueError, UserWarning, OverflowError):
+            return None
+
+
+def _is_regular(index: pd.DatetimeIndex) -> bool:
+    return len(index) > 2 and index.is_unique and pd.infer_freq(index.sort_values()) is not None
+
+
+def _unreadable(text: "pd.Series[str]") -> str:
+    readable = next(iter(text.dropna()), "")
+    for row, entry in enumerate(text, start=1):
+        if not pd.isna(entry) and not _readings(pd.Series([readable, entry])):
+            return (
+                f"column {text.name!r} holds {entry!r} in row {row}, which cannot be read as a time like the "
+                "rows before: write dates as 1949-01-31, months as 1949-01, quarters as 1949Q1"
+            )
+    return f"column {text.name!r} cannot be read as times: write dates as 1949-01-31, months as 1949-01"
+
+
+def _numeric_times(column: pd.Series) -> pd.Index:
+    numbers = column.to_numpy(dtype=float)
+    whole = bool((numbers == np.round(numbers)).all())
+    dates = [_dates(column.astype(str), pattern, day_first=False) for pattern in DIGITS] if whole else []
+    written = next((date for date in dates if date is not None), None)
+    if written is not None:
+        return _named_periods(written)
+    if not ((numbers >= FIRST_YEAR) & (numbers < LAST_YEAR)).all():
+        return pd.Index(column)
+    for steps, frequency in STEPS_A_YEAR.items():
+        count = numbers * steps
+        if np.abs(count - np.round(count)).max() <= ROUNDING * steps:
+            first = pd.Period(f"{numbers[0]:.0f}", "Y").asfreq(frequency, how="start")
+            return pd.PeriodIndex([first + int(k) for k in np.round(count - np.floor(numbers[0]) * steps)])
+    return pd.Index(column)
+
+
+def _sorted(y: pd.Series) -> pd.Series:
+    y = y.sort_index()
+    if not y.index.is_unique:
+        twice = y.index[y.index.duplicated()][0]
+        raise InputError(
+            f"column {y.index.name!r} has more than one row for {twice}: expected one row for each time; add "
+            "up or average the rows, or put several series into files of their own"
+        )
+    return y
+
+
+def _named_periods(stamps: pd.DatetimeIndex) -> pd.Index:
+    """Return months, quarters or years where stamps are the first or last days of months."""
+    days = stamps.normalize()
+    ends = days.is_month_start.all() or days.is_month_end.all()
+    if len(stamps) < 2 or stamps.tz is not None or not ends or not (days == stamps).all():
+        return stamps
+    months = np.diff(np.unique(days.year * 12 + days.month))
+    index: pd.Index = stamps.to_period({12: "Y", 3: "Q"}.get(int(np.gcd.reduce(months)), "M"))
+    return index

@@ -1,0 +1,130 @@
+r"""A weighted mixture of Gaussians, each pushed through the inverse of its own transform.
+
+.. math::
+
+    F(y) = \sum_k w_k \Phi\Big(\frac{z_k(y) - \mu_k}{\sigma_k}\Big), \quad
+    p(y) = \sum_k w_k\, N\big(z_k(y) \mid \mu_k, \Sigma_k\big) \prod_i z_k'(y_i)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from scipy.special import logsumexp, ndtr, ndtri
+
+from nonparam.forecasting.transforms import Standardised
+
+__all__ = ["JointMixture", "Mixture"]
+
+Array = NDArray[np.float64]
+
+BITS = 64  # of a float, so as many halvings of an interval of floats leave one
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Distributions of ``m`` numbers, each by itself.
+
+    Attributes:
+        weights: ``(k,)``, which sum to 1.
+        transforms: of the ``k`` members.
+        mean: ``(k, m)``, of the transformed numbers.
+        sd: ``(k, m)``, positive.
+    """
+
+    weights: Array
+    transforms: tuple[Standardised, ...]
+    mean: Array
+    sd: Array
+
+    def cdf(self, y: Array) -> Array:
+        """Return the probability below ``y (m, ...)``, of the same shape."""
+        total = np.zeros_like(y)
+        for weight, transform, mean, sd in zip(
+            self.weights, self.transforms, self.mean, self.sd, strict=True
+        ):
+            shape = (-1,) + (1,) * (y.ndim - 1)
+            total += weight * ndtr((transform.forward(y) - mean.reshape(shape)) / sd.reshape(shape))
+        return total
+
+    def quantile(self, levels: Array) -> Array:
+        """Return the quantiles ``(m, l)`` at ``levels (l,)`` between 0 and 1.
+
+        A quantile of a mixture lies between those of its members. The interval is halved in the order of
+        floating-point numbers, so that the last bit is right whatever its width.
+        """
+        members = np.stack(
+            [
+                transform.inverse(mean[:, None] + sd[:, None] * ndtri(levels))
+                for transform, mean, sd in zip(self.transforms, self.mean, self.sd, strict=True)
+            ]
+        )
+        low, high = _ordered(members.min(0)), _ordered(members.max(0))
+        for _ in range(BITS):
+            middle = (low >> 1) + (high >> 1) + (low & high & 1)
+            below = self.cdf(_float(middle)) < levels
+            low, high = np.where(below, np.minimum(middle + 1, high), low), np.where(below, high, middle)
+        return _float(high)
+
+
+@dataclass(frozen=True)
+class JointMixture:
+    """The joint distribution of ``m`` numbers.
+
+    Attributes:
+        weights: ``(k,)``, which sum to 1.
+        transforms: of the ``k`` members.
+        mean: ``(k, m)``, of the transformed numbers.
+        covariance: ``(k, m, m)``, positive definite.
+    """
+
+    weights: Array
+    transforms: tuple[Standardised, ...]
+    mean: Array
+    covariance: Array
+
+    def sample(self, n: int, rng: np.random.RandomState) -> Array:
+        """Return ``(n, m)`` draws."""
+        roots = np.linalg.cholesky(self.covariance)
+        chosen = rng.choice(len(self.weights), size=n, p=self.weights)
+        normal = rng.standard_normal((n, self.mean.shape[1]))
+        draws = np.empty_like(normal)
+        for k, (transform, mean, root) in enumerate(zip(self.transforms, self.mean, roots, strict=True)):
+            draws[chosen == k] = transform.inverse(mean + normal[chosen == k] @ root.T)
+        return draws
+
+    def log_density(self, y: Array) -> float:
+        """Return the log density in nats at ``y (m,)``."""
+        terms = [
+            np.log(weight)
+            + _log_normal(transform.forward(y) - mean, covariance)
+            + transform.log_slope(y).sum()
+            if np.isfinite(transform.forward(y)).all()
+            else -np.inf
+            for weight, transform, mean, covariance in zip(
+                self.weights, self.transforms, self.mean, self.covariance, strict=True
+            )
+        ]
+        return float(logsumexp(terms))
+
+
+def _log_normal(residual: Array, covariance: Array) -> float:
+    root = np.linalg.cholesky(covariance)
+    white = solve_triangular(root, residual, lower=True)
+    log_determinant = 2.0 * float(np.log(np.diag(root)).sum())
+    return -0.5 * float(white @ white + log_determinant + len(white) * np.log(2.0 * np.pi))
+
+
+def _ordered(y: Array) -> NDArray[np.int64]:
+    """Map floats to integers in the same order."""
+    bits = (y + 0.0).view(np.int64)
+    ordered: NDArray[np.int64] = np.where(bits < 0, np.iinfo(np.int64).min - bits, bits)
+    return ordered
+
+
+def _float(ordered: NDArray[np.int64]) -> Array:
+    """Undo `_ordered`."""
+    bits = np.where(ordered < 0, np.iinfo(np.int64).min - ordered, ordered)
+    floats: Array = bits.astype(np.int64).view(np.float64)
+    return floats

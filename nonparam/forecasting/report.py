@@ -1,0 +1,71 @@
+"""What a forecaster did, in the user's units."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["ForecastReport", "MemberReport"]
+
+
+@dataclass(frozen=True)
+class MemberReport:
+    """One structure on one transform.
+
+    Attributes:
+        season: observations in a cycle; ``None`` without a season.
+        transform: ``"identity"`` or ``"log"``.
+        weight: its share of the forecast.
+        log_evidence: log density of the observations in nats, hyperparameters integrated out.
+        hyperparameters: by names such as ``"trend lengthscale"``: lengthscales and lifetimes in steps of the index,
+            variances in squared units of the transformed series (per step for the level, per squared step
+            for the drift), smoothness without a unit.
+        steps: of the search for them.
+        evaluations: of the log posterior during the search.
+        converged: whether the search met a tolerance.
+        message: why it ended.
+    """
+
+    season: float | None
+    transform: str
+    weight: float
+    log_evidence: float
+    hyperparameters: Mapping[str, float]
+    steps: int
+    evaluations: int
+    converged: bool
+    message: str
+
+    @property
+    def name(self) -> str:
+        """A short description."""
+        season = "no season" if self.season is None else f"season of {self.season:g}"
+        return f"{season}, {self.transform}"
+
+
+@dataclass(frozen=True)
+class ForecastReport:
+    """What a fit did.
+
+    Attributes:
+        members: the heaviest first.
+        observations: how many numbers were seen.
+        missing: how many were missing.
+        seconds: wall-clock time.
+    """
+
+    members: tuple[MemberReport, ...]
+    observations: int
+    missing: int
+    seconds: float
+
+    @property
+    def converged(self) -> bool:
+        """Whether every search met a tolerance."""
+        return all(member.converged for member in self.members)
+
+    def __str__(self) -> str:
+        """Return a table of the members."""
+        missing = f" ({self.missing} missing)" if self.missing else ""
+        state = "converged" if self.converged else "not all searches converged"
+        lines = [f"{self.observations} observations{missing}, fitted in {self.seconds:.2g} s, {state}"]
+        lines += [f"  {m.weight:6.1%}  {m.log_evidence:10.2f} nats  {m.name}" for m in self.members]
+        return "\n".join(lines)

@@ -1,0 +1,152 @@
+"""Monotone transforms of a series, after which a Gaussian is a fair description of it."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["IDENTITY", "LINKS", "LOG", "Link", "Standardised", "standardise"]
+
+Array = NDArray[np.float64]
+
+LOG_GUARD = 0.05  # of the median: a log series with smaller values is ruled by its few smallest
+LARGEST_EXPONENT = 700.0  # exp of more is infinite
+ROUNDING = 1e-12  # a spread below this fraction of the size is the rounding of a constant
+
+
+class Link(ABC):
+    """An increasing function ``g`` of the observations."""
+
+    name: str
+
+    @abstractmethod
+    def forward(self, y: Array) -> Array:
+        """Return ``g(y)``; minus infinity below the domain."""
+
+    @abstractmethod
+    def inverse(self, g: Array) -> Array:
+        """Return the ``y`` with this ``g(y)``."""
+
+    @abstractmethod
+    def log_slope(self, y: Array) -> Array:
+        """Return ``log g'(y)``."""
+
+    @abstractmethod
+    def suits(self, y: Array) -> bool:
+        """Whether the function is worth a try on these observations, ``(n,)``."""
+
+    @abstractmethod
+    def size(self, y: Array) -> float:
+        """Return a typical spread of ``g(y)`` for observations that have none."""
+
+
+class Identity(Link):
+    """The observations as they are."""
+
+    name = "identity"
+
+    def forward(self, y: Array) -> Array:
+        """Return ``y``."""
+        return y
+
+    def inverse(self, g: Array) -> Array:
+        """Return ``g``."""
+        return g
+
+    def log_slope(self, y: Array) -> Array:
+        """Return zeros."""
+        return np.zeros_like(y)
+
+    def suits(self, y: Array) -> bool:
+        """Always."""
+        return True
+
+    def size(self, y: Array) -> float:
+        """Return the size of the observations; 1 if they are all 0."""
+        return float(np.abs(y).max()) or 1.0
+
+
+class Log(Link):
+    """The logarithm, for positive observations whose movements grow with their level."""
+
+    name = "log"
+
+    def forward(self, y: Array) -> Array:
+        """Return the logarithm."""
+        positive = y > 0.0
+        logarithm: Array = np.where(positive, np.log(np.where(positive, y, 1.0)), -np.inf)
+        return logarithm
+
+    def inverse(self, g: Array) -> Array:
+        """Return the exponential, kept finite."""
+        exponential: Array = np.exp(np.clip(g, -LARGEST_EXPONENT, LARGEST_EXPONENT))
+        return exponential
+
+    def log_slope(self, y: Array) -> Array:
+        """Return ``-log y``."""
+        return -self.forward(y)
+
+    def suits(self, y: Array) -> bool:
+        """Whether all are positive, none is tiny, and they are not all equal."""
+        lowest = float(y.min())
+        return (
+            lowest > 0.0 and lowest > LOG_GUARD * float(np.median(y)) and float(np.ptp(y)) > ROUNDING * lowest
+        )
+
+    def size(self, y: Array) -> float:
+        """Return 1, a factor of e."""
+        return 1.0
+
+
+IDENTITY, LOG = Identity(), Log()
+LINKS: dict[str, Link] = {link.name: link for link in (IDENTITY, LOG)}
+
+
+@dataclass(frozen=True)
+class Standardised:
+    r"""A link followed by centring and scaling: :math:`z = (g(y) - c) / s`.
+
+    Attributes:
+        link: the function ``g``.
+        centre: ``c``.
+        scale: ``s``, positive.
+    """
+
+    link: Link
+    centre: float
+    scale: float
+
+    def forward(self, y: Array) -> Array:
+        """Return ``z`` for ``y`` of any shape."""
+        z: Array = (self.link.forward(y) - self.centre) / self.scale
+        return z
+
+    def inverse(self, z: Array) -> Array:
+        """Return ``y`` for ``z`` of any shape."""
+        return self.link.inverse(self.centre + self.scale * z)
+
+    def log_slope(self, y: Array) -> Array:
+        r"""Return :math:`\log dz/dy`, by which a density of ``z`` becomes one of ``y``."""
+        slope: Array = self.link.log_slope(y) - np.log(self.scale)
+        return slope
+
+
+def standardise(link: Link, y: Array) -> Standardised:
+    """Centre and scale ``g(y)`` by its mean and standard deviation (with ``n - 1``).
+
+    Args:
+        link: the function ``g``.
+        y: ``(n,)``, at least one, within the domain of ``g``.
+
+    Returns:
+        The transform; a series without spread is scaled by its size.
+
+    Examples:
+        >>> standardise(IDENTITY, np.array([1.0, 3.0])).forward(np.array([2.0, 4.0])).round(3)
+        array([0.   , 1.414])
+    """
+    g = link.forward(y)
+    moved = g - g[0]  # exact where g varies little
+    spread = float(np.std(moved, ddof=1)) if len(g) > 1 else 0.0
+    return Standardised(link, float(g[0] + moved.mean()), spread or link.size(y))

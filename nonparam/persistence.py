@@ -1,0 +1,289 @@
+r"""Fitted models in files that hold numbers and JSON only: reading one runs no code of the file's.
+
+A file is of the safetensors format. Its tensors hold every array, bit for bit; its metadata hold the name and
+version of this format, the class, a JSON document that says what the tensors are, and a SHA-256 digest over
+all of it. The digest finds damage and careless edits; it is no signature.
+
+`write_file` and `read_file` handle the container, `nonparam.packing` turns values and kernels into JSON and
+back, `save_regressor` and `load_regressor` say what a `GPRegressor` consists of.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gpytorch
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from nonparam.errors import FileFormatError, InputError
+from nonparam.kernels.evaluate import covariance
+from nonparam.means import Mean
+from nonparam.model_selection.evidence import fit_mean
+from nonparam.objective import Data
+from nonparam.packing import Packer, Unpacker
+from nonparam.posterior import Posterior
+from nonparam.scales import Scales
+from nonparam.solvers.cholesky import CholeskyFactor
+from nonparam.solvers.plan import choose
+from nonparam.threads import threads_for
+from nonparam.training import FitReport
+
+__all__ = ["load_regressor", "read_file", "save_regressor", "write_file"]
+
+Json = Any
+Model = TypeVar("Model")
+Location = str | os.PathLike[str]
+
+FORMAT = "nonparam"
+FORMAT_VERSION = "1"
+KERNEL_TOLERANCE = 1e-6  # of the variance: another kernel differs by more, another processor by less
+
+
+# the container ----------------------------------------------------------------------------------
+
+
+def write_file(path: Location, kind: str, document: Json, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors and a JSON document; the file appears complete or not at all.
+
+    Args:
+        path: of the file; one that is there is replaced.
+        kind: the class of what is saved; `read_file` asks for the same.
+        document: anything that JSON can hold.
+        tensors: by name, on any device.
+
+    Raises:
+        InputError: the folder does not exist, or the path is a folder.
+        OSError: the system refused, for example because the disk is full.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise InputError(f"cannot save to {str(path)!r}: it is a folder; add the name of a file")
+    if not target.parent.is_dir():
+        raise InputError(
+            f"cannot save to {str(path)!r}: there is no folder {str(target.parent)!r}; make it first"
+        )
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "package_version": version("nonparam")}
+    metadata |= {"kind": kind, "document": json.dumps(document, allow_nan=False)}
+    metadata["sha256"] = _digest(metadata, plain)
+    content = save(plain, metadata)
+    try:
+        _replace(target, content)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot save the model, {error.strerror}", str(path)) from error
+
+
+def _replace(target: Path, content: bytes) -> None:
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_file(path: Location, kind: str) -> tuple[Json, dict[str, Tensor]]:
+    """Read what `write_file` wrote.
+
+    Args:
+        path: of the file.
+        kind: the class that is expected.
+
+    Returns:
+        The document, and the tensors by name, on the CPU.
+
+    Raises:
+        InputError: there is no such file, or it holds another class.
+        FileFormatError: the file is damaged, was changed, or is of another program or version.
+    """
+    if not os.path.isfile(path):
+        what = "it is a folder" if os.path.isdir(path) else "there is no such file"
+        raise InputError(f"cannot load {str(path)!r}: {what}; expected a file that save has written")
+    metadata, tensors = _contents(path)
+    if metadata.get("format") != FORMAT:
+        raise FileFormatError(
+            f"{str(path)!r} is a safetensors file of another program: expected one that save has written"
+        )
+    if metadata.get("format_version") != FORMAT_VERSION:
+        raise FileFormatError(
+            f"{str(path)!r} has format version {metadata.get('format_version')}, of nonparam "
+            f"{metadata.get('package_version')}; this is nonparam {version('nonparam')}, which reads format "
+            f"version {FORMAT_VERSION}: use the nonparam that wrote it, or fit and save again"
+        )
+    if metadata.pop("sha256", None) != _digest(metadata, tensors):
+        raise FileFormatError(
+            f"{str(path)!r} was changed after it was saved (its SHA-256 digest differs): get a fresh copy"
+        )
+    if metadata["kind"] != kind:
+        raise InputError(
+            f"{str(path)!r} holds a {metadata['kind']}, not a {kind}: use {metadata['kind']}.load"
+        )
+    return json.loads(metadata["document"]), tensors
+
+
+def _contents(path: Location) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
+            return file.metadata() or {}, tensors
+    except SafetensorError as error:
+        raise FileFormatError(
+            f"{str(path)!r} is no safetensors file, or was cut short ({error}): expected a file that save "
+            "has written; get a fresh copy"
+        ) from error
+
+
+def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    sha256 = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        sha256.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        sha256.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return sha256.hexdigest()
+
+
+# the regressor ----------------------------------------------------------------------------------
+
+
+def save_regressor(model: Any, path: Location) -> None:
+    """Write a fitted `GPRegressor`.
+
+    The Cholesky factor is stored, so that predictions after `load_regressor` are those from before to the
+    last bit, also after `update`: the file has about ``4 n^2`` bytes.
+
+    Args:
+        model: a fitted model.
+        path: of the file.
+
+    Raises:
+        NotFittedError: the model is not fitted.
+        InputError: an argument of the model that a file cannot hold, or no such folder.
+        OSError: the system refused to write.
+    """
+    check_is_fitted(model)
+    packer = Packer()
+    document = {
+        "params": packer.pack(model.get_params(deep=False), "params"),
+        "fitted": packer.pack(_state(model), "fitted"),
+    }
+    write_file(path, type(model).__name__, document, packer.tensors)
+
+
+def _state(model: Any) -> dict[str, Any]:
+    posterior, names = model.posterior_, getattr(model, "feature_names_in_", None)
+    data, factor = posterior.data, posterior.factor
+    return {
+        "kernel": model.kernel_,
+        "theta": model.theta_,
+        "theta_names": model.theta_names_,
+        "noise": model.noise_,
+        "mean": model._mean.name,
+        "scales": asdict(model._scales),
+        "y_scale": model.y_scale_,
+        "one_output": model._one_output,
+        "log_marginal_likelihood": model.log_marginal_likelihood_,
+        "report": asdict(model.fit_report_),
+        "columns": model.n_features_in_,
+        "column_names": None if names is None else names.tolist(),
+        "rows": {"x": data.x, "y": data.y, "weights": data.weights, "noise": data.noise},
+        "learnt_noise": posterior.noise,
+        "jitter": factor.jitter,
+        "factor": factor.upper[_upper_triangle(factor.n).to(factor.upper.device)],
+    }
+
+
+def _upper_triangle(n: int) -> Tensor:
+    return torch.ones(n, n, dtype=torch.bool).triu_()
+
+
+def load_regressor(cls: type[Model], path: Location, kernel: gpytorch.kernels.Kernel | None = None) -> Model:
+    """Read what `save_regressor` wrote.
+
+    Args:
+        cls: the class of the model.
+        path: of the file.
+        kernel: for a model with a GPyTorch kernel, a kernel built the same way.
+
+    Returns:
+        The fitted model, on the CPU.
+
+    Raises:
+        InputError: no such file, another class, or a GPyTorch kernel that is missing or built otherwise.
+        FileFormatError: the file is damaged, was changed, or is of another program or version.
+        InsufficientMemoryError: the model does not fit into the memory.
+    """
+    document, tensors = read_file(path, cls.__name__)
+    with _complete(path):
+        unpacker = Unpacker(tensors, kernel)
+        model = cls(**unpacker.unpack(document["params"]))
+        _restore(model, unpacker.unpack(document["fitted"]))
+    return model
+
+
+@contextmanager
+def _complete(path: Location) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise FileFormatError(
+            f"{str(path)!r} lacks a part of the model, or has one of a wrong kind ({error}): get a fresh copy"
+        ) from error
+
+
+def _restore(model: Any, state: dict[str, Any]) -> None:
+    model.kernel_ = state["kernel"]
+    model.theta_ = state["theta"]
+    model.theta_names_ = state["theta_names"]
+    model.noise_ = state["noise"]
+    model.y_scale_ = state["y_scale"]
+    model.log_marginal_likelihood_ = state["log_marginal_likelihood"]
+    model.fit_report_ = FitReport(**state["report"])
+    model.n_features_in_ = state["columns"]
+    if state["column_names"] is not None:
+        model.feature_names_in_ = np.array(state["column_names"], dtype=object)
+    model._one_output = state["one_output"]
+    model._scales = Scales(**state["scales"])
+    model._mean = Mean.from_scales(state["mean"], model._scales)
+    model.posterior_ = _posterior(model.kernel_, model._mean, state)
+
+
+def _posterior(kernel: gpytorch.kernels.Kernel, mean: Mean, state: dict[str, Any]) -> Posterior:
+    rows: Any = {k: None if array is None else torch.from_numpy(array) for k, array in state["rows"].items()}
+    data = Data(basis=mean.basis(rows["x"]), **rows)
+    n = len(data.x)
+    choose("cholesky", n, 2)
+    upper = torch.zeros(n, n, dtype=torch.float64)
+    upper.masked_scatter_(_upper_triangle(n), torch.from_numpy(state["factor"]))
+    _check_covariance(kernel, data.x, upper[0])
+    factor = CholeskyFactor(upper, state["jitter"])
+    with threads_for(n), torch.no_grad():
+        fit = fit_mean(factor, data.y, data.basis)
+    return Posterior(kernel, data, state["learnt_noise"], factor, fit)
+
+
+@torch.no_grad()
+def _check_covariance(kernel: gpytorch.kernels.Kernel, x: Tensor, first: Tensor) -> None:
+    """Compare the covariances of the first row, ``u_11 u_1j``, with those of the kernel that was rebuilt."""
+    if len(x) < 2:
+        return
+    saved, rebuilt = first[0] * first[1:], covariance(kernel, x[:1], x[1:])[0]
+    scale = float(torch.maximum(saved.abs().max(), first[0] ** 2))
+    if not torch.allclose(rebuilt, saved, rtol=0.0, atol=KERNEL_TOLERANCE * scale):
+        raise InputError(
+            "the kernel has the saved one's values, but not its covariances: call load(path, kernel=...) "
+            "with the same class and arguments (such as nu) as before, or use the nonparam that wrote it"
+        )

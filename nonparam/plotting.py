@@ -1,0 +1,222 @@
+"""Pictures of fitted models: data, mean and bands of new observations."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from nonparam.errors import InputError
+from nonparam.regression import GPRegressor
+
+__all__ = ["COLORS", "COVERAGES", "band_probabilities", "draw_bands", "draw_points", "plot_regression"]
+
+Array = NDArray[np.float64]
+
+COVERAGES = (0.5, 0.95)
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito (2008)
+POINT_COLOR = "#333333"
+GRID = 600  # places at which the curves are evaluated, besides the data
+MARGIN = 0.06  # of the span of the data, drawn on either side
+TITLE_WIDTH = 90  # characters
+RASTER = 5000  # points from which vector files hold them as pixels
+
+
+def band_probabilities(coverages: Sequence[float] = COVERAGES) -> Array:
+    """Return the probabilities of the quantiles that `draw_bands` draws.
+
+    Args:
+        coverages: of the central bands, each between 0 and 1.
+
+    Returns:
+        ``(2 k + 1,)``, ascending, with 0.5 in the middle.
+
+    Examples:
+        >>> band_probabilities([0.5, 0.9]).round(3)
+        array([0.05, 0.25, 0.5 , 0.75, 0.95])
+    """
+    tails = np.sort(0.5 - 0.5 * np.asarray(coverages, dtype=np.float64))
+    return np.concatenate([tails, [0.5], 1.0 - tails[::-1]])
+
+
+def draw_bands(
+    ax: Axes,
+    x: ArrayLike,
+    quantiles: ArrayLike,
+    coverages: Sequence[float] = COVERAGES,
+    *,
+    color: str = COLORS[0],
+    label: str = "mean",
+    name_bands: bool = True,
+) -> None:
+    """Draw a line with nested bands around it.
+
+    Args:
+        ax: where to draw.
+        x: ``(m,)``, ascending numbers or dates.
+        quantiles: ``(m, 2 k + 1)`` at `band_probabilities`.
+        coverages: of the ``k`` bands.
+        color: of the line; the bands are lighter, the wider the fainter.
+        label: of the line in the legend.
+        name_bands: whether the legend names the bands as well.
+
+    Raises:
+        InputError: another number of quantiles than the coverages ask for.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> ax = Figure().add_subplot()
+        >>> draw_bands(ax, [0.0, 1.0], [[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0]], [0.9])
+        >>> [text.get_text() for text in ax.legend().get_texts()]
+        ['mean', '90 %']
+    """
+    table = np.asarray(quantiles, dtype=np.float64)
+    k = len(coverages)
+    if table.ndim != 2 or table.shape[1] != 2 * k + 1:
+        raise InputError(
+            f"quantiles must have {2 * k + 1} columns, two for each of {k} coverages and the middle; got an "
+            f"array of shape {table.shape}"
+        )
+    ax.plot(x, table[:, k], color=color, linewidth=1.5, zorder=3, label=label)
+    for i, coverage in enumerate(sorted(coverages)):
+        name = f"{100.0 * coverage:g} %" if name_bands else "_"
+        alpha = 0.15 + 0.25 * (k - 1 - i) / k
+        ax.fill_between(
+            x, table[:, k - 1 - i], table[:, k + 1 + i], color=color, alpha=alpha, linewidth=0.0, label=name
+        )
+
+
+def draw_points(
+    ax: Axes, x: ArrayLike, y: ArrayLike, *, color: str = POINT_COLOR, label: str = "data"
+) -> None:
+    """Draw observations as dots, smaller and fainter the more there are.
+
+    Args:
+        ax: where to draw.
+        x: ``(n,)`` numbers or dates.
+        y: ``(n,)``.
+        color: of the dots.
+        label: in the legend.
+    """
+    n = np.size(y)
+    size = float(np.clip(7.0 - np.log2(max(n, 1)) / 2.0, 2.5, 5.0))
+    alpha = float(np.clip((1000.0 / max(n, 1)) ** 0.5, 0.2, 0.85))
+    ax.plot(
+        x,
+        y,
+        "o",
+        color=color,
+        markersize=size,
+        markeredgewidth=0.0,
+        alpha=alpha,
+        zorder=2,
+        label=label,
+        rasterized=n > RASTER,
+    )
+
+
+def plot_regression(model: GPRegressor, ax: Axes | None = None) -> Axes:
+    """Draw the data, the mean and the bands of a fitted model with one input.
+
+    The bands are those of new observations; where every row has a noise variance of its own, that of new
+    rows is not known, and they are those of the function. Several outputs share the axes.
+
+    Args:
+        model: a fitted model with one column of ``X``.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The axes. Nothing is shown: call ``matplotlib.pyplot.show``, or save ``ax.figure``.
+
+    Raises:
+        NotFittedError: the model is not fitted.
+        InputError: the model has more than one input.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> x = np.linspace(0.0, 6.0, 20)
+        >>> model = GPRegressor("rbf").fit(x[:, None], np.sin(x))
+        >>> ax = plot_regression(model, Figure().add_subplot())
+        >>> [text.get_text() for text in ax.get_legend().get_texts()]
+        ['data', 'mean', '50 %', '95 %']
+    """
+    check_is_fitted(model)
+    if model.n_features_in_ != 1:
+        raise InputError(
+            f"plot draws models with one input, and this one has {model.n_features_in_}: make rows in which "
+            "one column varies, and give their predict_quantiles to nonparam.plotting.draw_bands"
+        )
+    ax = _new_axes() if ax is None else ax
+    data = model.posterior_.data
+    x = data.x[:, 0].cpu().numpy()
+    y = data.y.cpu().numpy() * model.y_scale_
+    grid = _grid(x)
+    quantiles = _quantiles(model, grid).reshape(len(grid), y.shape[1], -1)
+    if y.shape[1] == 1:
+        draw_points(ax, x, y[:, 0])
+        draw_bands(ax, grid, quantiles[:, 0])
+    else:
+        _draw_outputs(ax, x, y, grid, quantiles)
+    _describe(ax, model)
+    return ax
+
+
+def _new_axes() -> Axes:
+    import matplotlib.pyplot as plt  # chooses a backend: only where a figure is to be made
+
+    return plt.subplots(figsize=(8.0, 4.5), layout="constrained")[1]
+
+
+def _grid(x: Array) -> Array:
+    """Return places over the range of the data and a little more; the data are among them, unless many."""
+    low, high = float(x.min()), float(x.max())
+    margin = MARGIN * (high - low) or max(1.0, 0.1 * abs(high))
+    even = np.linspace(low - margin, high + margin, GRID)
+    places = np.unique(x)
+    return even if len(places) > GRID else np.union1d(even, places)
+
+
+def _quantiles(model: GPRegressor, grid: Array) -> Array:
+    names = getattr(model, "feature_names_in_", None)
+    if names is None:
+        return model.predict_quantiles(grid[:, None], band_probabilities())
+    import pandas as pd
+
+    return model.predict_quantiles(pd.DataFrame({names[0]: grid}), band_probabilities())
+
+
+def _draw_outputs(ax: Axes, x: Array, y: Array, grid: Array, quantiles: Array) -> None:
+    last = y.shape[1] - 1
+    for j in range(y.shape[1]):
+        color = COLORS[j % len(COLORS)]
+        draw_points(ax, x, y[:, j], color=color, label="_")
+        draw_bands(ax, grid, quantiles[:, j], color=color, label=f"output {j}", name_bands=j == last)
+
+
+def _describe(ax: Axes, model: GPRegressor) -> None:
+    name = str(getattr(model, "feature_names_in_", ["x"])[0])
+    ax.set_xlabel(name, parse_math=False)  # a name may hold a dollar sign
+    ax.set_ylabel("y")
+    ax.set_title(_wrapped(repr(model.kernel_)), loc="left", fontsize="small", parse_math=False)
+    title = "bands without noise" if isinstance(model.noise_, np.ndarray) else None
+    ax.legend(
+        title=title, ncols=5, fontsize="small", title_fontsize="small", framealpha=0.8, edgecolor="none"
+    )
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.margins(x=0.0)
+
+
+def _wrapped(formula: str) -> str:
+    """Break a formula into lines, only in front of ``+``, or of ``*`` where no number is before it.
+
+    Examples:
+        >>> print(_wrapped(" + ".join(["2 * linear(variance=1, center=0)"] * 3)))
+        2 * linear(variance=1, center=0) + 2 * linear(variance=1, center=0)
+        + 2 * linear(variance=1, center=0)
+    """
+    glued = re.sub(r"(?<=[,+*]) |(?<=\d) (?=\*)", "\N{NO-BREAK SPACE}", formula)
+    lines = textwrap.wrap(glued, TITLE_WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
