@@ -119,11 +119,11 @@ class _Toeplitz(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[misc]  # torch's decorator is untyped
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        n = gradient.shape[-1]
-        skewed = gradient.new_zeros((*gradient.shape[:-2], n, 2 * n))
-        skewed[..., :n] = gradient.flip(-2)
-        flat = skewed.flatten(-2)[..., : n * (2 * n - 1)]  # rows one shorter: each moves one to the right
-        diagonals = flat.unflatten(-1, (n, 2 * n - 1)).sum(-2)  # of lags -(n-1), ..., n-1
+        n, batch = gradient.shape[-1], gradient.shape[:-2]
+        skewed = gradient.new_zeros((*batch, n, 2 * n - 1))
+        strides = (*skewed.stride()[:-2], 2 * n - 2, 1)  # each row one to the left: diagonals stand upright
+        skewed.as_strided(gradient.shape, strides, n - 1).copy_(gradient)
+        diagonals = skewed.sum(-2)  # of lags -(n-1), ..., n-1
         lags = diagonals[..., n - 1 :].clone()
         lags[..., 1:] += diagonals[..., : n - 1].flip(-1)
         return lags.unsqueeze(-2)

@@ -1,11 +1,14 @@
-r"""Radial functions :math:`k(r^2)` of scaled inputs, and their gradient without an n x n x d tensor.
+r"""Radial functions :math:`k(r^2)` of scaled inputs, and their gradients without an n x n x d tensor.
 
-For :math:`r_{ij}^2 = \|x_i - x_j\|^2` and an upstream gradient :math:`G = \partial L/\partial K`, put
-:math:`W = G \circ k'(r^2)`. Then
+For :math:`r_{ij}^2 = \sum_c (x_{ic} - x_{jc})^2 / \ell_c^2` and an upstream gradient
+:math:`G = \partial L/\partial K`, put :math:`W = G \circ k'(r^2)`. Then
 
-.. math:: \partial L / \partial x_i = 2 \sum_j (W_{ij} + W_{ji}) (x_i - x_j),
+.. math::
 
-a row sum and one matrix product. The chain rule through ``x / lengthscale`` does the rest.
+    \partial L / \partial \ell_c = -2 \ell_c^{-3} \sum_{ij} W_{ij} (x_{ic} - x_{jc})^2, \quad
+    \partial L / \partial x_{ic} = 2 \ell_c^{-2} \sum_j (W_{ij} + W_{ji}) (x_{ic} - x_{jc}).
+
+Squares multiplied out, row sums and one matrix product :math:`W X` give them all.
 """
 
 from abc import ABC, abstractmethod
@@ -132,34 +135,54 @@ def _recompute(r2: Tensor, x1: Tensor, x2: Tensor, pairs: tuple[Tensor, ...]) ->
 
 
 class _Radial(torch.autograd.Function):
-    """``k(|x1_i - x2_j|^2)`` with the gradient of the module's docstring."""
+    """``k(|x1_i - x2_j|^2 / lengthscale^2)`` with the gradients of the module's docstring."""
 
     @staticmethod
-    def forward(ctx: Any, x1: Tensor, x2: Tensor | None, profile: Profile) -> Tensor:
-        if not any(ctx.needs_input_grad):
-            return _value_and_slope(x1, x2, profile)[0]
-        value, slope = _value_and_slope(x1, x2, profile)
-        ctx.save_for_backward(x1, x2, slope)
+    def forward(ctx: Any, x1: Tensor, x2: Tensor | None, lengthscale: Tensor, profile: Profile) -> Tensor:
+        centre = centre_of(x1)
+        scaled1 = (x1 - centre) / lengthscale
+        scaled2 = None if x2 is None else (x2 - centre) / lengthscale
+        value, slope = _value_and_slope(scaled1, scaled2, profile)
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(scaled1, scaled2, lengthscale, slope)
+            ctx.shapes = (x1.shape, None if x2 is None else x2.shape)
         return value
 
     @staticmethod
     @once_differentiable  # type: ignore[misc]  # torch's decorator is untyped
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x1, x2, slope = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x1, x2, lengthscale, slope = ctx.saved_tensors
         weight = gradient * slope
-        if x2 is None:
-            return _pull(weight, x1, x1).add_(_pull(weight.mT, x1, x1)), None, None
-        return (
-            _pull(weight, x1, x2).sum_to_size(x1.shape) if ctx.needs_input_grad[0] else None,
-            _pull(weight.mT, x2, x1).sum_to_size(x2.shape) if ctx.needs_input_grad[1] else None,
-            None,
-        )
+        other = x1 if x2 is None else x2
+        rows = _weighted_sums(weight, other)
+        slopes: list[Tensor | None] = [None, None, None, None]
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
+            first = _pull(rows, x1).div_(lengthscale)
+            second = _pull(_weighted_sums(weight.mT, x1), other).div_(lengthscale)
+            if x2 is None:
+                slopes[0] = first.add_(second).sum_to_size(ctx.shapes[0])
+            else:
+                slopes[:2] = first.sum_to_size(ctx.shapes[0]), second.sum_to_size(ctx.shapes[1])
+        if ctx.needs_input_grad[2]:
+            squares = _weighted_squares(rows, weight.sum(-2).unsqueeze(-1), x1, other)
+            slopes[2] = squares.mul_(-2.0).div(lengthscale).sum_to_size(lengthscale.shape)
+        return tuple(slopes)
 
 
-def _pull(weight: Tensor, x: Tensor, other: Tensor) -> Tensor:
-    """Return ``2 sum_j W_ij (x_i - other_j)``: one product with ``other`` and a column of ones."""
-    product = weight @ torch.cat([other, torch.ones_like(other[..., :1])], -1)
-    return (product[..., -1:] * x).sub_(product[..., :-1]).mul_(2.0)
+def _weighted_sums(weight: Tensor, x: Tensor) -> Tensor:
+    """Return ``sum_j W_ij x_j`` and, as a last column, ``sum_j W_ij``: one matrix product."""
+    return weight @ torch.cat([x, torch.ones_like(x[..., :1])], -1)
+
+
+def _pull(sums: Tensor, x: Tensor) -> Tensor:
+    """Return ``2 sum_j W_ij (x_i - x_j)`` from the weighted sums."""
+    return (sums[..., -1:] * x).sub_(sums[..., :-1]).mul_(2.0)
+
+
+def _weighted_squares(sums: Tensor, columns: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
+    """Return ``sum_ij W_ij (x1_i - x2_j)^2`` for each column, from sums over rows and over columns."""
+    both = x1 * (sums[..., -1:] * x1 - 2.0 * sums[..., :-1])
+    return both.sum(-2, keepdim=True) + (columns * x2.square()).sum(-2, keepdim=True)
 
 
 def _value_and_slope(x1: Tensor, x2: Tensor | None, profile: Profile) -> tuple[Tensor, Tensor]:
@@ -182,13 +205,14 @@ def _value_and_slope(x1: Tensor, x2: Tensor | None, profile: Profile) -> tuple[T
     return value, slope
 
 
-def radial(x1: Tensor, x2: Tensor | None, profile: Profile) -> Tensor:
-    r"""Return the matrix :math:`k(\|x_i - x'_j\|^2)`, differentiable once in both inputs.
+def radial(x1: Tensor, x2: Tensor | None, profile: Profile, lengthscale: Tensor | None = None) -> Tensor:
+    r"""Return the matrix :math:`k(\|(x_i - x'_j) / \ell\|^2)`, differentiable once in inputs and lengthscale.
 
     Args:
-        x1: ``(..., n, d)``, inputs divided by their lengthscales.
+        x1: ``(..., n, d)``.
         x2: ``(..., m, d)``, or ``None`` for the symmetric matrix of ``x1`` with itself.
         profile: the radial function.
+        lengthscale: ``(..., 1, d)`` or ``(..., 1, 1)``; 1 by default.
 
     Returns:
         ``(..., n, m)``.
@@ -199,7 +223,8 @@ def radial(x1: Tensor, x2: Tensor | None, profile: Profile) -> Tensor:
         tensor([[1.0000, 0.6065],
                 [0.6065, 1.0000]], dtype=torch.float64)
     """
-    value: Tensor = _Radial.apply(x1, x2, profile)
+    scale = x1.new_ones(1, 1) if lengthscale is None else lengthscale
+    value: Tensor = _Radial.apply(x1, x2, scale, profile)
     return value
 
 

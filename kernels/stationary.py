@@ -60,12 +60,7 @@ class _Radial(_Stationary):
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the profile of the scaled distances."""
-        return radial(*_scaled(x1, x2, self.lengthscale), self.profile())
-
-
-def _scaled(x1: Tensor, x2: Tensor | None, lengthscale: Tensor) -> tuple[Tensor, Tensor | None]:
-    centre = centre_of(x1)
-    return (x1 - centre) / lengthscale, None if x2 is None else (x2 - centre) / lengthscale
+        return radial(x1, x2, self.profile(), self.lengthscale)
 
 
 class RBF(_Radial):
@@ -207,7 +202,7 @@ class RationalQuadratic(_Radial):
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the mixture at the scaled distances."""
-        r2 = radial(*_scaled(x1, x2, self.lengthscale), Identity())
+        r2 = radial(x1, x2, Identity(), self.lengthscale)
         alpha = self.alpha[..., None, None]
         return torch.exp(-alpha * torch.log1p(r2 / (2.0 * alpha)))
 

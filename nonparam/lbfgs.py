@@ -67,6 +67,9 @@ class _Problem:
         if not np.isfinite(value):
             self.message = "the objective is not finite at the start"
             return
+        if self.theta.size == 0:
+            self.message = "converged: every hyperparameter is fixed"
+            return
         self._aim()
 
     def projected_gradient(self) -> Array:
@@ -116,7 +119,9 @@ class _Problem:
         self.trials += 1
         moved = trial - self.theta
         slope = float(gradient @ self.direction)
-        allowed = self.value + SUFFICIENT * float(self.gradient @ moved) + ROUNDING * max(abs(self.value), 1.0)
+        allowed = (
+            self.value + SUFFICIENT * float(self.gradient @ moved) + ROUNDING * max(abs(self.value), 1.0)
+        )
         if not value <= allowed:
             self.high = self.step
             self.step = self._shorter(value, slope)

@@ -152,7 +152,7 @@ def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     sha256 = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
     for name, tensor in sorted(tensors.items()):
         sha256.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        sha256.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        sha256.update(tensor.reshape(-1).numpy().data)
     return sha256.hexdigest()
 
 

@@ -3,6 +3,7 @@
 import re
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -44,7 +45,7 @@ def band_probabilities(coverages: Sequence[float] = COVERAGES) -> Array:
 
 def draw_bands(
     ax: Axes,
-    x: ArrayLike,
+    x: Any,
     quantiles: ArrayLike,
     coverages: Sequence[float] = COVERAGES,
     *,
@@ -89,9 +90,7 @@ def draw_bands(
         )
 
 
-def draw_points(
-    ax: Axes, x: ArrayLike, y: ArrayLike, *, color: str = POINT_COLOR, label: str = "data"
-) -> None:
+def draw_points(ax: Axes, x: Any, y: ArrayLike, *, color: str = POINT_COLOR, label: str = "data") -> None:
     """Draw observations as dots, smaller and fainter the more there are.
 
     Args:

@@ -2,6 +2,7 @@
 
 import copy
 import os
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import gpytorch
@@ -15,16 +16,16 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from nonparam.errors import InputError
-from nonparam.kernels import parse, with_amplitude
+from nonparam.kernels import parse, variance, with_amplitude
 from nonparam.means import Mean
 from nonparam.objective import Data, Objective
 from nonparam.posterior import condition
-from nonparam.scales import Scales, default_priors, initialise, measure
+from nonparam.scales import Scales, default_priors, initialise, measure, waits_for_period
 from nonparam.solvers.cholesky import cholesky
 from nonparam.solvers.plan import check_covariance, choose
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
-from nonparam.training import maximise, starting_points
+from nonparam.training import maximise
 from nonparam.validation import (
     check_count,
     check_noise,
@@ -42,6 +43,8 @@ Array = NDArray[np.float64]
 
 OBJECTIVES = ("lml",)
 GPU_ROWS = 2000  # below it a GPU is slower than one core
+TOLERANCE = 1e-8  # nats gained in the last steps of training
+RIDGE_TOLERANCE = 1e-4  # without priors a useless column's lengthscale creeps to infinity for ever
 START_NOISE = 0.05  # of the variance of y
 LARGEST_LOG = 350.0  # of a hyperparameter: beyond it a square of the exponential overflows
 
@@ -184,7 +187,8 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         noise: float | Array | None,
         plan: str,
     ) -> None:
-        scales = measure(x, y, weights, normalize_y=self.normalize_y)
+        search = waits_for_period(kernel)
+        scales = measure(x, y, weights, normalize_y=self.normalize_y, find_periods=search)
         initialise(kernel, scales)
         device = _device(self.device, len(x))
         self.kernel_ = kernel.to(device)
@@ -193,9 +197,17 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         data = self._data(x, y, weights, noise, device)
         objective = self._objective(scales, data)
         rng = check_random_state(self.random_state)
-        starts = starting_points(objective, self.n_restarts, rng)
-        self.theta_, self.fit_report_ = maximise(objective, starts, plan)
-        self._finish(scales, objective.theta, data, noise)
+        theta = objective.theta
+        self.theta_, report = maximise(
+            objective.negative,
+            theta.starting_points(self.n_restarts, rng),
+            theta.lower,
+            theta.upper,
+            plan=plan,
+            tolerance=RIDGE_TOLERANCE if self.priors is None else TOLERANCE,
+        )
+        self._finish(scales, theta, data, noise)
+        self.fit_report_ = replace(report, jitter=self.posterior_.factor.jitter)
 
     def _data(
         self, x: Array, y: Array, weights: Array, noise: float | Array | None, device: torch.device
@@ -387,7 +399,8 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             joint = self.posterior_.predict_covariance(x, basis)
             torch.diagonal(joint).add_(self._new_noise(include_noise))
             z = check_random_state(random_state).standard_normal((len(x), mean.shape[1] * n_samples))
-            draws = cholesky(joint).multiply(torch.tensor(z, device=x.device)).cpu().numpy()
+            scale = float(variance(self.kernel_, x).detach().mean())  # rounding is relative to the prior
+            draws = cholesky(joint, scale or self._scales.y_variance).multiply(torch.tensor(z, device=x.device)).cpu().numpy()
         paths = mean[..., None] + draws.reshape(len(x), mean.shape[1], n_samples)
         paths *= self.y_scale_[:, None]
         return paths[:, 0] if self._one_output else paths

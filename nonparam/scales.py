@@ -1,18 +1,22 @@
 """How large the data are: where training starts, and what the default priors are centred on."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import gpytorch
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from nonparam.errors import InputError
 from nonparam.kernels.base import Hyperparameter, Kernel, unset_leaves
 from nonparam.theta import Prior
 
-__all__ = ["Scales", "default_priors", "initialise", "measure"]
+__all__ = ["Scales", "default_priors", "initialise", "measure", "waits_for_period"]
 
 Array = NDArray[np.float64]
+Columns = NDArray[np.intp]
 
 NOISE_FRACTION = 0.05  # of the variance of y: the prior median of the noise
 LENGTHSCALE_SD = math.sqrt(3.0)  # of the logarithm; Hvarfner, Hellsten and Nardi (2024)
@@ -46,7 +50,7 @@ class Scales:
     period: Array
 
 
-def measure(x: Array, y: Array, weights: Array, *, normalize_y: bool) -> Scales:
+def measure(x: Array, y: Array, weights: Array, *, normalize_y: bool, find_periods: bool = True) -> Scales:
     """Measure location and spread.
 
     Args:
@@ -54,6 +58,8 @@ def measure(x: Array, y: Array, weights: Array, *, normalize_y: bool) -> Scales:
         y: ``(n, t)``.
         weights: ``(n,)``, positive.
         normalize_y: whether the variance of ``y`` sets the scale of the variances.
+        find_periods: whether to look for cycles, which takes longer than all the rest; without it a quarter
+            of the span stands for the period.
 
     Returns:
         The scales.
@@ -64,8 +70,11 @@ def measure(x: Array, y: Array, weights: Array, *, normalize_y: bool) -> Scales:
     constant = high - low <= 1e-12 * np.maximum(np.abs(low), np.abs(high))
     sd = np.where(constant, 1.0, sd)
     variance = _variance(y, weights) if normalize_y else 1.0
-    periods = [_strongest_period(x[:, j], y[:, 0], bool(constant[j])) for j in range(x.shape[1])]
-    return Scales(mean, sd, low, high, variance, np.array(periods))
+    period = np.where(constant, 1.0, (high - low) / 4.0)
+    if find_periods and 6 <= len(x) <= 5000:
+        for j in np.flatnonzero(~constant):
+            period[j] = _strongest_period(x[:, j], y[:, 0])
+    return Scales(mean, sd, low, high, variance, period)
 
 
 def _variance(y: Array, weights: Array) -> float:
@@ -77,10 +86,8 @@ def _variance(y: Array, weights: Array) -> float:
     return size**2 if size > 0.0 else 1.0  # a constant y has no spread: take its size
 
 
-def _strongest_period(x: Array, y: Array, constant: bool) -> float:
+def _strongest_period(x: Array, y: Array) -> float:
     """Return the period of the largest Lomb-Scargle peak of the detrended output along one column."""
-    if constant or len(x) < 6 or len(x) > 5000:
-        return 1.0 if constant else float(np.ptp(x)) / 4.0
     from scipy.signal import lombscargle
 
     span = float(np.ptp(x))
@@ -93,6 +100,30 @@ def _strongest_period(x: Array, y: Array, constant: bool) -> float:
     return span / float(cycles[int(np.argmax(power))])
 
 
+def waits_for_period(kernel: gpytorch.kernels.Kernel) -> bool:
+    """Return whether a period of ``kernel`` is to be found in the data."""
+    return any(declared.name == "period" for _, declared in unset_leaves(kernel))
+
+
+def _parts(
+    module: torch.nn.Module, columns: Columns, path: str = ""
+) -> Iterator[tuple[str, Kernel, Columns]]:
+    """Yield every kernel of ours in ``module``, its qualified name, and the columns of ``X`` that it sees."""
+    active = getattr(module, "active_dims", None)
+    if active is not None:
+        columns = _chosen(columns, active.tolist())
+    if isinstance(module, Kernel):
+        yield path, module, columns
+    for name, child in module.named_children():
+        yield from _parts(child, columns, f"{path}.{name}" if path else name)
+
+
+def _chosen(columns: Columns, wanted: list[int]) -> Columns:
+    if max(wanted) >= len(columns):
+        raise InputError(f"active_dims are {wanted}, but X has only {len(columns)} columns")
+    return columns[wanted]
+
+
 def initialise(kernel: gpytorch.kernels.Kernel, scales: Scales) -> None:
     """Set every hyperparameter of ``kernel`` that waits for the data, in place.
 
@@ -100,12 +131,13 @@ def initialise(kernel: gpytorch.kernels.Kernel, scales: Scales) -> None:
         kernel: its own copy; hyperparameters given as ``None`` are set.
         scales: of the data that it will see.
     """
-    for part, declared in list(unset_leaves(kernel)):
-        columns = _columns(part, len(scales.x_sd))
-        value = _typical(part, declared, scales, columns)
-        if declared.per_column and getattr(part, "ard", True) is False and declared.learnt:
-            value = np.array([np.exp(np.mean(np.log(value)))])
-        setattr(part, declared.name, value if declared.per_column else float(value[0]))
+    for _, part, columns in _parts(kernel, np.arange(len(scales.x_sd))):
+        for declared in part.declared():
+            if declared.name in part.unset:
+                value = _typical(declared, scales, _columns(part, columns))
+                if declared.per_column and getattr(part, "ard", True) is False and declared.learnt:
+                    value = np.array([np.exp(np.mean(np.log(value)))])
+                setattr(part, declared.name, value if declared.per_column else float(value[0]))
 
 
 def default_priors(kernel: gpytorch.kernels.Kernel, scales: Scales, *, informative: bool) -> dict[str, Prior]:
@@ -122,22 +154,20 @@ def default_priors(kernel: gpytorch.kernels.Kernel, scales: Scales, *, informati
     noise = math.log(NOISE_FRACTION * scales.y_variance)
     floor = math.log(NOISE_FLOOR * scales.y_variance)
     priors = {"noise": Prior(noise, VARIANCE_SD, floor, noise + WIDEST)}
-    for path, part in kernel.named_modules():
-        if isinstance(part, Kernel):
-            for declared in part.declared():
-                name = f"{path}.{declared.raw_name}" if path else declared.raw_name
-                priors[name] = _prior(part, declared, scales)
+    for path, part, columns in _parts(kernel, np.arange(len(scales.x_sd))):
+        for declared in part.declared():
+            name = f"{path}.{declared.raw_name}" if path else declared.raw_name
+            priors[name] = _prior(part, declared, scales, _columns(part, columns))
     if informative:
         return priors
     return {name: replace(prior, sd=np.inf) for name, prior in priors.items()}
 
 
-def _prior(kernel: Kernel, declared: Hyperparameter, scales: Scales) -> Prior:
+def _prior(kernel: Kernel, declared: Hyperparameter, scales: Scales, columns: Columns) -> Prior:
     raw = kernel._parameters[declared.raw_name].detach().cpu().numpy().reshape(-1)
-    columns = _columns(kernel, len(scales.x_sd))
     if declared.name == "period":  # known, or found in the data: the prior stands where the search starts
         return Prior(raw, PERIOD_SD, raw - PERIOD_REACH, raw + PERIOD_REACH)
-    typical = _typical(kernel, declared, scales, columns)
+    typical = _typical(declared, scales, columns)
     if not declared.positive:
         spread = float(scales.x_sd[columns].mean())
         return Prior(typical[0], spread, typical[0] - 3.0 * spread, typical[0] + 3.0 * spread)
@@ -149,17 +179,18 @@ def _prior(kernel: Kernel, declared: Hyperparameter, scales: Scales) -> Prior:
     return Prior(centre, sd, centre - reach, centre + reach)
 
 
-def _columns(kernel: Kernel, d: int) -> NDArray[np.intp]:
-    if kernel.active_dims is not None:
-        return np.asarray(kernel.active_dims.tolist(), dtype=np.intp)
-    if kernel.keyword == "changepoint":
-        return np.array([kernel.column], dtype=np.intp)
-    if kernel.keyword == "wiener":
-        return np.array([0], dtype=np.intp)
-    return np.arange(d, dtype=np.intp)
+def _columns(kernel: Kernel, seen: Columns) -> Columns:
+    """Return those of the columns that ``kernel`` sees which its own hyperparameters are about."""
+    match kernel.keyword:
+        case "changepoint":
+            return _chosen(seen, [kernel.column])
+        case "wiener":
+            return seen[:1]
+        case _:
+            return seen
 
 
-def _typical(kernel: Kernel, declared: Hyperparameter, scales: Scales, columns: NDArray[np.intp]) -> Array:
+def _typical(declared: Hyperparameter, scales: Scales, columns: Columns) -> Array:
     """Return the value that the scale of the data suggests, one for each column it acts on."""
     sd, d = scales.x_sd[columns], len(columns)
     span = (scales.x_high - scales.x_low)[columns]

@@ -14,6 +14,7 @@ __all__ = ["Prior", "Theta", "free_parameters"]
 Array = NDArray[np.float64]
 
 FOREIGN_REACH = 12.0  # how far a GPyTorch kernel's stored parameter may move from where it stands
+WIDEST_DRAW = 2.0  # standard deviation of a restart's logarithms
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,17 @@ class Theta:
         """The kernel's free parameters, in the order of the vector."""
         return list(self._free.values())
 
+    def starting_points(self, n_restarts: int, rng: np.random.RandomState) -> Array:
+        """Return the present hyperparameters, and draws around them: ``(1 + n_restarts, p)``."""
+        with np.errstate(divide="ignore"):
+            spread = np.minimum(self.prior_precision**-0.5, WIDEST_DRAW)
+        draws = self.start + spread * rng.standard_normal((n_restarts, self.size))
+        return np.clip(np.concatenate([self.start[None], draws]), self.lower, self.upper)
+
     def assign(self, theta: Array) -> None:
         """Write a vector ``(p,)``, or a batch ``(b, p)`` of them, into the kernel."""
+        if not self._free:
+            return
         stored = torch.from_numpy(np.array(theta))
         if theta.ndim == 1:
             pieces = stored[: sum(self._sizes)].split(self._sizes)

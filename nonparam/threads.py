@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from threading import Lock
+from typing import Any
 
 import torch
 from threadpoolctl import ThreadpoolController
@@ -12,9 +13,34 @@ __all__ = ["threads_for"]
 ONE_THREAD_ROWS = 1000  # below it two threads are slower than one; benchmarks/small_n.py
 
 
-@cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()  # finds the loaded BLAS libraries, which takes two milliseconds
+class _OneThread:
+    """Holds the BLAS libraries at one thread while anybody asks for it; the last to leave restores them.
+
+    Their number of threads belongs to the process. Were every fit to restore what it found, one that began
+    while another was running would leave a single thread behind for good.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._users = Lock(), 0
+        self._controller: ThreadpoolController | None = None
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                if self._controller is None:  # finding the loaded libraries takes two milliseconds
+                    self._controller = ThreadpoolController()
+                self._limit = self._controller.limit(limits=1)
+            self._users += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._limit.restore_original_limits()
+
+
+_one_thread = _OneThread()
 
 
 @contextmanager
@@ -36,7 +62,7 @@ def threads_for(n: int) -> Iterator[None]:
         yield
         return
     before = torch.get_num_threads()
-    with _controller().limit(limits=1):
+    with _one_thread:
         torch.set_num_threads(1)
         try:
             yield

@@ -1,21 +1,18 @@
 """Training: the best of several searches for hyperparameters, and a report of what was done."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nonparam.errors import ConvergenceError
-from nonparam.lbfgs import Minimum, minimise
-from nonparam.objective import Objective
+from nonparam.lbfgs import minimise
 
-__all__ = ["FitReport", "maximise", "starting_points"]
+__all__ = ["FitReport", "maximise"]
 
 Array = NDArray[np.float64]
-
-TOLERANCE = 1e-8  # nats gained in the last steps
-RIDGE_TOLERANCE = 1e-4  # without priors a useless column's lengthscale creeps to infinity for ever
 
 
 @dataclass(frozen=True)
@@ -57,23 +54,24 @@ class FitReport:
         )
 
 
-def starting_points(objective: Objective, n_restarts: int, rng: np.random.RandomState) -> Array:
-    """Return the present hyperparameters, and ``n_restarts`` draws around them, as ``(1 + r, p)``."""
-    theta = objective.theta
-    spread = np.where(
-        theta.prior_precision > 0.0, 1.0 / np.sqrt(np.maximum(theta.prior_precision, 1e-300)), 1.0
-    )
-    draws = theta.start + np.minimum(spread, 2.0) * rng.standard_normal((n_restarts, theta.size))
-    return np.clip(np.concatenate([theta.start[None], draws]), theta.lower, theta.upper)
-
-
-def maximise(objective: Objective, starts: Array, plan: str) -> tuple[Array, FitReport]:
+def maximise(
+    negative: Callable[[Array, NDArray[np.intp]], tuple[Array, Array]],
+    starts: Array,
+    lower: Array,
+    upper: Array,
+    *,
+    plan: str,
+    tolerance: float,
+) -> tuple[Array, FitReport]:
     """Maximise an objective from every start at once, and keep the best.
 
     Args:
-        objective: the log marginal likelihood, or with priors the log posterior.
+        negative: minus the objective and its gradient, as `minimise` asks for them.
         starts: ``(b, p)``.
+        lower: ``(p,)``.
+        upper: ``(p,)``.
         plan: what the solver was expected to do; goes into the report.
+        tolerance: of the objective, in nats gained in the last steps.
 
     Returns:
         The best point ``(p,)``, and the report.
@@ -82,20 +80,14 @@ def maximise(objective: Objective, starts: Array, plan: str) -> tuple[Array, Fit
         ConvergenceError: the objective is finite at no start.
     """
     began = time.perf_counter()
-    theta = objective.theta
-    tolerance = TOLERANCE if objective.with_prior else RIDGE_TOLERANCE
-    if theta.size:
-        found = minimise(objective.negative, starts, theta.lower, theta.upper, value_tolerance=tolerance)
-    else:
-        found = [_fixed(objective)]
+    found = minimise(negative, starts, lower, upper, value_tolerance=tolerance)
     best = min(found, key=lambda minimum: minimum.value)
     if not np.isfinite(best.value):
         raise ConvergenceError(
             "the covariance matrix is not positive definite at any start: expected a kernel and noise for "
             "which it is; try a larger noise, other starting values, or noise='learn'"
         )
-    _, _, jitter = objective.log_marginal_likelihood(best.theta[None], gradient=False)
-    report = FitReport(
+    return best.theta, FitReport(
         plan=plan,
         seconds=time.perf_counter() - began,
         converged=best.converged,
@@ -105,13 +97,5 @@ def maximise(objective: Objective, starts: Array, plan: str) -> tuple[Array, Fit
         objective=-best.value,
         starts=tuple(-minimum.value for minimum in found),
         gradient=float(np.abs(best.gradient).max(initial=0.0)),
-        jitter=jitter,
+        jitter=0.0,
     )
-    return best.theta, report
-
-
-def _fixed(objective: Objective) -> Minimum:
-    """Return the only point there is, where nothing is to be learnt."""
-    values, _, _ = objective.log_marginal_likelihood(np.zeros((1, 0)), gradient=False)
-    message = "converged: every hyperparameter is fixed"
-    return Minimum(np.zeros(0), -float(values[0]), np.zeros(0), 0, 1, True, message)

@@ -1,6 +1,7 @@
 """Every kernel of the table of cases against its textbook form, its twins elsewhere, and its own algebra."""
 
 import copy
+import math
 import pickle
 
 import gpytorch
@@ -35,6 +36,7 @@ from nonparam.kernels import (
     with_amplitude,
 )
 from nonparam.kernels.base import unset_leaves
+from nonparam.kernels.stationary import _log_mean
 
 ONE_COLUMN = [case for case in CASES if case.columns == 1]
 SHIFTS = (0.0, 0.2, -0.3)  # of the raw hyperparameters of a batch
@@ -134,6 +136,7 @@ def test_matrix_is_symmetric_and_positive(case: Case):
 def test_same_rows_given_twice_differ_by_white_noise_only(case: Case):
     kernel, x = case.make(), rows_with_twins(case.columns)
     other = covariance(kernel, x, x.clone())
+    assert_equal(other, oracles.gram(case.oracle, x.numpy(), x.numpy()))
     apart = ~torch.eye(len(x), dtype=torch.bool)
     assert_equal(covariance(kernel, x)[apart], other[apart])
     if "white" not in repr(kernel):
@@ -175,10 +178,12 @@ def test_coincident_rows_have_exactly_unit_covariance(kernel: Kernel, columns: i
     assert (covariance(kernel, x[:7], x)[first, second] == 1.0).all()
 
 
-def test_one_far_row_spoils_no_other():
-    x = torch.cat([rows(20, 6), torch.full((1, 6), 1e5, dtype=torch.float64)])
+@pytest.mark.parametrize("place", [0, 10, 20])
+def test_one_far_row_spoils_no_other(place: int):
+    x = rows(21, 6)
+    x[place] = 1e5
     matrix = covariance(RBF(1.0), x)
-    assert_equal(matrix[:20, :20], oracles.gram(oracles.rbf(1.0), x[:20].numpy()), 1e-9)
+    assert_equal(matrix, oracles.gram(oracles.rbf(1.0), x.numpy()), 1e-9)
     assert torch.linalg.eigvalsh(matrix.detach())[0] > -1e-9
 
 
@@ -190,6 +195,13 @@ def test_zero_mean_season_stays_a_covariance_at_every_lengthscale(lengthscale: f
     assert torch.linalg.eigvalsh(matrix)[0] > -1e-13
     if lengthscale >= 1e6:  # in the limit it is a single harmonic
         assert_equal(matrix, covariance(Cosine(1.2), x), 1e-11)
+
+
+@pytest.mark.parametrize("q", [1e-18, 1e-6, 0.0099999, 0.0100001, 0.5])
+def test_mean_of_a_season_keeps_its_digits(q: float):
+    series = sum((0.25 * q * q) ** k / math.factorial(k) ** 2 for k in range(1, 12))  # I_0(q) - 1
+    actual = _log_mean(torch.tensor(q, dtype=torch.float64))
+    torch.testing.assert_close(actual.item(), math.log1p(series) - q, rtol=3e-14, atol=0.0)
 
 
 def test_zero_mean_season_averages_to_zero():
@@ -420,9 +432,10 @@ def test_batch_of_inputs_in_gpytorchs_manner(case: Case):
     assert_equal(kernel(x, diag=True), torch.stack([variance(kernel, part) for part in x]))
 
 
-def test_batch_of_shifted_grids_is_no_grid():
+@pytest.mark.parametrize("n", [1, 6])
+def test_batch_of_shifted_rows_is_no_grid(n: int):
     kernel = RBF(0.4) + Linear(0.5, center=0.0)
-    x = torch.stack([rows(6, 1) + i for i in range(4)])
+    x = torch.stack([rows(n, 1) + i for i in range(4)])
     assert_equal(kernel(x).to_dense(), torch.stack([covariance(kernel, part) for part in x]))
 
 

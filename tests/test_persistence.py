@@ -63,10 +63,12 @@ def assert_equal(left, right):
 
 def assert_equal_kernels(left, right):
     assert repr(left) == repr(right)
-    states = left.state_dict(), right.state_dict()
-    assert list(states[0]) == list(states[1])
-    for one, other in zip(states[0].values(), states[1].values(), strict=True):
+    parameters = dict(left.named_parameters()), dict(right.named_parameters())
+    assert list(parameters[0]) == list(parameters[1])
+    for one, other in zip(parameters[0].values(), parameters[1].values(), strict=True):
         assert one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
+    buffers = dict(left.named_buffers()), dict(right.named_buffers())
+    assert {k: v.tolist() for k, v in buffers[0].items()} == {k: v.tolist() for k, v in buffers[1].items()}
     learnt = [[name for name, p in k.named_parameters() if p.requires_grad] for k in (left, right)]
     assert learnt[0] == learnt[1]
     assert getattr(left, "unset", None) == getattr(right, "unset", None)

@@ -164,7 +164,7 @@ def test_another_number_of_quantiles_is_refused():
 
 def test_two_inputs_are_refused_with_advice():
     model = GPRegressor("rbf").fit(np.column_stack([TIME, TIME**2]), Y)
-    with pytest.raises(InputError, match=r"one input, and this one has 2: make rows .* draw_bands"):
+    with pytest.raises(InputError, match=r"one input, and this one has 2: make rows .*draw_bands"):
         plot_regression(model)
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from nonparam.errors import InputError
-from nonparam.kernels import RBF, Linear, Periodic, WhiteNoise, parse
+from nonparam.kernels import RBF, Linear, Periodic, Sum, WhiteNoise, parse
 from nonparam.means import Mean
-from nonparam.scales import default_priors, initialise, measure
+from nonparam.scales import default_priors, initialise, measure, waits_for_period
 from nonparam.theta import Theta
 
 RNG = np.random.default_rng(0)
@@ -108,9 +108,30 @@ def test_one_lengthscale_where_ard_is_off_is_the_geometric_mean():
 
 
 def test_starting_values_see_active_columns_only():
-    kernel = RBF(active_dims=[1])
-    initialise(kernel, measure(X, Y, ONES, normalize_y=True))
-    assert kernel.value("lengthscale") == pytest.approx(X[:, 1].std())
+    x = np.c_[X, 100 * X]
+    kernel = Sum(RBF(active_dims=[1]), Sum(RBF(), RBF(active_dims=[0]), active_dims=[3, 2]))
+    scales = measure(x, Y, ONES, normalize_y=True)
+    initialise(kernel, scales)
+    one, (both, nested) = kernel.kernels[0], kernel.kernels[1].kernels
+    sd = x.std(0)
+    assert one.value("lengthscale") == pytest.approx(sd[1])
+    np.testing.assert_allclose(both.value("lengthscale"), sd[[3, 2]] * np.sqrt(2))
+    assert nested.value("lengthscale") == pytest.approx(sd[3])
+    prior = default_priors(kernel, scales, informative=True)["kernels.1.kernels.1.raw_lengthscale"]
+    assert np.exp(prior.mean) == pytest.approx(sd[3])
+
+
+def test_active_columns_that_there_are_not():
+    kernel = Sum(RBF(active_dims=[0]), Sum(RBF(active_dims=[1]), active_dims=[1]))
+    with pytest.raises(InputError, match=r"active_dims are \[1\], but X has only 1 columns"):
+        initialise(kernel, measure(X, Y, ONES, normalize_y=True))
+
+
+def test_a_period_is_looked_for_only_where_a_kernel_waits_for_it():
+    assert waits_for_period(RBF() + Periodic() * RBF())
+    assert not waits_for_period(RBF() + Periodic(12.0))
+    quick = measure(X, Y, ONES, normalize_y=True, find_periods=False)
+    np.testing.assert_allclose(quick.period, np.ptp(X, axis=0) / 4)
 
 
 @pytest.mark.parametrize(("of_x", "of_y"), [(1e-9, 1e9), (1e12, 1e-9)])

@@ -34,7 +34,8 @@ class Commands(TyperGroup):
 
 
 def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    text = f"{error.strerror}: {error.filename!r}" if getattr(error, "filename", None) else str(error)
+    return " ".join(text.split()) or type(error).__name__
 
 
 app = typer.Typer(

@@ -1,5 +1,6 @@
 """Inputs and target from a table, column by column: numbers, or one line that says what to do."""
 
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,7 +37,9 @@ def inputs_and_target(
     if inputs.columns.empty:
         raise InputError(f"no column is left beside the target {target!r}: expected at least one input")
     y = _target(table[target])
-    columns = {name: _input(inputs[name], f"leave it out with --drop {name!r}") for name in inputs.columns}
+    columns = {
+        name: _input(inputs[name], f"leave it out with --drop {shlex.quote(name)}") for name in inputs.columns
+    }
     return pd.DataFrame(columns), y, [text for name in columns for text in _doubts(columns[name])]
 
 
@@ -98,7 +101,7 @@ def _gaps(column: pd.Series) -> str:
 
 def _doubts(column: pd.Series) -> list[str]:
     """Columns that are legal, and seldom meant."""
-    option = f"--drop {column.name!r} leaves it out"
+    option = f"--drop {shlex.quote(str(column.name))} leaves it out"
     if column.nunique() == 1 and len(column) > 1:
         return [f"column {column.name!r} is constant, so that nothing is learnt from it; {option}"]
     if len(column) > 2 and (column.diff().iloc[1:] == 1.0).all():

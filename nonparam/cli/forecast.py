@@ -44,6 +44,7 @@ STEPS = {
     "min": "minute",
 }
 LONGEST_DEFAULT = 104  # steps
+SURE = 0.9  # the weight above which a reason is given
 REASONS = {"log": "its swings grow with its level", "identity": "its swings do not grow with its level"}
 
 
@@ -129,10 +130,9 @@ def _print(request: ForecastRequest, y: pd.Series, forecaster: GPForecaster, res
     print_facts(_facts(y, forecaster))
     typer.echo()
     print_table([_step(y.index), *SHOWN.values()], _cells(result))
-    typer.echo()
     for what, path in (("plot", request.plot), ("forecast", request.csv)):
         if path is not None:
-            typer.echo(f"The {what} is saved as {path}")
+            typer.echo(f"\nThe {what} is saved as {path}")
 
 
 def _cells(result: pd.DataFrame) -> list[list[str]]:
@@ -149,31 +149,31 @@ def _facts(y: pd.Series, forecaster: GPForecaster) -> dict[str, str]:
     missing = f", {report.missing} missing" if report.missing else ""
     units = f" ({y.attrs['units']})" if "units" in y.attrs else ""
     converged = "" if report.converged else "; not every search converged"
-    first, last = _time(y.index.min()), _time(y.index.max())
-    return {
+    step, first, last = _step(y.index), _time(y.index.min()), _time(y.index.max())
+    facts = {
         "series": f"{y.name}{units}",
-        "seen": f"{report.observations:,} observations{missing}, {first} to {last}",
-        "season": _season_chosen(report.members, _step(y.index)),
-        "transform": _transform_chosen(report.members),
-        "models": f"{len(report.members)}, weighted by how probable each makes the series{converged}",
+        "seen": f"{report.observations:,} observation{'s' * (report.observations != 1)}{missing}, {first} to {last}",
+        "season": _chosen([(_season_name(m, step), m) for m in report.members]),
+        "transform": _chosen([(m.transform, m) for m in report.members]),
     }
+    models = f"{len(report.members)}, weighted by how probable each makes the series{converged}"
+    return facts | {"models": models} if len(report.members) > 1 else facts
 
 
-def _season_chosen(members: Sequence[MemberReport], step: str) -> str:
-    seasonal = [member for member in members if member.season is not None]
-    if not seasonal:
-        return "none"
-    weight, length = sum(member.weight for member in seasonal), f"{seasonal[0].season:g} {step}s"
-    if weight < 0.5:
-        return f"none (weight {1.0 - weight:.1%}): nothing returns every {length}"
-    return f"{length} (weight {weight:.1%}): the pattern returns"
+def _season_name(member: MemberReport, step: str) -> str:
+    return "no season" if member.season is None else f"{member.season:g} {step}s"
 
 
-def _transform_chosen(members: Sequence[MemberReport]) -> str:
-    tried = {member.transform for member in members}
-    weights = {name: sum(m.weight for m in members if m.transform == name) for name in tried}
-    best = max(weights, key=lambda name: weights[name])
-    return f"{best} (weight {weights[best]:.1%}): {REASONS[best]}" if len(tried) > 1 else best
+def _chosen(options: Sequence[tuple[str, MemberReport]]) -> str:
+    """Return the option whose models weigh most, and what speaks for it."""
+    weights = {name: sum(m.weight for other, m in options if other == name) for name, _ in options}
+    best, *others = sorted(weights, key=lambda name: -weights[name])
+    if not others:
+        return best
+    evidence = {name: max(m.log_evidence for other, m in options if other == name) for name in weights}
+    gain = evidence[best] - evidence[others[0]]
+    reason = f": {REASONS[best]}" if best in REASONS and weights[best] > SURE else ""
+    return f"{best} (weight {weights[best]:.1%}, {gain:.1f} nats ahead of {others[0]}){reason}"
 
 
 def _document(

@@ -2,9 +2,9 @@
 
 import difflib
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +19,7 @@ SERIES: dict[str, Callable[[], pd.Series]] = {
     "co2": load_co2,
     "elnino": load_elnino,
 }
+NUMBER_OR_DATE = re.compile(r"[-+]?\d[-+\d.,:/ TZe]*")
 SEPARATORS = (",", ";", "\t")
 
 
@@ -106,7 +107,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         ''
     """
     lower = {other.lower(): other for other in known}
-    close = difflib.get_close_matches(name.lower(), lower, n=3)
+    close = difflib.get_close_matches(name.lower(), lower, n=2, cutoff=0.65)
     return f"; did you mean {' or '.join(repr(lower[match]) for match in close)}?" if close else ""
 
 
@@ -133,7 +134,8 @@ def _parse_text(path: Path, content: bytes) -> pd.DataFrame:
                 io.StringIO(text), sep=max(SEPARATORS, key=header.count), index_col=False, low_memory=False
             )
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        reason = str(error).removeprefix("Error tokenizing data. C error: ")
+        more = isinstance(error, pd.errors.ParserWarning)
+        reason = "all have more entries than the header" if more else str(error).partition("C error: ")[2]
         raise FileFormatError(
             f"{str(path)!r} is not a table, its lines differ in length: {reason}"
         ) from error
@@ -165,13 +167,7 @@ def _refuse_missing_header(path: Path, table: pd.DataFrame) -> None:
 
 
 def _is_value(name: str) -> bool:
-    for convert in (float, datetime.fromisoformat):
-        try:
-            convert(name)
-        except ValueError:
-            continue
-        return True
-    return False
+    return NUMBER_OR_DATE.fullmatch(name.strip()) is not None
 
 
 def check_column(table: pd.DataFrame, name: str, option: str) -> str:

@@ -51,9 +51,17 @@ def series_from_table(
     if given:
         return _sorted(y), []
     if time is None:
+        _refuse_labels(table.drop(columns=value))
         steps = f"no column of times: the rows are taken as equal steps, 0 to {len(y) - 1}"
         return y.reset_index(drop=True), [steps]
     return _sorted(y.set_axis(_complete(parse_times(table[time])).rename(time))), []
+
+
+def _refuse_labels(others: pd.DataFrame) -> None:
+    """Refuse to count rows where a column of labels was perhaps meant to be the time."""
+    for name in others.columns:
+        if first_text(others[name]) is not None and others[name].is_unique:
+            raise InputError(_unreadable(others[name].astype("string")))
 
 
 def _complete(times: pd.Index) -> pd.Index:
@@ -151,14 +159,15 @@ def _is_regular(index: pd.DatetimeIndex) -> bool:
 
 
 def _unreadable(text: "pd.Series[str]") -> str:
-    readable = next(iter(text.dropna()), "")
-    for row, entry in enumerate(text, start=1):
-        if not pd.isna(entry) and not _readings(pd.Series([readable, entry])):
-            return (
-                f"column {text.name!r} holds {entry!r} in row {row}, which cannot be read as a time like the "
-                "rows before: write dates as 1949-01-31, months as 1949-01, quarters as 1949Q1"
-            )
-    return f"column {text.name!r} cannot be read as times: write dates as 1949-01-31, months as 1949-01"
+    entries = text.dropna()
+    pairs = (not _readings(pd.Series([entries.iloc[0], entry])) for entry in entries)
+    row, entry = next(
+        ((row, text[row]) for row, bad in zip(entries.index, pairs, strict=True) if bad), (0, text[0])
+    )
+    return (
+        f"column {text.name!r} holds {entry!r} in row {row + 1}, which cannot be read as a time like the others: "
+        "write dates as 1949-01-31, months as 1949-01, quarters as 1949Q1, all in one form"
+    )
 
 
 def _numeric_times(column: pd.Series) -> pd.Index:
@@ -168,14 +177,15 @@ def _numeric_times(column: pd.Series) -> pd.Index:
     written = next((date for date in dates if date is not None), None)
     if written is not None:
         return _named_periods(written)
+    plain: pd.Index = pd.Index(column)
     if not ((numbers >= FIRST_YEAR) & (numbers < LAST_YEAR)).all():
-        return pd.Index(column)
+        return plain
     for steps, frequency in STEPS_A_YEAR.items():
         count = numbers * steps
         if np.abs(count - np.round(count)).max() <= ROUNDING * steps:
-            first = pd.Period(f"{numbers[0]:.0f}", "Y").asfreq(frequency, how="start")
-            return pd.PeriodIndex([first + int(k) for k in np.round(count - np.floor(numbers[0]) * steps)])
-    return pd.Index(column)
+            first = pd.Period(year=int(numbers[0]), month=1, freq=frequency)
+            return pd.PeriodIndex([first + int(k) for k in np.round(count - steps * int(numbers[0]))])
+    return plain
 
 
 def _sorted(y: pd.Series) -> pd.Series:

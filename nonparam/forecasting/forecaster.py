@@ -32,16 +32,16 @@ NEGLIGIBLE = 1e-7  # the weight below which a structure is left out of the forec
 class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     r"""Forecast a series by an average of structural Gaussian processes.
 
-    A series, or its logarithm, is the sum of a base, a drift, a smooth trend, a wandering level, a season that
-    may change, a short memory and noise, each with a prior that lets the data switch it off. Structures
+    A series, or its logarithm, is the sum of a base, a drift, a smooth trend, a wandering level, a season
+    that may change, a short memory and noise, each with a prior that lets the data switch it off. Structures
     with and without the season, on the series and on its logarithm, are fitted at their most probable
     hyperparameters; the forecast is their average :math:`p(y) = \sum_k w_k\, p_k(y)`, weighted by their
     evidence :math:`w_k \propto p(y_{1:n} \mid k)` in Laplace's approximation.
 
     Args:
         season: how many observations make a cycle, which need not be a whole number; ``"auto"`` takes it from
-            the frequency of the index (12 for months, 7 for days, ...) or, if it has none, looks for it in the numbers;
-            ``None`` for no season. A season that the data do not support gets little weight.
+            the frequency of the index (12 for months, 7 for days, ...) or, if it has none, looks for it in
+            the numbers; ``None`` for no season. A season that the data do not support gets little weight.
         transform: ``"identity"``, ``"log"``, or ``"auto"`` for both, weighted by evidence, where no
             observation is below 5 % of the median.
         random_state: seed or generator of `sample`.
@@ -51,7 +51,8 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         members_: the Gaussian processes that the forecast is made of, the heaviest first.
         weights_: ``(k,)``, their weights, which sum to 1.
 
-    Source: the weights after MacKay (2003), chapter 28; structure and priors in `nonparam.forecasting.structure`.
+    Source: the weights after MacKay (2003), chapter 28; for the structure see
+    `nonparam.forecasting.structure`.
 
     Examples:
         >>> from nonparam.datasets import load_airline
@@ -71,8 +72,8 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         """Fit the structures.
 
         Args:
-            y: Series, table of one column, list or array. The index may hold dates, periods or numbers, with gaps or
-                irregular; it is sorted. NaN means missing.
+            y: Series, table of one column, list or array. The index may hold dates, periods or numbers, with
+                gaps or irregular; it is sorted. NaN means missing.
 
         Returns:
             The forecaster.
@@ -138,8 +139,8 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         """Return the median of the forecast.
 
         Args:
-            h: a number of steps after the end of the series; a list of steps (1 is the first); or an index of
-                future times.
+            h: a number of steps after the end of the series; a list of steps (1 is the first); or an index
+                of future times.
 
         Returns:
             Series with the continued index.
@@ -171,7 +172,8 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
             coverage: one or several probabilities.
 
         Returns:
-            Columns ``"lower"`` and ``"upper"``; for a list of coverages, below a first level with the coverage.
+            Columns ``"lower"`` and ``"upper"``; for a list of coverages, these below a first level that has
+            the coverage.
         """
         wanted = read_levels("coverage", coverage)
         levels = np.stack([0.5 - 0.5 * wanted, 0.5 + 0.5 * wanted], 1)
@@ -199,8 +201,8 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         """Return the joint log density of what came after, in nats.
 
         Args:
-            y: a Series with an index after that of the fitted series, or an array of the observations that follow
-                immediately; NaN means missing.
+            y: a Series with an index after that of the fitted series, or an array of the observations that
+                follow immediately; NaN means missing.
 
         Returns:
             The log density, noise included.
@@ -239,14 +241,15 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
     def decompose(self, h: Any = None) -> pd.DataFrame:
         """Split the heaviest member's fit into its parts.
 
-        The parts add up to the fit on the scale of that member's transform: of the logarithm of the series, say,
-        which ``attrs["transform"]`` of the result tells. They are posterior means.
+        The parts add up to the fit on the scale of that member's transform: of the logarithm of the series,
+        say, which ``attrs["transform"]`` of the result tells. They are posterior means.
 
         Args:
             h: also split the forecast, as for `predict`.
 
         Returns:
-            A column for each part (base, drift, trend, level, season where there is one, memory) and their sum, ``fit``.
+            A column for each part (base, drift, trend, level, season where there is one, memory) and their
+            sum, ``fit``.
         """
         check_is_fitted(self)
         line, index = self._observed.line, self._observed.y.index
@@ -270,16 +273,16 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         Returns:
             The axes.
         """
-        from nonparam.forecasting.plot import draw_forecast
+        from nonparam.forecasting.plot import COVERAGES, draw_forecast
+        from nonparam.plotting import band_probabilities
 
         check_is_fitted(self)
         if h is None:
             h = _default_horizon(self._cycle, len(self._observed.y))
-        levels = [0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975]
-        return draw_forecast(self._observed.y, self.predict_quantiles(h, levels), ax)
+        return draw_forecast(self._observed.y, self.predict_quantiles(h, band_probabilities(COVERAGES)), ax)
 
     def summary(self) -> str:
-        """Return what was fitted in words: the members, their weights, and the heaviest one's hyperparameters."""
+        """Return what was fitted: the members with their weights, and the heaviest one's hyperparameters."""
         check_is_fitted(self)
         heaviest = self.report_.members[0]
         table = [f"  {name:20} {value:.4g}" for name, value in heaviest.hyperparameters.items()]

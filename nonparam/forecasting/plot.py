@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["draw_forecast"]
+__all__ = ["COVERAGES", "draw_forecast"]
 
-COLOUR = "tab:blue"
-BANDS = ((0.025, 0.975, "95 %", 0.15), (0.1, 0.9, "80 %", 0.2), (0.25, 0.75, "50 %", 0.3))
+COVERAGES = (0.5, 0.8, 0.95)
 
 
 def draw_forecast(y: pd.Series, quantiles: pd.DataFrame, ax: Any = None) -> Any:
@@ -16,34 +15,32 @@ def draw_forecast(y: pd.Series, quantiles: pd.DataFrame, ax: Any = None) -> Any:
 
     Args:
         y: the series.
-        quantiles: of the forecast, columns named by level.
+        quantiles: of the forecast, at `nonparam.plotting.band_probabilities` of the coverages.
         ax: matplotlib axes; new ones by default.
 
     Returns:
         The axes.
     """
+    from nonparam.plotting import POINT_COLOR, draw_bands
+
     if ax is None:
         from matplotlib import pyplot
 
-        _, ax = pyplot.subplots(figsize=(9.0, 4.5), layout="constrained")
-    later = _places(quantiles.index)
-    ax.plot(_places(y.index), y.to_numpy(), color="black", linewidth=1.0, label=str(y.name or "observed"))
-    for low, high, label, alpha in BANDS:
-        ax.fill_between(
-            later, quantiles[low], quantiles[high], color=COLOUR, alpha=alpha, linewidth=0.0, label=label
-        )
-    ax.plot(later, quantiles[0.5].to_numpy(), color=COLOUR, linewidth=1.5, label="median")
-    ax.set_xlabel(str(y.index.name or ("time" if hasattr(y.index, "freq") else "step")))
-    ax.set_ylabel(str(y.attrs.get("units") or y.name or "y"))
-    ax.legend(loc="upper left", frameon=False)
+        ax = pyplot.subplots(figsize=(8.0, 4.5), layout="constrained")[1]
+    ax.plot(places(y.index), y.to_numpy(), color=POINT_COLOR, linewidth=1.0, label=str(y.name or "series"))
+    draw_bands(ax, places(quantiles.index), quantiles.to_numpy(), COVERAGES, label="median")
+    dated = isinstance(y.index, pd.DatetimeIndex | pd.PeriodIndex)
+    ax.set_xlabel(str(y.index.name or ("time" if dated else "step")), parse_math=False)
+    ax.set_ylabel(str(y.attrs.get("units", y.name or "y")), parse_math=False)
+    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=5, frameon=False)
     ax.margins(x=0.01)
     return ax
 
 
-def _places(index: pd.Index) -> Any:
-    """Return what matplotlib can draw: the beginnings of periods, durations in days."""
+def places(index: pd.Index) -> Any:
+    """Return an index as matplotlib draws it: periods at their beginnings, durations in days."""
     if isinstance(index, pd.PeriodIndex):
         return index.to_timestamp().to_numpy()
     if isinstance(index, pd.TimedeltaIndex):
-        return index / pd.Timedelta(1, "D")
+        return (index / pd.Timedelta(1, "D")).to_numpy()
     return np.asarray(index)

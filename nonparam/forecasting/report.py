@@ -15,9 +15,9 @@ class MemberReport:
         transform: ``"identity"`` or ``"log"``.
         weight: its share of the forecast.
         log_evidence: log density of the observations in nats, hyperparameters integrated out.
-        hyperparameters: by names such as ``"trend lengthscale"``: lengthscales and lifetimes in steps of the index,
-            variances in squared units of the transformed series (per step for the level, per squared step
-            for the drift), smoothness without a unit.
+        hyperparameters: by names such as ``"trend lengthscale"``: lengthscales and lifetimes in steps of the
+            index, variances in squared units of the transformed series (per step for the level, per squared
+            step for the drift), smoothness without a unit.
         steps: of the search for them.
         evaluations: of the log posterior during the search.
         converged: whether the search met a tolerance.

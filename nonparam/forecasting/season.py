@@ -15,7 +15,8 @@ Array = NDArray[np.float64]
 
 CYCLES = (60.0, 3600.0, DAY, 7.0 * DAY, YEAR)  # seconds
 PREFERRED = {DAY: 0.5 * DAY, 7.0 * DAY: 3.5 * DAY, YEAR: 0.5 * YEAR}  # the longest step of each cycle
-TYPICAL_UNITS = 8.0  # how many cycles a series has that the priors were made for
+TYPICAL_UNITS = 8.0  # how many units of time a series has that the priors were made for
+SHORTEST_UNIT = 4.0  # steps, where neither the index nor the user tells of a cycle
 CANDIDATES = 2  # cycles found in the numbers, between which the evidence decides
 
 
@@ -49,7 +50,7 @@ def cycles(season: object, line: Timeline, positions: Array, y: Array) -> list[C
     """
     span = float(positions[-1] - positions[0])
     known = _natural(line.seconds, span)
-    unit = known.length if known is not None else max(1.0, span / TYPICAL_UNITS)
+    unit = known.length if known is not None else max(SHORTEST_UNIT, span / TYPICAL_UNITS)
     if season is None:
         return [Cycle(unit, seasonal=False)]
     if isinstance(season, str) and season == "auto":
@@ -62,7 +63,8 @@ def cycles(season: object, line: Timeline, positions: Array, y: Array) -> list[C
         or not 2 <= season < np.inf
     ):
         raise InputError(
-            f"season must be 'auto', None, or the number of observations in a cycle (2 or more), got {season!r}"
+            "season must be 'auto', None, or the number of observations in a cycle (2 or more), "
+            f"got {season!r}"
         )
     return [Cycle(float(season), seasonal=True)]
 

@@ -7,7 +7,8 @@ by its variance.
 .. math::
 
     k(t, t') = \underbrace{v_b}_\text{base} + \underbrace{v_d\, t t'}_\text{drift}
-        + \underbrace{v_t\, k_{5/2}(t, t')}_\text{trend} + \underbrace{v_l \min(t - t_1, t' - t_1)}_\text{level}
+        + \underbrace{v_t\, k_{5/2}(t, t')}_\text{trend}
+        + \underbrace{v_l \min(t - t_1, t' - t_1)}_\text{level}
         + \underbrace{v_s\, k_\text{per}(t, t')\, e^{-|t - t'| / L}}_\text{season}
         + \underbrace{v_m\, e^{-|t - t'| / \ell}}_\text{memory}
 

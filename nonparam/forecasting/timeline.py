@@ -233,9 +233,6 @@ def _numeric_step(index: pd.Index) -> Any:
 def _frequency(index: pd.DatetimeIndex) -> pd.tseries.offsets.BaseOffset | None:
     if index.freq is not None:
         return index.freq
-    name = pd.infer_freq(index) if len(index) >= 3 else None
-    if name is not None:
-        return pd.tseries.frequencies.to_offset(name)
     return next((freq for freq in _candidates(index) if _keeps_to(index, freq)), None)
 
 
@@ -254,7 +251,7 @@ def _candidates(index: pd.DatetimeIndex) -> Iterator[pd.tseries.offsets.BaseOffs
     if _median_step(index) > MOST_GAPS * shortest:
         return
     days = shortest / pd.Timedelta(1, "D")
-    if days == 1.0 and index.dayofweek.max() < 5 and index[-1] - index[0] > pd.Timedelta(4, "D"):
+    if days == 1.0 and index.day_of_week.max() < 5 and index[-1] - index[0] > pd.Timedelta(4, "D"):
         yield pd.tseries.offsets.BDay()
     yield (
         pd.tseries.offsets.Day(int(days)) if days.is_integer() else pd.tseries.frequencies.to_offset(shortest)
@@ -272,7 +269,7 @@ def _duration(freq: pd.tseries.offsets.BaseOffset) -> float | None:
     months = freq.kwds.get("months")
     if months is not None:
         return float(months) * YEAR / 12.0
-    per_year = PER_YEAR.get(freq.name.split("-")[0])
+    per_year = PER_YEAR.get(freq.rule_code.split("-")[0])
     if per_year is not None:
         return float(freq.n) * YEAR / per_year
     return pd.Timedelta(freq).total_seconds() if isinstance(freq, pd.tseries.offsets.Tick) else None

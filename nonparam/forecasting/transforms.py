@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 
 LOG_GUARD = 0.05  # of the median: a log series with smaller values is ruled by its few smallest
 LARGEST_EXPONENT = 700.0  # exp of more is infinite
-ROUNDING = 1e-12  # a spread below this fraction of the size is the rounding of a constant
+LEAST_RANGE = 1e-4  # of the smallest observation: below it the logarithm is a straight line
 
 
 class Link(ABC):
@@ -88,11 +88,10 @@ class Log(Link):
         return -self.forward(y)
 
     def suits(self, y: Array) -> bool:
-        """Whether all are positive, none is tiny, and they are not all equal."""
+        """Whether all are positive, none is tiny, and they are not almost equal."""
         lowest = float(y.min())
-        return (
-            lowest > 0.0 and lowest > LOG_GUARD * float(np.median(y)) and float(np.ptp(y)) > ROUNDING * lowest
-        )
+        guarded = lowest > LOG_GUARD * float(np.median(y))
+        return lowest > 0.0 and guarded and float(np.ptp(y)) > LEAST_RANGE * lowest
 
     def size(self, y: Array) -> float:
         """Return 1, a factor of e."""

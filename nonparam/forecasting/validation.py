@@ -14,6 +14,9 @@ __all__ = ["Observed", "read_horizon", "read_levels", "read_series"]
 
 Array = NDArray[np.float64]
 
+EMPTY = "y has no observation: expected at least one number that is not missing"
+SMALLEST, LARGEST = 1e-100, 1e100  # sizes whose squares and cubes fit a float
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -55,13 +58,16 @@ def read_series(y: Any) -> Observed:
         raise InputError(f"y is infinite at {where}; expected numbers, with NaN where one is missing")
     if not np.isfinite(numbers).any():
         raise InputError(EMPTY)
+    size = float(np.nanmax(np.abs(numbers)))
+    if size and not SMALLEST < size < LARGEST:
+        raise InputError(
+            f"y has values of size {size:.1g}, expected {SMALLEST:g} to {LARGEST:g}; use another unit for y"
+        )
     ordered = pd.Series(numbers, index=_checked(series.index), name=series.name).sort_index()
+    ordered.attrs = dict(series.attrs)
     line = timeline(ordered.index)
     seen = ordered.notna().to_numpy()
     return Observed(ordered, line, line.locate(ordered.index)[seen], ordered.to_numpy()[seen])
-
-
-EMPTY = "y has no observation: expected at least one number that is not missing"
 
 
 def _as_series(y: Any) -> pd.Series:
@@ -122,7 +128,8 @@ def read_horizon(h: Any, line: Timeline) -> tuple[Array, pd.Index]:
     steps = np.asarray(h)
     if steps.dtype.kind not in "iu" or steps.ndim > 1 or not steps.size or steps.min() < 1:
         raise InputError(
-            f"h must be a number of steps (1 or more), a list of steps, or an index of future times, got {h!r}"
+            "h must be a number of steps (1 or more), a list of steps, or an index of future times, "
+            f"got {h!r}"
         )
     steps = np.arange(1, int(steps) + 1) if steps.ndim == 0 else steps.astype(np.int64)
     return steps.astype(np.float64), line.future(steps)

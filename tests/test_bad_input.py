@@ -1,0 +1,446 @@
+"""Bad input: a right answer or one clear error, and never a NaN, a negative variance or a warning."""
+
+import gpytorch
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.exceptions import NotFittedError
+
+from nonparam import GPRegressor
+from nonparam.errors import ConvergenceError, InputError, InsufficientMemoryError
+
+RNG = np.random.default_rng(11)
+X = RNG.standard_normal((20, 2))
+Y = np.sin(X[:, 0]) + 0.1 * X[:, 1]
+NEW = RNG.standard_normal((6, 2))
+MEANS = ["zero", "constant", "linear"]
+KERNELS = ["matern52", "linear + rbf", "periodic * rbf", "wiener + polynomial(2)", "changepoint(rbf, cosine)"]
+
+
+def assert_sound(model, new):
+    """Every number that the model gives is finite, in order, and no variance is negative."""
+    mean, sd = model.predict(new, return_std=True)
+    _, covariance = model.predict(new, return_cov=True)
+    quantiles = model.predict_quantiles(new, [0.01, 0.5, 0.99])
+    for numbers in (mean, sd, covariance, quantiles, model.sample_y(new, 2), model.log_marginal_likelihood_):
+        assert np.isfinite(numbers).all()
+    assert (sd >= 0.0).all() and (np.diff(quantiles) >= 0.0).all()
+    assert (np.diagonal(covariance) >= 0.0).all()
+    return mean, sd
+
+
+# data with a right answer --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mean", MEANS)
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_few_rows(n, kernel, mean):
+    model = GPRegressor(kernel, mean=mean).fit(X[:n], Y[:n])
+    _, sd = assert_sound(model, NEW)
+    assert (sd < 100.0).all()
+
+
+@pytest.mark.parametrize("mean", MEANS)
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (np.c_[X[:, 0], np.full(20, 0.1)], Y),
+        (np.ones((20, 2)), Y),
+        (np.full((20, 2), -1e8), Y),
+        (X, np.full(20, 3.0)),
+        (X, np.full(20, -0.1)),
+        (X, np.zeros(20)),
+        (np.ones((20, 2)), np.ones(20)),
+        (np.repeat(X[:10], 2, 0), Y),
+        (np.c_[X[:, 0], X[:, 0]], Y),
+        (np.c_[X[:, 0], 3.0 * X[:, 0] - 2.0], Y),
+        (np.c_[X[:, 0], 1e6 + 1e-9 * X[:, 1]], Y),
+        (X, np.r_[np.zeros(19), 1e6]),
+        (np.r_[X[:19], [[1e9, -1e9]]], Y),
+    ],
+    ids=[
+        "one constant column",
+        "all columns constant",
+        "all columns constant and large",
+        "constant y",
+        "constant y that rounds",
+        "zero y",
+        "nothing varies",
+        "duplicated rows with different y",
+        "a column twice",
+        "a column that is a line of another",
+        "a column that varies in its last digits",
+        "an outlier in y",
+        "an outlier in X",
+    ],
+)
+def test_degenerate_data(x, y, kernel, mean):
+    model = GPRegressor(kernel, mean=mean).fit(x, y)
+    assert_sound(model, x[:5])
+    assert_sound(model, x[:5] + NEW[:5])
+
+
+def test_constant_y_is_predicted():
+    mean, sd = GPRegressor().fit(X, np.full(20, 3.0)).predict(NEW, return_std=True)
+    np.testing.assert_allclose(mean, 3.0, rtol=1e-6)
+    assert (sd < 0.01).all()
+
+
+def test_duplicated_rows_with_different_y_are_averaged():
+    model = GPRegressor("rbf").fit([[0.0]] * 10 + [[50.0]] * 10, np.r_[[1.0, 2.0] * 5, [7.0, 9.0] * 5])
+    np.testing.assert_allclose(model.predict([[0.0], [50.0]]), [1.5, 8.0], atol=0.2)
+    assert 0.2 < np.sqrt(model.noise_) < 2.0
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "matern52", "linear + rbf", "periodic"])
+@pytest.mark.parametrize("of_x", [[1.0, 1.0], [1e-12, 1e12], [1e12, 1e-12]])
+@pytest.mark.parametrize("of_y", [1e-9, 1.0, 1e9])
+def test_units_change_no_prediction(kernel, of_x, of_y):
+    y = Y + 0.1 * np.random.default_rng(0).standard_normal(20)
+    plain = GPRegressor(kernel, mean="linear").fit(X, y)
+    scaled = GPRegressor(kernel, mean="linear").fit(X * of_x, y * of_y)
+    for a, b in zip(scaled.predict(NEW * of_x, return_std=True), plain.predict(NEW, return_std=True), strict=True):
+        np.testing.assert_allclose(a / of_y, b, rtol=1e-6, atol=1e-6)
+    shift = 20 * np.log(of_y)
+    assert scaled.log_marginal_likelihood_ == pytest.approx(plain.log_marginal_likelihood_ - shift, abs=1e-5)
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "matern52", "rq", "linear + rbf"])
+def test_a_huge_offset_of_x_changes_no_prediction(kernel):
+    """Offsets that are exact in binary, so that the differences of rows are exactly the same."""
+    x, new = np.round(X * 2**10) / 2**10, np.round(NEW * 2**10) / 2**10
+    plain = GPRegressor(kernel).fit(x, Y).predict(new, return_std=True)
+    moved = GPRegressor(kernel).fit(x + 1e8, Y).predict(new + 1e8, return_std=True)
+    np.testing.assert_allclose(moved, plain, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("offset", "tolerance"), [(1e3, 1e-6), (1e6, 1e-4), (1e9, 1e-2)])
+def test_a_huge_offset_of_y_moves_predictions_with_it(offset, tolerance):
+    """As far as the digits that the offset leaves allow."""
+    y = Y + 0.1 * np.random.default_rng(0).standard_normal(20)
+    plain = GPRegressor().fit(X, y).predict(NEW, return_std=True)
+    mean, sd = GPRegressor().fit(X, y + offset).predict(NEW, return_std=True)
+    np.testing.assert_allclose(mean - offset, plain[0], atol=tolerance)
+    np.testing.assert_allclose(sd, plain[1], rtol=tolerance)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("noise", [0.0, 1e-12, 1e12])
+def test_known_noise_of_any_size(kernel, noise):
+    model = GPRegressor(kernel, noise=noise).fit(X, Y)
+    assert_sound(model, np.r_[X, NEW])
+    assert model.noise_ == noise
+
+
+def test_noise_that_differs_by_orders_from_row_to_row():
+    model = GPRegressor(noise=np.geomspace(1e-9, 1e9, 20)).fit(X, Y)
+    assert_sound(model, NEW)
+    np.testing.assert_allclose(model.predict(X[:1]), Y[:1], atol=1e-2)
+
+
+def test_far_from_the_data():
+    model = GPRegressor("rbf + linear").fit(X, Y)
+    assert_sound(model, [[1e30, -1e30], [0.0, 1e-30]])
+
+
+def test_weights_of_many_orders():
+    assert_sound(GPRegressor().fit(X, Y, sample_weight=np.geomspace(1e-12, 1e12, 20)), NEW)
+    alone = GPRegressor().fit(X[:1], Y[:1])
+    counted = GPRegressor().fit(X, Y, sample_weight=np.r_[1.0, np.zeros(19)])
+    np.testing.assert_allclose(counted.predict(NEW), alone.predict(NEW))
+
+
+# tables that are errors ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.nan, r"Input X contains NaN in column {} \(1 of 20 rows, first in row 3\)"),
+        (np.inf, r"Input X contains infinity \(inf\) in column {} \(1 of 20 rows, first in row 3\)"),
+        (-np.inf, r"Input X contains infinity \(inf\) in column {}"),
+        (1e61, r"column {} of X has values beyond 1e\+60: rescale it"),
+    ],
+)
+def test_bad_numbers_in_x_name_their_column(value, said):
+    x = X.copy()
+    x[3, 1] = value
+    with pytest.raises(InputError, match=said.format("1")):
+        GPRegressor().fit(x, Y)
+    with pytest.raises(InputError, match=said.format("'width'")):
+        GPRegressor().fit(pd.DataFrame(x, columns=["depth", "width"]), Y)
+    fitted = GPRegressor().fit(X, Y)
+    for ask in (fitted.predict, lambda t: fitted.update(t, Y), fitted.sample_y):
+        with pytest.raises(InputError, match=said.format("1")):
+            ask(x)
+
+
+def test_missing_values_of_a_nullable_column_name_it():
+    table = pd.DataFrame({"a": pd.array([1, None] * 10, dtype="Int64"), "b": X[:, 0]})
+    with pytest.raises(InputError, match=r"NaN in column 'a' \(10 of 20 rows, first in row 1\)"):
+        GPRegressor().fit(table, Y)
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (["red", "blue"] * 10, "column 'a' holds .* values such as 'red', which are not numbers"),
+        (pd.Categorical(["u", "v"] * 10), "column 'a' holds category values such as 'u'"),
+        (pd.date_range("2020", periods=20), "column 'a' holds datetime64.*drop the column or encode it"),
+        (pd.timedelta_range("1D", periods=20), "column 'a' holds timedelta64"),
+        (np.array([{}] * 20, dtype=object), "column 'a' holds object values such as {}"),
+    ],
+    ids=["text", "categories", "dates", "durations", "objects"],
+)
+def test_columns_without_numbers_are_named(column, said):
+    with pytest.raises(InputError, match=said):
+        GPRegressor().fit(pd.DataFrame({"b": X[:, 0], "a": column}), Y)
+
+
+@pytest.mark.parametrize("dtype", [object, str])
+def test_text_in_an_array_names_its_column(dtype):
+    table = np.array([[1.0, "red"], [2.0, "blue"]], dtype=dtype)
+    with pytest.raises(InputError, match=r"column 1 of X holds text such as '?.*red.*drop the column"):
+        GPRegressor().fit(table, Y[:2])
+
+
+def test_columns_too_small_to_square():
+    with pytest.raises(InputError, match=r"column 1 of X has no value beyond .*e-\d+, below 1e-60: rescale"):
+        GPRegressor().fit(X * [1.0, 1e-70], Y)
+    with pytest.raises(InputError, match=r"column 0 of y has no value beyond .*: rescale it"):
+        GPRegressor().fit(X, Y * 1e-70)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (X[:0], r"Found array with 0 sample\(s\)"),
+        (X[:, :0], r"0 feature\(s\)"),
+        (X[:, 0], "Expected 2D array, got 1D array"),
+        (X[None], "Found array with dim 3"),
+        (X + 1j, "Complex data not supported"),
+    ],
+)
+def test_tables_of_another_shape(x, said):
+    with pytest.raises(ValueError, match=said):
+        GPRegressor().fit(x, Y[: len(x)])
+
+
+@pytest.mark.parametrize(
+    ("y", "said"),
+    [
+        (np.r_[Y[:-1], np.nan], r"Input y contains NaN \(1 values, first in row 19\).*every output"),
+        (np.r_[np.inf, Y[1:]], r"Input y contains infinity \(inf\) \(1 values, first in row 0\)"),
+        (1e61 * Y / Y.max(), r"y has values beyond 1e\+60: rescale it"),
+        (Y[:5], "inconsistent lengths: 20 rows of X, 5 of y"),
+        (None, "requires y to be passed, but the target y is None"),
+        (["red"] * 20, "could not convert string to float"),
+        (Y[:, None, None], "Found array with dim 3"),
+        (np.zeros((20, 0)), r"0 feature\(s\)"),
+        (Y + 1j, "Complex data not supported"),
+    ],
+)
+def test_bad_outputs(y, said):
+    with pytest.raises(ValueError, match=said):
+        GPRegressor().fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("weight", "said"),
+    [
+        (np.r_[1.0, -1.0, np.ones(18)], "sample_weight must not be negative, got -1 in row 1"),
+        (np.zeros(20), "at least one non-zero number"),
+        (np.full(20, np.nan), "sample_weight contains NaN"),
+        (np.full(20, np.inf), "sample_weight contains infinity"),
+        (np.ones(19), r"sample_weight.shape == \(19,\), expected \(20,\)"),
+        (np.ones((20, 1)), "Sample weights must be 1D"),
+        (np.full(20, 1e61), r"sample_weight has values beyond 1e\+60 or below 1e-60: rescale"),
+        (np.r_[1e-61, np.ones(19)], "sample_weight has values beyond"),
+    ],
+)
+def test_bad_weights(weight, said):
+    with pytest.raises(ValueError, match=said):
+        GPRegressor().fit(X, Y, sample_weight=weight)
+    with pytest.raises(ValueError, match=said):
+        GPRegressor().fit(X, Y).update(X, Y, sample_weight=weight)
+
+
+# arguments -----------------------------------------------------------------------------------
+
+
+BAD_ARGUMENTS = [
+    ("kernel", "", "kernel '' cannot be read"),
+    ("kernel", "  ", "kernel '  ' cannot be read"),
+    ("kernel", "rbf +", r"kernel 'rbf \+' cannot be read"),
+    ("kernel", "rfb", "no kernel is called 'rfb'; did you mean 'rbf'"),
+    ("kernel", "3", "kernel '3' is 3: expected at least one of"),
+    ("kernel", None, "kernel must be a formula or a kernel, got None"),
+    ("kernel", 3, "kernel must be a formula or a kernel, got 3"),
+    ("kernel", "rbf(active_dims=[5])", r"active_dims are \[5\], but X has only 2 columns"),
+    ("kernel", "linear + sum(rbf, active_dims=[2])", r"active_dims are \[2\], but X has only 2 columns"),
+    ("kernel", "changepoint(rbf, linear, column=2)", "but X has only 2 columns"),
+    ("kernel", "rbf([1, 2, 3])", "lengthscale has 3 values, but X has 2 columns"),
+    ("mean", "cubic", r"mean must be one of \('zero', 'constant', 'linear'\), got 'cubic'"),
+    ("mean", None, "mean must be one of"),
+    ("noise", "lern", "noise must be 'learn', a variance, or one variance per row; got 'lern'"),
+    ("noise", -0.1, "noise variances must be finite and not negative, got -0.1"),
+    ("noise", np.nan, "noise variances must be finite and not negative"),
+    ("noise", np.inf, "noise variances must be finite and not negative"),
+    ("noise", None, "noise variances must be finite and not negative"),
+    ("noise", np.r_[-1.0, np.ones(19)], "noise variances must be finite and not negative"),
+    ("noise", [0.1, 0.2], r"one per row \(20\); got an array of shape \(2,\)"),
+    ("noise", np.ones((20, 1)), r"got an array of shape \(20, 1\)"),
+    ("noise", ["a"] * 20, "noise must be a number or an array of numbers"),
+    ("noise", {}, "noise must be a number or an array of numbers, got {}"),
+    ("noise", 1 + 2j, "noise must be a number or an array of numbers"),
+    ("solver", "magic", r"solver must be one of \('auto', 'cholesky'.*got 'magic'"),
+    ("solver", None, "solver must be one of"),
+    ("objective", "likelihood", r"objective must be one of .*got 'likelihood'"),
+    ("n_restarts", -1, "n_restarts must be an integer, at least 0; got -1"),
+    ("n_restarts", 1.5, "n_restarts must be an integer, at least 0; got 1.5"),
+    ("n_restarts", "2", "n_restarts must be an integer, at least 0; got '2'"),
+    ("n_restarts", True, "n_restarts must be an integer, at least 0; got True"),
+    ("priors", "flat", "priors must be 'default' or None, got 'flat'"),
+    ("priors", False, "priors must be 'default' or None, got False"),
+    ("device", "gpu", "device must be 'auto', 'cpu' or 'cuda', got 'gpu'"),
+    ("device", None, "device must be 'auto', 'cpu' or 'cuda', got None"),
+    ("device", "meta", "device must be 'auto', 'cpu' or 'cuda', got 'meta'"),
+    ("random_state", "seed", "'seed' cannot be used to seed"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "said"), BAD_ARGUMENTS)
+def test_bad_arguments(name, value, said):
+    model = GPRegressor(**{name: value})
+    with pytest.raises(ValueError, match=said) as caught:
+        model.fit(X, Y)
+    assert isinstance(caught.value, InputError) or name == "random_state"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_gpu_that_is_not_there(device):
+    with pytest.raises(InputError, match=f"device '{device}' was asked for, but this machine has no CUDA GPU"):
+        GPRegressor(device=device).fit(X, Y)
+
+
+def test_a_kernel_that_is_never_positive_definite():
+    class Wrong(gpytorch.kernels.Kernel):
+        def forward(self, x1, x2, diag=False, **params):
+            matrix = -torch.ones(len(x1), len(x2), dtype=x1.dtype)
+            return matrix.diagonal() if diag else matrix
+
+    with pytest.raises(ConvergenceError, match="not positive definite at any start.*try a larger noise"):
+        GPRegressor(Wrong(), noise=0.0).fit(X, Y)
+
+
+# methods -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model():
+    return GPRegressor("rbf").fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda m: m.predict(X),
+        lambda m: m.update(X, Y),
+        lambda m: m.predict_quantiles(X, 0.5),
+        lambda m: m.log_predictive_density(X, Y),
+        lambda m: m.sample_y(X),
+        lambda m: m.log_marginal_likelihood(),
+        lambda m: m.score(X, Y),
+    ],
+)
+def test_before_fit(ask):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        ask(GPRegressor())
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_another_number_of_columns(model, columns):
+    for ask in (model.predict, model.sample_y, lambda x: model.update(x, Y[:4])):
+        with pytest.raises(ValueError, match=f"X has {columns} features, but GPRegressor is expecting 2"):
+            ask(np.ones((4, columns)))
+
+
+@pytest.mark.parametrize("q", [0.0, 1.0, -0.5, 1.5, np.nan, [0.5, 1.0], [[0.5]], None])
+def test_probabilities_outside_the_open_interval(model, q):
+    with pytest.raises(InputError, match="probabilities must lie strictly between 0 and 1"):
+        model.predict_quantiles(X, q)
+
+
+def test_probabilities_that_are_text(model):
+    with pytest.raises(InputError, match="q must be a number or an array of numbers, got 'median'"):
+        model.predict_quantiles(X, "median")
+
+
+def test_deviations_and_covariance_at_once(model):
+    with pytest.raises(InputError, match="ask for return_std or for return_cov, not for both"):
+        model.predict(X, return_std=True, return_cov=True)
+
+
+@pytest.mark.parametrize("draws", [-1, 1.5, "3", None, True])
+def test_bad_numbers_of_draws(model, draws):
+    with pytest.raises(InputError, match="n_samples must be an integer, at least 0"):
+        model.sample_y(X, draws)
+
+
+@pytest.mark.parametrize("y", [np.c_[Y, Y], Y[:3]])
+def test_densities_of_another_shape(model, y):
+    with pytest.raises(InputError, match=r"y must have shape \(20,\)|inconsistent lengths"):
+        model.log_predictive_density(X, y)
+
+
+def test_update_with_another_number_of_outputs(model):
+    with pytest.raises(InputError, match="y must have 1 outputs as in fit, got 2"):
+        model.update(X, np.c_[Y, Y])
+
+
+@pytest.mark.parametrize(
+    ("theta", "said"),
+    [
+        ([1.0], r"theta must have 4 entries \['outputscale', .*'noise'\], got \(1,\)"),
+        ([np.nan] * 4, "theta must be finite, and at most 350 in size"),
+        ([1e3] * 4, "theta must be finite, and at most 350 in size"),
+        ("start", "theta must be a number or an array of numbers"),
+    ],
+)
+def test_bad_hyperparameters(model, theta, said):
+    with pytest.raises(InputError, match=said):
+        model.log_marginal_likelihood(theta)
+
+
+@pytest.mark.parametrize("shift", [-100.0, -50.0, 50.0, 300.0])
+def test_hyperparameters_far_from_the_data(model, shift):
+    value, gradient = model.log_marginal_likelihood(np.full(4, shift), eval_gradient=True)
+    assert not np.isnan(value) and value < model.log_marginal_likelihood_
+    assert not np.isnan(gradient).any()
+
+
+def test_a_failed_update_leaves_the_model_as_it_was(model):
+    before = model.predict(NEW)
+    for x, y in ((X, Y[:3]), (X[:, :1], Y), (X, np.full(20, np.nan))):
+        with pytest.raises(ValueError, match="rows|features|NaN"):
+            model.update(x, y)
+    np.testing.assert_array_equal(model.predict(NEW), before)
+
+
+# memory --------------------------------------------------------------------------------------
+
+
+def test_rows_beyond_the_memory_are_refused_before_anything_is_allocated():
+    n = 3_000_000
+    with pytest.raises(InsufficientMemoryError, match=r"3,000,000 rows needs about .* TB.*at most about"):
+        GPRegressor().fit(np.broadcast_to(np.arange(2.0), (n, 2))[:, :1], np.broadcast_to(1.0, n))
+
+
+@pytest.mark.parametrize("ask", [lambda m, x: m.predict(x, return_cov=True), lambda m, x: m.sample_y(x)])
+def test_a_joint_covariance_beyond_the_memory_is_refused(model, ask):
+    with pytest.raises(InsufficientMemoryError, match=r"joint covariance of 1,000,000 rows needs about .* TB"):
+        ask(model, np.zeros((1_000_000, 2)))

@@ -1,0 +1,194 @@
+"""Indexes as positions and back, and what they tell of seasons."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nonparam.errors import InputError
+from nonparam.forecasting.season import Cycle, cycles
+from nonparam.forecasting.timeline import timeline
+
+N = 30
+REGULAR = {  # an index, and how many steps make its natural cycle; None where it tells of none
+    "months": (pd.period_range("2020-01", periods=N, freq="M"), 12),
+    "quarters": (pd.period_range("2010Q1", periods=N, freq="Q"), 4),
+    "years": (pd.period_range("1980", periods=N, freq="Y"), None),
+    "weeks as periods": (pd.period_range("2020-01-06", periods=110, freq="W"), 365.25 / 7),
+    "every second month": (pd.period_range("2020-01", periods=N, freq="2M"), 6),
+    "month starts": (pd.date_range("2020-01-01", periods=N, freq="MS", name="when"), 12),
+    "month ends": (pd.date_range("2020-01-31", periods=N, freq="ME"), 12),
+    "last business days": (pd.date_range("2020-01-31", periods=N, freq="BME"), 12),
+    "quarter ends": (pd.date_range("2020-03-31", periods=N, freq="QE"), 4),
+    "year starts": (pd.date_range("1980", periods=N, freq="YS"), None),
+    "days": (pd.date_range("2020-01-01", periods=N, freq="D"), 7),
+    "days in a zone with summer time": (
+        pd.date_range("2020-03-20", periods=N, freq="D", tz="Europe/Berlin"),
+        7,
+    ),
+    "business days": (pd.date_range("2020-01-01", periods=N, freq="B"), 5),
+    "weeks": (pd.date_range("2020-01-05", periods=110, freq="W"), 365.25 / 7),
+    "hours": (pd.date_range("2020-01-01", periods=100, freq="h"), 24),
+    "half hours": (pd.date_range("2020-01-01", periods=100, freq="30min"), 48),
+    "minutes of three hours": (pd.date_range("2020-01-01", periods=180, freq="min"), 60),
+    "rows": (pd.RangeIndex(N), None),
+    "rows from 5 by 3": (pd.RangeIndex(5, 5 + 3 * N, 3, name="row"), None),
+    "integers": (pd.Index(np.arange(1900, 1900 + N)), None),
+    "floats": (pd.Index(0.1 * np.arange(N)), None),
+    "durations": (pd.timedelta_range("0s", periods=100, freq="h"), 24),
+}
+cases = pytest.mark.parametrize("name", REGULAR)
+
+
+def season_of(index: pd.Index) -> Cycle:
+    line, rng = timeline(index), np.random.RandomState(0)
+    return cycles("auto", line, line.locate(index), rng.standard_normal(len(index)))[0]
+
+
+@cases
+def test_positions_count_the_steps(name):
+    index, _ = REGULAR[name]
+    np.testing.assert_array_equal(timeline(index).locate(index), np.arange(1 - len(index), 1))
+
+
+@cases
+def test_the_future_continues_the_index(name):
+    index, _ = REGULAR[name]
+    line = timeline(index[:-4])
+    later = line.future(np.arange(1, 5))
+    assert type(later) is type(index)
+    assert (later.dtype, later.name) == (index.dtype, index.name)
+    assert getattr(later, "freq", None) == getattr(index, "freq", None) or "durations" in name
+    np.testing.assert_array_equal(line.locate(later), [1, 2, 3, 4])
+    same = np.allclose if name == "floats" else np.array_equal
+    assert same(later, index[-4:])
+    assert same(line.future(np.array([2, 4])), index[[-3, -1]])
+
+
+@cases
+def test_a_frequency_need_not_be_told(name):
+    index, _ = REGULAR[name]
+    if isinstance(index, pd.DatetimeIndex):
+        untold = pd.DatetimeIndex(list(index[:-4]))
+        assert untold.freq is None
+        line = timeline(untold)
+        assert list(line.future(np.arange(1, 5))) == list(index[-4:])
+        assert line.seconds == pytest.approx(timeline(index).seconds)
+
+
+@cases
+def test_gaps_keep_their_places(name):
+    index, _ = REGULAR[name]
+    kept = index.delete([3, 4, 10])
+    np.testing.assert_array_equal(timeline(kept).locate(kept), np.delete(np.arange(1 - len(index), 1), [3, 4, 10]))
+
+
+@cases
+def test_the_season_comes_from_the_frequency(name):
+    index, season = REGULAR[name]
+    cycle = season_of(index)
+    assert cycle.seasonal is (season is not None)
+    if season is not None:
+        assert cycle.length == pytest.approx(season, abs=1e-6)
+
+
+def test_less_than_two_cycles_show_no_season_but_keep_the_unit():
+    assert season_of(pd.period_range("2020-01", periods=20, freq="M")) == Cycle(12.0, seasonal=False)
+    assert season_of(pd.period_range("2020-01", periods=24, freq="M")) == Cycle(12.0, seasonal=True)
+
+
+def test_business_days_with_holidays_are_business_days():
+    index = pd.bdate_range("2020-01-01", periods=60).delete([5, 17, 18])
+    assert index.freq is None
+    line = timeline(index)
+    assert line.future(np.array([1]))[0] == index[-1] + pd.offsets.BDay()
+    assert line.locate(index)[0] == -59
+
+
+def test_months_on_the_same_day_are_months():
+    index = pd.to_datetime(["2020-01-15", "2020-02-15", "2020-04-15", "2020-05-15"])
+    line = timeline(index)
+    np.testing.assert_array_equal(line.locate(index), [-4, -3, -1, 0])
+    assert line.future(np.array([1, 2])).strftime("%m-%d").tolist() == ["06-15", "07-15"]
+
+
+def test_irregular_times_are_measured_in_their_median_distance():
+    stamps = pd.DatetimeIndex(["2020-01-01", "2020-01-02 07:00", "2020-01-04", "2020-01-05 01:30", "2020-01-05 13:37"])
+    line, hours = timeline(stamps), np.array([108 + 1.6166666667, 78.6166666667, 37.6166666667, 12.1166666667, 0.0])
+    step = np.median(-np.diff(hours))
+    np.testing.assert_allclose(line.locate(stamps), -hours / step, rtol=1e-8)
+    assert line.future(np.array([2]))[0] - stamps[-1] == pytest.approx(2 * pd.Timedelta(hours=step), abs=pd.Timedelta("1s"))
+    numbers = pd.Index([0.0, 0.31, 1.1, 1.7, 2.9])
+    np.testing.assert_allclose(timeline(numbers).locate(numbers), (numbers.to_numpy() - 2.9) / 0.695, rtol=1e-12)
+
+
+def test_a_stamp_between_two_others_is_placed_in_proportion():
+    months = pd.date_range("2020-01-01", periods=12, freq="MS")
+    at = timeline(months).locate(pd.DatetimeIndex(["2021-01-16 12:00", "2020-12-01"]))
+    np.testing.assert_allclose(at, [1.5, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("index", "step"),
+    [
+        (pd.Index([7]), 1),
+        (pd.Index([7.5]), 1.0),
+        (pd.RangeIndex(1), 1),
+        (pd.DatetimeIndex(["2020-05-17"]), pd.Timedelta(1, "D")),
+        (pd.TimedeltaIndex(["3h"]), pd.Timedelta(1, "D")),
+        (pd.PeriodIndex(["2020-05"], freq="M"), pd.offsets.MonthEnd()),
+    ],
+)
+def test_one_time_is_enough(index, step):
+    line = timeline(index)
+    assert list(line.locate(index)) == [0.0]
+    assert line.future(np.array([1]))[0] == index[0] + step
+
+
+@pytest.mark.parametrize("period", [5, 12, 24, 31])
+@pytest.mark.parametrize("growing", [False, True])
+def test_a_season_is_found_in_the_numbers(period, growing):
+    rng, t = np.random.RandomState(period), np.arange(8.0 * period)
+    y = 20.0 + 3.0 * rng.standard_normal(period)[t.astype(int) % period] + 0.05 * t + rng.standard_normal(len(t))
+    y = np.exp(0.05 * y) if growing else y
+    found = cycles("auto", timeline(pd.RangeIndex(len(t))), t - t[-1], y)
+    assert period in [cycle.length for cycle in found]
+    assert len(found) <= 2
+
+
+def test_noise_suggests_a_season_seldom():
+    found = 0
+    for seed in range(40):
+        y = np.random.RandomState(seed).standard_normal(100)
+        found += cycles("auto", timeline(pd.RangeIndex(100)), np.arange(-99.0, 1.0), y)[0].seasonal
+    assert found < 30  # the evidence decides about what is suggested
+
+
+@pytest.mark.parametrize("season", [1, 0, -3, True, "yearly", np.nan, np.inf, [12]])
+def test_a_season_that_is_none_is_refused(season):
+    line = timeline(pd.RangeIndex(10))
+    with pytest.raises(InputError, match="season must be 'auto', None, or the number of observations in a cycle"):
+        cycles(season, line, np.arange(-9.0, 1.0), np.arange(10.0))
+
+
+def test_a_season_need_not_be_whole():
+    line = timeline(pd.RangeIndex(10))
+    assert cycles(52.18, line, np.arange(-9.0, 1.0), np.arange(10.0)) == [Cycle(52.18, seasonal=True)]
+    assert cycles(np.int64(4), line, np.arange(-9.0, 1.0), np.arange(10.0)) == [Cycle(4.0, seasonal=True)]
+
+
+def test_an_index_of_text_is_refused():
+    with pytest.raises(InputError, match=r"must be dates, periods or numbers, got string such as '2020-01'"):
+        timeline(pd.Index(["2020-01", "2020-02"]))
+
+
+@pytest.mark.parametrize(
+    ("index", "other"),
+    [
+        (pd.period_range("2020-01", periods=3, freq="M"), pd.period_range("2020Q3", periods=3, freq="Q")),
+        (pd.date_range("2020-01-01", periods=3), pd.RangeIndex(3)),
+        (pd.RangeIndex(3), pd.date_range("2020-01-01", periods=3)),
+    ],
+)
+def test_times_of_another_kind_are_refused(index, other):
+    with pytest.raises(InputError, match="expected"):
+        timeline(index).locate(other)
