@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from nonparam.errors import InputError
 from nonparam.kernels.base import Kernel
 
-__all__ = ["covariance", "variance"]
+__all__ = ["covariance", "is_grid", "variance"]
 
 SPACING_TOLERANCE = 1e-10  # of a place, relative to the span: below it a grid is regular
 
@@ -43,7 +43,7 @@ def covariance(kernel: gpytorch.kernels.Kernel, x1: Tensor, x2: Tensor | None = 
     if not isinstance(kernel, Kernel):
         return _foreign(kernel, x1, x1 if x2 is None else x2, diag=False)
     x1, x2 = _active(kernel, x1), None if x2 is None else _active(kernel, x2)
-    if x2 is None and _regular(x1):
+    if x2 is None and is_grid(x1):
         return _on_grid(kernel, x1)
     return kernel.matrix(x1, x2)
 
@@ -84,7 +84,8 @@ def _foreign(kernel: gpytorch.kernels.Kernel, x1: Tensor, x2: Tensor, diag: bool
     return dense
 
 
-def _regular(x: Tensor) -> bool:
+def is_grid(x: Tensor) -> bool:
+    """Return whether the rows are one regularly spaced column, without a gradient of its own."""
     if x.ndim != 2 or x.shape[1] != 1 or len(x) < 3 or x.requires_grad:
         return False  # lags do not carry the gradient in every row
     column = x[:, 0].cpu().numpy()

@@ -30,7 +30,6 @@ __all__ = [
     "squared_distance",
 ]
 
-STRIP = 256  # rows worked on at a time: a strip of a matrix with a few thousand columns stays in cache
 DIRECT_COLUMNS = 3  # up to here differences are as fast as a matrix product, and exact
 CANCELLATION = 1e-7  # a squared distance this small, relative to the norms, has lost half its digits
 
@@ -142,7 +141,8 @@ class _Radial(torch.autograd.Function):
         centre = centre_of(x1)
         scaled1 = (x1 - centre) / lengthscale
         scaled2 = None if x2 is None else (x2 - centre) / lengthscale
-        value, slope = _value_and_slope(scaled1, scaled2, profile)
+        own = 0 if x2 is None or _begins_with(x2, x1) else None
+        value, slope = _value_and_slope(scaled1, scaled1 if scaled2 is None else scaled2, own, profile)
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(scaled1, scaled2, lengthscale, slope)
             ctx.shapes = (x1.shape, None if x2 is None else x2.shape)
@@ -185,23 +185,15 @@ def _weighted_squares(sums: Tensor, columns: Tensor, x1: Tensor, x2: Tensor) -> 
     return both.sum(-2, keepdim=True) + (columns * x2.square()).sum(-2, keepdim=True)
 
 
-def _value_and_slope(x1: Tensor, x2: Tensor | None, profile: Profile) -> tuple[Tensor, Tensor]:
-    if x2 is not None:
-        r2 = squared_distance(x1, x2)
-        value, slope = torch.empty_like(r2), torch.empty_like(r2)
-        profile.fill(r2, value, slope)
-        return value, slope
-    n = x1.shape[-2]
-    value = x1.new_empty((*x1.shape[:-2], n, n))
-    slope = torch.empty_like(value)
-    strip = n if n <= 2 * STRIP else STRIP
-    for start in range(0, n, strip):  # the lower triangle in strips that fit the cache, then its mirror
-        stop = min(start + strip, n)
-        rows, columns = slice(start, stop), slice(0, stop)
-        r2 = squared_distance(x1[..., rows, :], x1[..., columns, :], own=start)
-        profile.fill(r2, value[..., rows, columns], slope[..., rows, columns])
-        for full in (value, slope):
-            full[..., :start, rows] = full[..., rows, :start].mT
+def _begins_with(x2: Tensor, x1: Tensor) -> bool:
+    """Return whether the first rows of ``x2`` are those of ``x1``, in the same memory."""
+    return x1.data_ptr() == x2.data_ptr() and x1.stride() == x2.stride() and len(x1) <= len(x2)
+
+
+def _value_and_slope(x1: Tensor, x2: Tensor, own: int | None, profile: Profile) -> tuple[Tensor, Tensor]:
+    r2 = squared_distance(x1, x2, own)
+    value, slope = torch.empty_like(r2), torch.empty_like(r2)
+    profile.fill(r2, value, slope)
     return value, slope
 
 

@@ -19,14 +19,13 @@ from torch import Tensor
 from nonparam.errors import NotPositiveDefiniteError
 from nonparam.kernels.base import Kernel
 from nonparam.kernels.evaluate import covariance
+from nonparam.kernels.strips import WHOLE, fill, pull
 from nonparam.model_selection.evidence import LOG_2PI, evidence
 from nonparam.theta import Theta
 
 __all__ = ["Data", "Objective"]
 
 Array = NDArray[np.float64]
-
-LARGEST_BATCH = 1000  # rows: above it a batch of matrices is slower than one after the other
 
 
 @dataclass(frozen=True)
@@ -111,37 +110,45 @@ class Objective:
             ]
             values, slopes, jitters = zip(*parts, strict=True)
             return np.concatenate(values), np.concatenate(slopes), max(jitters)
+        data = [self.data] * len(points) if outputs is None else [self.data.output(i) for i in outputs]
+        if len(points) == 1 and len(self.data.x) > WHOLE:
+            return self._in_strips(points[0], data[0], gradient)
         self.theta.assign(points if len(points) > 1 else points[0])
         parameters = self.theta.parameters if gradient else []
         with torch.set_grad_enabled(bool(parameters)):
             k = covariance(self.theta.kernel, self.data.x)
-        matrices = k.detach().reshape(len(points), *k.shape[-2:])
-        found = [
-            self._one(
-                self.data if outputs is None else self.data.output(outputs[i]), matrix, points[i], gradient
-            )
-            for i, matrix in enumerate(matrices)
-        ]
+        matrices = k.detach().reshape(len(points), *k.shape[-2:]).clone(memory_format=torch.contiguous_format)
+        found = [self._one(*each, gradient) for each in zip(matrices, data, points, strict=True)]
         values, noise_slopes, slopes, jitters = zip(*found, strict=True)
         gradients = []
-        if parameters:
+        if parameters and k.requires_grad:
             upstream = slopes[0] if len(points) == 1 else torch.stack(slopes)
             gradients = list(torch.autograd.grad(k, parameters, upstream.reshape(k.shape)))
         gathered = self.theta.gather(gradients, np.array(noise_slopes), len(points))
         return np.array(values), gathered, max(jitters)
 
+    def _in_strips(self, point: Array, data: Data, gradient: bool) -> tuple[Array, Array, float]:
+        """Evaluate one point with the kernel in strips of rows, where whole matrices leave the cache."""
+        self.theta.assign(point)
+        kernel, parameters = self.theta.kernel, self.theta.parameters
+        value, noise_slope, slope, jitter = self._one(fill(kernel, data.x), data, point, gradient)
+        gradients = [] if slope is None else pull(kernel, data.x, parameters, slope)
+        return np.array([value]), self.theta.gather(gradients, np.array([noise_slope]), 1), jitter
+
     def _one(
-        self, data: Data, k: Tensor, point: Array, gradient: bool
+        self, matrix: Tensor, data: Data, point: Array, gradient: bool
     ) -> tuple[float, float, Tensor | None, float]:
-        """Return the value, its slope in the log noise, its derivative in ``k``, and the jitter."""
+        """Return the value, its slope in the log noise, its derivative in ``k``, and the jitter.
+
+        The covariance of the functions, ``matrix``, is overwritten.
+        """
         noise = math.exp(point[-1]) if self.theta.learns_noise else 0.0
         variances = data.noise_variances(noise)
-        matrix = k.clone(memory_format=torch.contiguous_format)
         torch.diagonal(matrix).add_(variances)
         try:
             found = evidence(matrix, data.y, data.basis, gradient=gradient)
         except NotPositiveDefiniteError:
-            return -np.inf, 0.0, torch.zeros_like(k), 0.0
+            return -np.inf, 0.0, torch.zeros_like(matrix), 0.0
         extra, noise_slope = data.weight_terms(noise)
         if found.gradient is not None:
             noise_slope += float(torch.diagonal(found.gradient) @ variances)
@@ -149,7 +156,7 @@ class Objective:
 
     def _batches(self) -> bool:
         ours = all(isinstance(k, Kernel) for k in [self.theta.kernel, *self.theta.kernel.sub_kernels()])
-        return ours and len(self.data.x) <= LARGEST_BATCH
+        return ours and len(self.data.x) <= WHOLE
 
     def negative(self, points: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
         """Return minus the objective and its gradient, as `minimise` asks for them."""

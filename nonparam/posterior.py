@@ -22,12 +22,14 @@ import gpytorch
 import torch
 from torch import Tensor
 
+from nonparam.errors import NotPositiveDefiniteError
 from nonparam.kernels.evaluate import covariance, variance
+from nonparam.kernels.strips import fill
 from nonparam.model_selection.evidence import LOG_2PI, MeanFit, fit_mean
 from nonparam.objective import Data
 from nonparam.solvers.cholesky import CholeskyFactor, cholesky
 
-__all__ = ["Posterior", "condition"]
+__all__ = ["Posterior", "condition", "correlate"]
 
 BLOCK = 2048  # new rows worked on at a time
 
@@ -135,10 +137,30 @@ def condition(kernel: gpytorch.kernels.Kernel, data: Data, noise: float) -> Post
 
     Source: Rasmussen and Williams (2006), algorithm 2.1, lines 2 and 3.
     """
-    matrix = covariance(kernel, data.x).detach().contiguous().clone()
+    matrix = fill(kernel, data.x)
     torch.diagonal(matrix).add_(data.noise_variances(noise))
     factor = cholesky(matrix)
     return Posterior(kernel, data, noise, factor, fit_mean(factor, data.y, data.basis))
+
+
+def correlate(joint: Tensor, z: Tensor, scale: float) -> Tensor:
+    """Return draws with a given covariance.
+
+    Args:
+        joint: ``(m, m)``; where rounding has left it with negative eigenvalues, they count as 0.
+        z: ``(m, k)``, standard normal numbers.
+        scale: what the jitter is relative to.
+
+    Returns:
+        ``(m, k)``.
+
+    Source: Golub and Van Loan (2013), Matrix computations, section 4.2.4.
+    """
+    try:
+        return cholesky(joint.clone(), scale).multiply(z)
+    except NotPositiveDefiniteError:
+        values, vectors = torch.linalg.eigh(joint)
+        return vectors @ (values.clamp_min(0.0).sqrt()[:, None] * z)
 
 
 def _blocks(x: Tensor, basis: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

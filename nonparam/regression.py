@@ -19,9 +19,8 @@ from nonparam.errors import InputError
 from nonparam.kernels import parse, variance, with_amplitude
 from nonparam.means import Mean
 from nonparam.objective import Data, Objective
-from nonparam.posterior import condition
+from nonparam.posterior import condition, correlate
 from nonparam.scales import Scales, default_priors, initialise, measure, waits_for_period
-from nonparam.solvers.cholesky import cholesky
 from nonparam.solvers.plan import check_covariance, choose
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
@@ -46,7 +45,6 @@ GPU_ROWS = 2000  # below it a GPU is slower than one core
 TOLERANCE = 1e-8  # nats gained in the last steps of training
 RIDGE_TOLERANCE = 1e-4  # without priors a useless column's lengthscale creeps to infinity for ever
 START_NOISE = 0.05  # of the variance of y
-LARGEST_LOG = 350.0  # of a hyperparameter: beyond it a square of the exponential overflows
 
 
 class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -400,7 +398,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             torch.diagonal(joint).add_(self._new_noise(include_noise))
             z = check_random_state(random_state).standard_normal((len(x), mean.shape[1] * n_samples))
             scale = float(variance(self.kernel_, x).detach().mean())  # rounding is relative to the prior
-            draws = cholesky(joint, scale or self._scales.y_variance).multiply(torch.tensor(z, device=x.device)).cpu().numpy()
+            draws = correlate(joint, torch.tensor(z, device=x.device), scale).cpu().numpy()
         paths = mean[..., None] + draws.reshape(len(x), mean.shape[1], n_samples)
         paths *= self.y_scale_[:, None]
         return paths[:, 0] if self._one_output else paths
@@ -413,10 +411,11 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             eval_gradient: whether to return the gradient too.
 
         Returns:
-            A number of nats; with ``eval_gradient`` also ``(p,)`` derivatives.
+            A number of nats, minus infinity where no covariance can be factorised; with ``eval_gradient``
+            also ``(p,)`` derivatives.
 
         Raises:
-            InputError: another number of hyperparameters, or such whose exponential has no square.
+            InputError: another number of hyperparameters, or such that are not finite.
         """
         check_is_fitted(self)
         point = self.theta_ if theta is None else check_numbers(theta, "theta")
@@ -424,16 +423,16 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             raise InputError(
                 f"theta must have {len(self.theta_)} entries {self.theta_names_}, got {point.shape}"
             )
-        if not (np.abs(point) <= LARGEST_LOG).all():
-            raise InputError(f"theta must be finite, and at most {LARGEST_LOG:g} in size, got {theta!r}")
+        if not np.isfinite(point).all():
+            raise InputError(f"theta must be finite, got {theta!r}")
         other = copy.copy(self)
         other.kernel_ = copy.deepcopy(self.kernel_)
         objective = other._objective(self._scales, self.posterior_.data)
-        with threads_for(len(self.posterior_.data.x)):
+        with threads_for(len(self.posterior_.data.x)), np.errstate(over="ignore"):
             values, slopes, _ = objective.log_marginal_likelihood(point[None], gradient=eval_gradient)
         change_of_units = float(self.posterior_.data.weights.sum()) * float(np.log(self.y_scale_).sum())
         value = float(values[0]) - change_of_units
-        return (value, slopes[0]) if eval_gradient else value
+        return (value, np.where(np.isfinite(value), slopes[0], 0.0)) if eval_gradient else value
 
     # the rest --------------------------------------------------------------------------------
 

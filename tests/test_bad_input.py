@@ -406,8 +406,8 @@ def test_update_with_another_number_of_outputs(model):
     ("theta", "said"),
     [
         ([1.0], r"theta must have 4 entries \['outputscale', .*'noise'\], got \(1,\)"),
-        ([np.nan] * 4, "theta must be finite, and at most 350 in size"),
-        ([1e3] * 4, "theta must be finite, and at most 350 in size"),
+        ([np.nan] * 4, "theta must be finite"),
+        ([0.0, 0.0, 0.0, np.inf], "theta must be finite"),
         ("start", "theta must be a number or an array of numbers"),
     ],
 )
@@ -416,7 +416,7 @@ def test_bad_hyperparameters(model, theta, said):
         model.log_marginal_likelihood(theta)
 
 
-@pytest.mark.parametrize("shift", [-100.0, -50.0, 50.0, 300.0])
+@pytest.mark.parametrize("shift", [-100.0, -50.0, 50.0, 300.0, 1e4])
 def test_hyperparameters_far_from_the_data(model, shift):
     value, gradient = model.log_marginal_likelihood(np.full(4, shift), eval_gradient=True)
     assert not np.isnan(value) and value < model.log_marginal_likelihood_

@@ -45,7 +45,9 @@ def test_the_quantile_is_the_first_float_that_reaches_the_level():
 @pytest.mark.parametrize("scale", [1e-90, 1e-9, 1e9, 1e90])
 def test_quantiles_are_as_exact_at_any_scale(scale):
     one = Mixture(np.ones(1), (Standardised(IDENTITY, 0.0, scale),), np.zeros((1, 1)), np.ones((1, 1)))
-    np.testing.assert_allclose(one.quantile(LEVELS)[0], scale * norm.ppf(LEVELS), rtol=1e-9, atol=1e-9 * scale)
+    np.testing.assert_allclose(
+        one.quantile(LEVELS)[0], scale * norm.ppf(LEVELS), rtol=1e-9, atol=1e-9 * scale
+    )
 
 
 def test_members_far_apart_are_no_trouble():
@@ -65,7 +67,10 @@ def test_the_joint_density_integrates_to_one_and_matches_its_parts():
 
 
 def test_the_joint_density_is_that_of_correlated_normals_with_the_jacobian():
-    mean, covariance = np.array([[0.1, -0.3], [0.2, 0.4]]), np.array([[[1.0, 0.6], [0.6, 2.0]], [[0.5, 0.2], [0.2, 0.3]]])
+    mean, covariance = (
+        np.array([[0.1, -0.3], [0.2, 0.4]]),
+        np.array([[[1.0, 0.6], [0.6, 2.0]], [[0.5, 0.2], [0.2, 0.3]]]),
+    )
     y = np.array([2.5, 4.0])
     plain = multivariate_normal(3.0 + 2.0 * mean[0], 4.0 * covariance[0]).pdf(y)
     logged = multivariate_normal(1.0 + 0.5 * mean[1], 0.25 * covariance[1]).pdf(np.log(y)) / y.prod()
@@ -86,7 +91,9 @@ def test_draws_follow_the_mixture():
     mean, covariance = np.array([[0.0, 1.0], [2.0, -1.0]]), np.array([np.eye(2), [[0.5, 0.4], [0.4, 0.5]]])
     joint = JointMixture(np.array([0.3, 0.7]), (PLAIN, LOGGED), mean, covariance)
     draws = joint.sample(20_000, np.random.RandomState(1))
-    marginal = Mixture(joint.weights, joint.transforms, mean, np.sqrt(np.stack([np.diag(c) for c in covariance])))
+    marginal = Mixture(
+        joint.weights, joint.transforms, mean, np.sqrt(np.stack([np.diag(c) for c in covariance]))
+    )
     for level in (0.1, 0.5, 0.9):
         below = (draws <= marginal.quantile(np.array([level]))[:, 0]).mean(0)
         assert (np.abs(below - level) < 4 * np.sqrt(level * (1 - level) / len(draws))).all()
@@ -107,7 +114,9 @@ def test_transforms_go_back_and_forth_and_standardise(link):
 
 def test_a_small_spread_on_a_large_level_keeps_its_digits():
     y = 1e12 + np.array([0.0, 1.0, 2.0, 3.0])
-    np.testing.assert_allclose(standardise(IDENTITY, y).forward(y), standardise(IDENTITY, y - 1e12).forward(y - 1e12))
+    np.testing.assert_allclose(
+        standardise(IDENTITY, y).forward(y), standardise(IDENTITY, y - 1e12).forward(y - 1e12)
+    )
 
 
 @pytest.mark.parametrize(("y", "scale"), [([4.0, 4.0], 4.0), ([-3.0], 3.0), ([0.0, 0.0, 0.0], 1.0)])
@@ -117,7 +126,13 @@ def test_a_series_without_spread_is_scaled_by_its_size(y, scale):
 
 @pytest.mark.parametrize(
     ("y", "suits"),
-    [([1.0, 2.0], True), ([0.0, 2.0], False), ([-1.0, 2.0], False), ([0.01, 2.0, 3.0], False), ([2.0, 2.0], False)],
+    [
+        ([1.0, 2.0], True),
+        ([0.0, 2.0], False),
+        ([-1.0, 2.0], False),
+        ([0.01, 2.0, 3.0], False),
+        ([2.0, 2.0], False),
+    ],
 )
 def test_the_logarithm_is_tried_where_it_is_safe(y, suits):
     assert LOG.suits(np.array(y)) is suits

@@ -79,7 +79,9 @@ def test_a_frequency_need_not_be_told(name):
 def test_gaps_keep_their_places(name):
     index, _ = REGULAR[name]
     kept = index.delete([3, 4, 10])
-    np.testing.assert_array_equal(timeline(kept).locate(kept), np.delete(np.arange(1 - len(index), 1), [3, 4, 10]))
+    np.testing.assert_array_equal(
+        timeline(kept).locate(kept), np.delete(np.arange(1 - len(index), 1), [3, 4, 10])
+    )
 
 
 @cases
@@ -112,13 +114,22 @@ def test_months_on_the_same_day_are_months():
 
 
 def test_irregular_times_are_measured_in_their_median_distance():
-    stamps = pd.DatetimeIndex(["2020-01-01", "2020-01-02 07:00", "2020-01-04", "2020-01-05 01:30", "2020-01-05 13:37"])
-    line, hours = timeline(stamps), np.array([108 + 1.6166666667, 78.6166666667, 37.6166666667, 12.1166666667, 0.0])
+    stamps = pd.DatetimeIndex(
+        ["2020-01-01", "2020-01-02 07:00", "2020-01-04", "2020-01-05 01:30", "2020-01-05 13:37"]
+    )
+    line, hours = (
+        timeline(stamps),
+        np.array([108 + 1.6166666667, 78.6166666667, 37.6166666667, 12.1166666667, 0.0]),
+    )
     step = np.median(-np.diff(hours))
     np.testing.assert_allclose(line.locate(stamps), -hours / step, rtol=1e-8)
-    assert line.future(np.array([2]))[0] - stamps[-1] == pytest.approx(2 * pd.Timedelta(hours=step), abs=pd.Timedelta("1s"))
+    assert line.future(np.array([2]))[0] - stamps[-1] == pytest.approx(
+        2 * pd.Timedelta(hours=step), abs=pd.Timedelta("1s")
+    )
     numbers = pd.Index([0.0, 0.31, 1.1, 1.7, 2.9])
-    np.testing.assert_allclose(timeline(numbers).locate(numbers), (numbers.to_numpy() - 2.9) / 0.695, rtol=1e-12)
+    np.testing.assert_allclose(
+        timeline(numbers).locate(numbers), (numbers.to_numpy() - 2.9) / 0.695, rtol=1e-12
+    )
 
 
 def test_a_stamp_between_two_others_is_placed_in_proportion():
@@ -148,7 +159,12 @@ def test_one_time_is_enough(index, step):
 @pytest.mark.parametrize("growing", [False, True])
 def test_a_season_is_found_in_the_numbers(period, growing):
     rng, t = np.random.RandomState(period), np.arange(8.0 * period)
-    y = 20.0 + 3.0 * rng.standard_normal(period)[t.astype(int) % period] + 0.05 * t + rng.standard_normal(len(t))
+    y = (
+        20.0
+        + 3.0 * rng.standard_normal(period)[t.astype(int) % period]
+        + 0.05 * t
+        + rng.standard_normal(len(t))
+    )
     y = np.exp(0.05 * y) if growing else y
     found = cycles("auto", timeline(pd.RangeIndex(len(t))), t - t[-1], y)
     assert period in [cycle.length for cycle in found]
@@ -166,7 +182,9 @@ def test_noise_suggests_a_season_seldom():
 @pytest.mark.parametrize("season", [1, 0, -3, True, "yearly", np.nan, np.inf, [12]])
 def test_a_season_that_is_none_is_refused(season):
     line = timeline(pd.RangeIndex(10))
-    with pytest.raises(InputError, match="season must be 'auto', None, or the number of observations in a cycle"):
+    with pytest.raises(
+        InputError, match="season must be 'auto', None, or the number of observations in a cycle"
+    ):
         cycles(season, line, np.arange(-9.0, 1.0), np.arange(10.0))
 
 

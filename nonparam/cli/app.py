@@ -34,7 +34,9 @@ class Commands(TyperGroup):
 
 
 def _in_one_line(error: Exception) -> str:
-    text = f"{error.strerror}: {error.filename!r}" if getattr(error, "filename", None) else str(error)
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.strerror}: {error.filename!r}"
     return " ".join(text.split()) or type(error).__name__
 
 

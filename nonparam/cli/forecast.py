@@ -147,12 +147,13 @@ def _cells(result: pd.DataFrame) -> list[list[str]]:
 def _facts(y: pd.Series, forecaster: GPForecaster) -> dict[str, str]:
     report = forecaster.report_
     missing = f", {report.missing} missing" if report.missing else ""
+    seen = f"{report.observations:,} observation{'s' * (report.observations != 1)}{missing}"
     units = f" ({y.attrs['units']})" if "units" in y.attrs else ""
     converged = "" if report.converged else "; not every search converged"
     step, first, last = _step(y.index), _time(y.index.min()), _time(y.index.max())
     facts = {
         "series": f"{y.name}{units}",
-        "seen": f"{report.observations:,} observation{'s' * (report.observations != 1)}{missing}, {first} to {last}",
+        "seen": f"{seen}, {first} to {last}",
         "season": _chosen([(_season_name(m, step), m) for m in report.members]),
         "transform": _chosen([(m.transform, m) for m in report.members]),
     }

@@ -165,8 +165,8 @@ def _unreadable(text: "pd.Series[str]") -> str:
         ((row, text[row]) for row, bad in zip(entries.index, pairs, strict=True) if bad), (0, text[0])
     )
     return (
-        f"column {text.name!r} holds {entry!r} in row {row + 1}, which cannot be read as a time like the others: "
-        "write dates as 1949-01-31, months as 1949-01, quarters as 1949Q1, all in one form"
+        f"column {text.name!r} holds {entry!r} in row {row + 1}, which cannot be read as a time like the "
+        "others: write dates as 1949-01-31, months as 1949-01, quarters as 1949Q1, all in one form"
     )
 
 
