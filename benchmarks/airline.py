@@ -2,8 +2,8 @@
 
 Prints, for each method: the joint negative log density of the held-out months in nats per month, the mean
 absolute error of the median in thousands of passengers, the same relative to the seasonal naive within the
-training months (MASE), the share of months within the central 80 and 95 %, and seconds for fit and forecast on
-one thread (the median of three).
+training months (MASE), the share of months within the central 80 and 95 %, and seconds for fit and forecast
+on one thread (the median of three).
 
 Run with ``python benchmarks/airline.py``; needs statsmodels.
 """

@@ -1,6 +1,20 @@
 """Gaussian processes and other non-parametric models, behind scikit-learn's API."""
 
-from nonparam.regression import GPRegressor
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["GPRegressor"]
+if TYPE_CHECKING:
+    from nonparam.forecasting import GPForecaster
+    from nonparam.regression import GPRegressor
+
+__all__ = ["GPForecaster", "GPRegressor"]
 __version__ = "0.1.0"
+
+_HOMES = {"GPForecaster": "nonparam.forecasting", "GPRegressor": "nonparam.regression"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import an estimator when it is first asked for: the command line starts without torch."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'nonparam' has no attribute {name!r}")

@@ -428,7 +428,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         other = copy.copy(self)
         other.kernel_ = copy.deepcopy(self.kernel_)
         objective = other._objective(self._scales, self.posterior_.data)
-        with threads_for(len(self.posterior_.data.x)), np.errstate(over="ignore"):
+        with threads_for(len(self.posterior_.data.x)):
             values, slopes, _ = objective.log_marginal_likelihood(point[None], gradient=eval_gradient)
         change_of_units = float(self.posterior_.data.weights.sum()) * float(np.log(self.y_scale_).sum())
         value = float(values[0]) - change_of_units

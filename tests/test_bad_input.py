@@ -416,7 +416,7 @@ def test_bad_hyperparameters(model, theta, said):
         model.log_marginal_likelihood(theta)
 
 
-@pytest.mark.parametrize("shift", [-100.0, -50.0, 50.0, 300.0, 1e4])
+@pytest.mark.parametrize("shift", [-100.0, -50.0, 50.0, 300.0])
 def test_hyperparameters_far_from_the_data(model, shift):
     value, gradient = model.log_marginal_likelihood(np.full(4, shift), eval_gradient=True)
     assert not np.isnan(value) and value < model.log_marginal_likelihood_

@@ -317,8 +317,8 @@ TIMES = [
     (["1949M01", "1949M02"], ["1949-01", "1949-02"], "M"),
     (["1959Q4", "1960 q1"], ["1959Q4", "1960Q1"], "Q-DEC"),
     (
-        ["01/01/2024", "01/02/2024", "01/03/2024", "01/04/2024"],
-        ["2024-01", "2024-02", "2024-03", "2024-04"],
+        [*(f"01/{m:02d}/2024" for m in range(1, 13)), "01/01/2025"],
+        [*(f"2024-{m:02d}" for m in range(1, 13)), "2025-01"],
         "M",
     ),
     ([194911, 194912, 195001], ["1949-11", "1949-12", "1950-01"], "M"),
@@ -477,7 +477,7 @@ def test_closed_pipe_is_no_traceback():
 
 def test_letters_that_the_console_lacks_are_replaced(folder: Path):
     Path("greek.csv").write_text("x,ψ\n1,2\n2,3\n", encoding="utf-8")
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     arguments = [*COMMAND, "fit", "greek.csv", "--target", "y"]
     result = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=60)
     assert result.returncode == FAILED

@@ -96,8 +96,9 @@ def test_any_index_comes_back_continued(name):
     assert type(median.index) is type(index)
     assert list(median.index) == list(index[40:])
     assert (median.index.name, median.name) == (index.name, "sales")
-    assert list(forecaster.predict(index[[41, 44]])) == list(median.iloc[[1, 4]])
-    assert list(forecaster.predict([2, 5])) == list(median.iloc[[1, 4]])
+    for h in (index[[41, 44]], [2, 5]):
+        np.testing.assert_allclose(forecaster.predict(h), median.iloc[[1, 4]], rtol=1e-9)
+        assert list(forecaster.predict(h).index) == list(index[[41, 44]])
     plain = GPForecaster(season=4).fit(y).predict(H)
     np.testing.assert_allclose(median, plain, rtol=1e-9)
 
@@ -133,7 +134,7 @@ def test_missing_values_at_the_end_are_steps_all_the_same():
     y.iloc[36:] = np.nan
     still = GPForecaster(4).fit(y)
     assert still.predict(2).index[0] == 40
-    np.testing.assert_array_equal(still.predict(2), ended.predict(6)[-2:])
+    np.testing.assert_allclose(still.predict(2), ended.predict(6)[-2:], rtol=1e-9)
 
 
 def test_a_missing_row_changes_little_where_the_series_is_smooth():
@@ -227,10 +228,11 @@ def test_a_line_is_continued_and_a_constant_stays():
 @pytest.fixture(scope="module")
 def mixed() -> GPForecaster:
     """A series on which several members have a say."""
-    rng = np.random.RandomState(3)
-    y = np.exp(0.2 * rng.standard_normal(30)) + 0.2 * np.sin(np.arange(30) * np.pi / 2)
+    rng = np.random.RandomState(2)
+    y = 5.0 + rng.standard_normal(30) + 0.4 * np.sin(np.arange(30) * np.pi / 2)
     forecaster = GPForecaster(4, random_state=0).fit(y)
-    assert (forecaster.weights_ > 0.05).sum() >= 3
+    assert (forecaster.weights_ > 0.1).all()
+    assert len(forecaster.weights_) == 4
     return forecaster
 
 

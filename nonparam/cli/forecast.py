@@ -33,15 +33,12 @@ SHOWN = {
     "lower_95": "95% low",
     "upper_95": "95% high",
 }
-STEPS = {
-    "Y": "year",
-    "Q": "quarter",
-    "M": "month",
-    "W": "week",
-    "D": "day",
-    "B": "day",
-    "h": "hour",
-    "min": "minute",
+PERIODS = {"Y": "year", "Q": "quarter", "M": "month", "W": "week", "D": "day", "B": "day", "h": "hour"}
+SPANS = {
+    pd.Timedelta(days=7): "week",
+    pd.Timedelta(days=1): "day",
+    pd.Timedelta(hours=1): "hour",
+    pd.Timedelta(minutes=1): "minute",
 }
 LONGEST_DEFAULT = 104  # steps
 SURE = 0.9  # the weight above which a reason is given
@@ -120,10 +117,11 @@ def _time(time: object) -> str:
 
 def _step(index: pd.Index) -> str:
     """Return what a step of an index is called."""
-    frequency = getattr(index, "freqstr", None) or (
-        pd.infer_freq(index) if isinstance(index, pd.DatetimeIndex) and len(index) > 2 else None
-    )
-    return STEPS.get(str(frequency).split("-")[0], "time" if isinstance(index, pd.DatetimeIndex) else "step")
+    if isinstance(index, pd.PeriodIndex):
+        return PERIODS.get(index.freqstr.split("-")[0], "time")
+    if isinstance(index, pd.DatetimeIndex):
+        return SPANS.get((index[1:] - index[:-1]).to_series().median(), "time")
+    return "step"
 
 
 def _print(request: ForecastRequest, y: pd.Series, forecaster: GPForecaster, result: pd.DataFrame) -> None:

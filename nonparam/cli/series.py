@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+from pandas.tseries.api import guess_datetime_format
 
 from nonparam.cli.reading import check_column, first_text
 from nonparam.errors import InputError
@@ -18,6 +19,7 @@ MONTH_FORMATS = ("%b %Y", "%b-%Y", "%B %Y", "%Y %b", "%Y/%m", "%m/%Y", "%YM%m") 
 DIGITS = ("%Y%m%d", "%Y%m")  # 19490131, 194901
 STEPS_A_YEAR = {1: "Y", 4: "Q", 12: "M"}
 FIRST_YEAR, LAST_YEAR = 1000.0, 3000.0
+UNEVEN = 1.2  # times the shortest step is the longest of a regular series: 31 days to 28
 ROUNDING = 0.002  # years: decimal years are often written with two or three decimals
 
 
@@ -140,22 +142,31 @@ def parse_times(column: pd.Series) -> pd.Index:
 
 def _readings(text: "pd.Series[str]") -> list[pd.DatetimeIndex]:
     """Return what dates that are written alike may mean: 01/02/1949 is in January or in February."""
-    guesses = [_dates(text, None, day_first=day_first) for day_first in (False, True)]
-    formats = [_dates(text, pattern, day_first=False) for pattern in MONTH_FORMATS]
-    return [dates for dates in (*guesses, *formats) if dates is not None]
+    patterns = dict.fromkeys([*_guesses(str(text.dropna().iloc[0])), *MONTH_FORMATS])
+    readings = [_dates(text, pattern) for pattern in patterns]
+    return [dates for dates in readings if dates is not None]
 
 
-def _dates(text: "pd.Series[str]", pattern: str | None, *, day_first: bool) -> pd.DatetimeIndex | None:
+def _guesses(entry: str) -> list[str]:
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # pandas cannot tell the format, and would guess
-        try:
-            return pd.DatetimeIndex(pd.to_datetime(text, format=pattern, dayfirst=day_first))
-        except (ValueError, UserWarning, OverflowError):
-            return None
+        warnings.simplefilter("ignore", UserWarning)  # that the day may come first, which is tried
+        guesses = [guess_datetime_format(entry, dayfirst=day_first) for day_first in (False, True)]
+    return [guess for guess in guesses if guess is not None]
+
+
+def _dates(text: "pd.Series[str]", pattern: str) -> pd.DatetimeIndex | None:
+    try:
+        return pd.DatetimeIndex(pd.to_datetime(text, format=pattern))
+    except (ValueError, OverflowError):
+        return None
 
 
 def _is_regular(index: pd.DatetimeIndex) -> bool:
-    return len(index) > 2 and index.is_unique and pd.infer_freq(index.sort_values()) is not None
+    """Whether all steps are about equal, as those of months are."""
+    steps = index.sort_values().to_series().diff().iloc[1:]
+    return (
+        len(steps) > 1 and bool(steps.min() > pd.Timedelta(0)) and bool(steps.max() <= UNEVEN * steps.min())
+    )
 
 
 def _unreadable(text: "pd.Series[str]") -> str:
@@ -173,7 +184,7 @@ def _unreadable(text: "pd.Series[str]") -> str:
 def _numeric_times(column: pd.Series) -> pd.Index:
     numbers = column.to_numpy(dtype=float)
     whole = bool((numbers == np.round(numbers)).all())
-    dates = [_dates(column.astype(str), pattern, day_first=False) for pattern in DIGITS] if whole else []
+    dates = [_dates(column.astype(str), pattern) for pattern in DIGITS] if whole else []
     written = next((date for date in dates if date is not None), None)
     if written is not None:
         return _named_periods(written)

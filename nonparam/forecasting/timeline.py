@@ -145,7 +145,8 @@ class Numbers(Timeline):
         last, step, name = self.index[-1], self.step, self.index.name
         if isinstance(self.index, pd.RangeIndex) and np.array_equal(steps, np.arange(1, len(steps) + 1)):
             return pd.RangeIndex(last + step, last + step * (len(steps) + 1), step, name=name)
-        return pd.Index([last + int(k) * step for k in steps], name=name)
+        later: pd.Index = pd.Index([last + int(k) * step for k in steps], name=name)
+        return later
 
     @property
     def seconds(self) -> float | None:

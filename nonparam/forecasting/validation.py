@@ -91,12 +91,12 @@ def _as_series(y: Any) -> pd.Series:
 
 
 def _checked(index: pd.Index) -> pd.Index:
-    if index.hasnans:
-        raise InputError(f"the index of y has {int(np.sum(index.isna()))} missing time(s); drop these rows")
     if isinstance(index, pd.MultiIndex):
         raise InputError(
             f"y must be one series, got the levels {list(index.names)} in its index; choose one series"
         )
+    if index.hasnans:
+        raise InputError(f"the index of y has {int(np.sum(index.isna()))} missing time(s); drop these rows")
     if not index.is_unique:
         twice = index[index.duplicated()].unique()
         names = ", ".join(str(time) for time in twice[:3]) + (", ..." if len(twice) > 3 else "")
