@@ -61,7 +61,7 @@ def fit_nonparam(x: np.ndarray, y: np.ndarray, kind: str) -> float:
     if kind == "ard":
         kernel = Scale(Matern([np.sqrt(x.shape[1])] * x.shape[1], nu=1.5), 1.0)
     else:
-        kernel = Scale(RBF(5.0), 1.0) + Scale(RBF(10.0) * Periodic(1.0, 1.0), 1.0)
+        kernel = Scale(RBF(1.0), 1.0) + Scale(RBF(10.0) * Periodic(1.0, 1.0), 1.0)
     model = GPRegressor(kernel, mean="zero", priors=None).fit(x, y)
     return model.log_marginal_likelihood_
 
@@ -74,7 +74,7 @@ def fit_sklearn(x: np.ndarray, y: np.ndarray, kind: str) -> float:
         kernel = kernels.ConstantKernel(1.0, (1e-8, 1e8)) * kernels.Matern(lengthscale, (1e-5, 1e8), nu=1.5)
     else:
         wide = (1e-5, 1e8)
-        kernel = kernels.ConstantKernel(1.0, (1e-8, 1e8)) * kernels.RBF(5.0, wide)
+        kernel = kernels.ConstantKernel(1.0, (1e-8, 1e8)) * kernels.RBF(1.0, wide)
         season = kernels.RBF(10.0, wide) * kernels.ExpSineSquared(1.0, 1.0, wide, (0.3, 3.0))
         kernel = kernel + kernels.ConstantKernel(1.0, (1e-8, 1e8)) * season
     kernel = kernel + kernels.WhiteKernel(NOISE, (1e-8, 1e3))
@@ -130,7 +130,7 @@ def gpytorch_kernel(d: int, kind: str):  # type: ignore[no-untyped-def]
         kernel.outputscale = 1.0
         return kernel
     trend, envelope, season = RBFKernel(), RBFKernel(), PeriodicKernel()
-    trend.lengthscale, envelope.lengthscale, season.lengthscale, season.period_length = 5.0, 10.0, 1.0, 1.0
+    trend.lengthscale, envelope.lengthscale, season.lengthscale, season.period_length = 1.0, 10.0, 1.0, 1.0
     trend, season = ScaleKernel(trend), ScaleKernel(envelope * season)
     trend.outputscale = season.outputscale = 1.0
     return trend + season

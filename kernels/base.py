@@ -269,7 +269,8 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
         if name in self.unset:
             return None
         value = getattr(self, name).detach().reshape(-1).tolist()
-        return value[0] if len(value) == 1 else value
+        numbers: list[float] = value
+        return numbers[0] if len(numbers) == 1 else numbers
 
     def __sklearn_clone__(self) -> Self:
         """Return an independent copy with the same values."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, TypeAlias
 
 import gpytorch
 import torch
@@ -15,7 +15,7 @@ from nonparam.kernels.linear import Constant
 
 __all__ = ["Product", "Scale", "Sum", "with_amplitude"]
 
-AnyKernel = gpytorch.kernels.Kernel
+AnyKernel: TypeAlias = gpytorch.kernels.Kernel
 
 
 class _Composite(Kernel):
@@ -23,7 +23,7 @@ class _Composite(Kernel):
 
     def __init__(self, *kernels: AnyKernel, active_dims: Sequence[int] | None = None) -> None:
         super().__init__({}, active_dims)
-        if not kernels or not all(isinstance(kernel, AnyKernel) for kernel in kernels):
+        if not kernels or not all(isinstance(kernel, gpytorch.kernels.Kernel) for kernel in kernels):
             raise InputError(f"{type(self).__name__} takes kernels, got {kernels!r}")
         self.kernels = torch.nn.ModuleList(kernels)
 
@@ -144,7 +144,7 @@ class Scale(Kernel):
 
     def __init__(self, kernel: AnyKernel, outputscale: Value = None, *, fixed: Sequence[str] = ()) -> None:
         super().__init__({"outputscale": outputscale}, None, fixed)
-        if not isinstance(kernel, AnyKernel):
+        if not isinstance(kernel, gpytorch.kernels.Kernel):
             raise InputError(f"Scale takes a kernel, got {kernel!r}")
         self.kernel = kernel
 
@@ -236,7 +236,7 @@ def _scale(kernel: AnyKernel, factor: Any) -> Kernel:
 def _flat(kernel: Any, kind: type[_Composite]) -> list[AnyKernel]:
     if isinstance(kernel, Real) and kind is Sum:
         return [Constant(float(kernel))]
-    if not isinstance(kernel, AnyKernel):
+    if not isinstance(kernel, gpytorch.kernels.Kernel):
         raise InputError(f"kernels combine with kernels and numbers, got {kernel!r}")
     if isinstance(kernel, kind) and kernel.active_dims is None:
         return list(kernel.kernels)

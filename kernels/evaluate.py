@@ -118,7 +118,7 @@ class _Toeplitz(torch.autograd.Function):
         return windows.flip(-2)
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]  # torch's decorator is untyped
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         n, batch = gradient.shape[-1], gradient.shape[:-2]
         skewed = gradient.new_zeros((*batch, n, 2 * n - 1))

@@ -149,7 +149,7 @@ class _Radial(torch.autograd.Function):
         return value
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]  # torch's decorator is untyped
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x1, x2, lengthscale, slope = ctx.saved_tensors
         weight = gradient * slope

@@ -308,4 +308,5 @@ class Cosine(_Stationary):
         phase1 = ((x1 - centre) * (2.0 * torch.pi / self.period)).sum(-1, keepdim=True)
         other = x1 if x2 is None else x2
         phase2 = ((other - centre) * (2.0 * torch.pi / self.period)).sum(-1, keepdim=True)
-        return phase1.cos() @ phase2.cos().mT + phase1.sin() @ phase2.sin().mT
+        cosine: Tensor = phase1.cos() @ phase2.cos().mT + phase1.sin() @ phase2.sin().mT
+        return cosine

@@ -47,7 +47,8 @@ class Wiener(Kernel):
         super().__init__({"variance": variance, "origin": origin}, active_dims, fixed)
 
     def _time(self, x: Tensor) -> Tensor:
-        return (x[..., 0] - self.origin[..., None]).clamp_min(0.0)
+        time: Tensor = (x[..., 0] - self.origin[..., None]).clamp_min(0.0)
+        return time
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the variance times the earlier of both times."""

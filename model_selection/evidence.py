@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nonparam.errors import NotPositiveDefiniteError
 from nonparam.solvers.cholesky import CholeskyFactor, cholesky
 
 __all__ = ["Evidence", "MeanFit", "evidence", "fit_mean"]
@@ -69,6 +70,9 @@ def fit_mean(factor: CholeskyFactor, y: Tensor, basis: Tensor) -> MeanFit:
     Returns:
         The coefficients and the solve of the residual.
 
+    Raises:
+        NotPositiveDefiniteError: basis functions that the rows do not tell apart.
+
     Source: Rasmussen and Williams (2006), section 2.7.
     """
     if basis.shape[1] == 0:
@@ -77,7 +81,13 @@ def fit_mean(factor: CholeskyFactor, y: Tensor, basis: Tensor) -> MeanFit:
     solved = factor.solve(torch.cat([y, basis], -1))
     alpha, weighted_basis = solved[:, : y.shape[1]], solved[:, y.shape[1] :]
     information = basis.mT @ weighted_basis
-    coefficients = torch.linalg.solve(information, weighted_basis.mT @ y)
+    root, status = torch.linalg.cholesky_ex(information)
+    if int(status):
+        raise NotPositiveDefiniteError(
+            f"the {len(information)} weights of the mean cannot be told apart under this covariance: expected "
+            "rows that determine them; try mean='constant', or a larger noise"
+        )
+    coefficients = torch.cholesky_solve(weighted_basis.mT @ y, root)
     alpha = alpha - weighted_basis @ coefficients
     quadratic = float(((y - basis @ coefficients) * alpha).sum())
     return MeanFit(coefficients, alpha, information, quadratic)
@@ -96,7 +106,7 @@ def evidence(a: Tensor, y: Tensor, basis: Tensor, *, gradient: bool = False) -> 
         The value in nats, summed over outputs, and the gradient.
 
     Raises:
-        NotPositiveDefiniteError: ``a`` cannot be factorised.
+        NotPositiveDefiniteError: ``a`` cannot be factorised, or does not determine the mean.
 
     Source: Rasmussen and Williams (2006), algorithm 2.1 and equation 5.9.
 

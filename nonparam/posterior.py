@@ -87,7 +87,8 @@ class Posterior:
         """Return ``(q, m)``, whose columns' squared norms are the variance due to the coefficients."""
         residual = basis.mT - self.data.basis.mT @ self.factor.solve(cross)
         root = torch.linalg.cholesky(self.mean.information)
-        return torch.linalg.solve_triangular(root, residual, upper=False)
+        half: Tensor = torch.linalg.solve_triangular(root, residual, upper=False)
+        return half
 
     @torch.no_grad()
     def component(self, part: gpytorch.kernels.Kernel, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,7 +161,8 @@ def correlate(joint: Tensor, z: Tensor, scale: float) -> Tensor:
         return cholesky(joint.clone(), scale).multiply(z)
     except NotPositiveDefiniteError:
         values, vectors = torch.linalg.eigh(joint)
-        return vectors @ (values.clamp_min(0.0).sqrt()[:, None] * z)
+        draws: Tensor = vectors @ (values.clamp_min(0.0).sqrt()[:, None] * z)
+        return draws
 
 
 def _blocks(x: Tensor, basis: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

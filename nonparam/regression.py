@@ -401,7 +401,8 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             draws = correlate(joint, torch.tensor(z, device=x.device), scale).cpu().numpy()
         paths = mean[..., None] + draws.reshape(len(x), mean.shape[1], n_samples)
         paths *= self.y_scale_[:, None]
-        return paths[:, 0] if self._one_output else paths
+        chosen: Array = paths[:, 0] if self._one_output else paths
+        return chosen
 
     def log_marginal_likelihood(self, theta: ArrayLike | None = None, eval_gradient: bool = False) -> Any:
         """Return the log marginal likelihood of hyperparameters.

@@ -91,7 +91,8 @@ class Theta:
         with np.errstate(divide="ignore"):
             spread = np.minimum(self.prior_precision**-0.5, WIDEST_DRAW)
         draws = self.start + spread * rng.standard_normal((n_restarts, self.size))
-        return np.clip(np.concatenate([self.start[None], draws]), self.lower, self.upper)
+        starts: Array = np.clip(np.concatenate([self.start[None], draws]), self.lower, self.upper)
+        return starts
 
     def assign(self, theta: Array) -> None:
         """Write a vector ``(p,)``, or a batch ``(b, p)`` of them, into the kernel."""
@@ -115,15 +116,19 @@ class Theta:
             slopes[:, -1] = noise
         return slopes
 
-    def log_prior(self, theta: Array) -> tuple[Array, Array]:
-        """Return the log density of the prior of each row of ``(b, p)``, and its gradient."""
+    def log_prior(self, theta: Array, entries: NDArray[np.bool_] | None = None) -> tuple[Array, Array]:
+        """Return the log density of the prior of each row of ``(b, p)``, and its gradient.
+
+        The density may be that of some ``entries (p,)`` only.
+        """
         centred = theta - self.prior_mean
         with np.errstate(divide="ignore"):
             constant = 0.5 * np.log(self.prior_precision / (2.0 * np.pi))
         density = np.where(
             self.prior_precision > 0.0, constant - 0.5 * self.prior_precision * centred**2, 0.0
         )
-        return density.sum(-1), -self.prior_precision * centred
+        counted = True if entries is None else entries
+        return density.sum(-1, where=counted), -self.prior_precision * centred * counted
 
 
 def _labels(name: str, size: int) -> list[str]:

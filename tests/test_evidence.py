@@ -115,3 +115,9 @@ def test_indefinite_covariance_is_refused():
     A, y, H = problem(1, 1)
     with pytest.raises(NotPositiveDefiniteError, match=r"not positive definite.*try a larger noise"):
         evidence(-A, y, H)
+
+
+def test_a_mean_that_the_rows_do_not_determine_is_refused():
+    A, y, H = problem(1, 1)
+    with pytest.raises(NotPositiveDefiniteError, match=r"the 2 weights of the mean cannot be told apart.*try"):
+        fit_mean(cholesky(A), y, torch.cat([H, 0.0 * H], 1))

@@ -379,18 +379,19 @@ def test_fitting_changes_neither_parameters_nor_data():
     assert forecaster.get_params() == {"season": "auto", "transform": "auto", "random_state": None}
 
 
-@pytest.mark.parametrize("season", [True, False])
-def test_the_priors_stand_in_the_order_of_the_parameters(season):
-    structure = build_structure(season=season, first=-3.0)
+@pytest.mark.parametrize("omitted", [[], ["season"], ["base", "memory"]])
+def test_the_priors_stand_in_the_order_of_the_parameters(omitted):
+    structure = build_structure(-3.0).without(omitted)
     for part in structure.parts:
         assert list(part.priors) == list(free_parameters(part.kernel))
     theta = structure.theta()
     np.testing.assert_allclose(theta.start, theta.prior_mean)
+    np.testing.assert_allclose(structure.switched_off([]), theta.prior_mean)
     assert len(structure.natural(theta.start, 12.0, 2.0)) == theta.size
 
 
 def test_hyperparameters_in_natural_units_scale_as_they_should():
-    structure = build_structure(season=True, first=-3.0)
+    structure = build_structure(-3.0)
     start = structure.theta().start
     one, other = structure.natural(start, 1.0, 1.0), structure.natural(start, 12.0, 10.0)
     ratio = {name: other[name] / one[name] for name in one}

@@ -192,3 +192,11 @@ def test_badly_scaled_quadratics(scale):
     function = quadratic(np.diag([scale, 1.0]), np.array([1.0, -1.0]))
     (found,) = minimise(function, np.zeros((1, 2)), np.full(2, -9.0), np.full(2, 9.0))
     assert found.value <= 1e-6
+
+
+def test_values_whose_squares_overflow_end_without_a_warning():
+    def function(x, which):
+        return 1e150 * (np.cosh(x).sum(1) - 2.0), 1e150 * np.sinh(x)
+
+    (found,) = minimise(function, np.array([[3.0, -2.0]]), np.full(2, -9.0), np.full(2, 9.0))
+    assert np.isfinite(found.value) and np.isfinite(found.theta).all()

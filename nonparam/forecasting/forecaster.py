@@ -120,7 +120,7 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
     def _reports(self, candidates: list[Candidate]) -> tuple[MemberReport, ...]:
         return tuple(
             MemberReport(
-                season=self._cycle.length if "season" in candidate.structure.names else None,
+                season=self._cycle.length if candidate.structure.entries(["season"]).any() else None,
                 transform=candidate.transform.link.name,
                 weight=float(weight),
                 log_evidence=candidate.log_evidence,
@@ -294,10 +294,10 @@ def _fit(cycle: Cycle, observed: Observed, links: list[Link]) -> list[Candidate]
     """Fit with the season, where it may be, and without it; return the most evident first."""
     times = (observed.positions - observed.positions[-1]) / cycle.length
     transforms = [standardise(link, observed.values) for link in links]
-    candidates = []
-    for season in (True, False) if cycle.seasonal else (False,):
-        structure = build_structure(season=season, first=float(times[0]))
-        candidates += fit_candidates(structure, times, observed.values, transforms)
+    structure, omissions = build_structure(float(times[0])), [(), ("season",)]
+    if not cycle.seasonal:
+        structure, omissions = structure.without(["season"]), [()]
+    candidates = fit_candidates(structure, omissions, times, observed.values, transforms)
     return sorted(candidates, key=lambda candidate: -candidate.log_evidence)
 
 

@@ -1,7 +1,8 @@
 """One structure on one transform of a series: the evidence for it, and its Gaussian forecast."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -33,8 +34,7 @@ class Candidate:
         search: of the most probable hyperparameters.
         laplace: their uncertainty.
         log_evidence: log density of the observations as they are, in nats.
-        objective: what was maximised; the series is among its outputs.
-        output: which of them it is.
+        data: the transformed series.
     """
 
     structure: Structure
@@ -42,20 +42,19 @@ class Candidate:
     search: Minimum
     laplace: Laplace
     log_evidence: float
-    objective: Objective
-    output: int
+    data: Data
 
     def hyperparameters(self, unit: float) -> dict[str, float]:
         """Return the hyperparameters with time in steps, of which ``unit`` are counted as 1."""
-        return self.structure.natural(self.search.theta, unit, self.transform.scale)
+        return self.structure.natural(self.laplace.mode, unit, self.transform.scale)
 
     def conditioned(self) -> "Member":
         """Return the member of a forecast, at the most probable hyperparameters."""
-        theta = self.objective.theta
-        theta.assign(self.search.theta)
-        kernel, noise = theta.kernel.__sklearn_clone__(), float(np.exp(self.search.theta[-1]))
-        data = self.objective.data.output(self.output)
-        return Member(self.structure.names, self.transform, condition(kernel, data, noise))
+        theta = self.structure.theta()
+        theta.assign(self.laplace.mode)
+        kernel, noise = theta.kernel.__sklearn_clone__(), float(np.exp(self.laplace.mode[-1]))
+        names = tuple(part.name for part in self.structure.parts)
+        return Member(names, self.transform, condition(kernel, self.data, noise))
 
 
 @dataclass(frozen=True)
@@ -96,45 +95,64 @@ class Member:
 
 
 def fit_candidates(
-    structure: Structure, times: Array, y: Array, transforms: Sequence[Standardised]
+    structure: Structure,
+    omissions: Sequence[Collection[str]],
+    times: Array,
+    y: Array,
+    transforms: Sequence[Standardised],
 ) -> list[Candidate]:
-    """Fit a structure to several transforms of a series at once.
+    """Fit a structure, and some without a few of its parts, to transforms of a series, all at once.
 
     Args:
         structure: the parts and their priors.
+        omissions: the names of the parts that each variant leaves out.
         times: ``(n,)``, increasing.
         y: ``(n,)``, finite.
         transforms: of ``y``.
 
     Returns:
-        One candidate for each transform.
+        One candidate for each omission and each transform.
     """
     x, z = _column(times), torch.from_numpy(np.stack([t.forward(y) for t in transforms], 1))
-    theta = structure.theta()
     data = Data(x, z, x[:, :0], torch.ones_like(x[:, 0]), None)
-    objective = Objective(data, theta, with_prior=True, outputs=np.arange(len(transforms)))
+    kinds = list(product(omissions, range(len(transforms))))
+    objective = Objective(data, structure.theta(), with_prior=True, outputs=np.array([o for _, o in kinds]))
+    starts = np.stack([structure.switched_off(names) for names, _ in kinds])
+    held = np.stack([structure.entries(names) for names, _ in kinds])
     found = minimise(
         objective.negative,
-        np.tile(theta.prior_mean, (len(transforms), 1)),
-        theta.lower,
-        theta.upper,
+        starts,
+        np.where(held, starts, objective.theta.lower),
+        np.where(held, starts, objective.theta.upper),
         gradient_tolerance=GRADIENT_TOLERANCE,
         value_tolerance=VALUE_TOLERANCE,
     )
-    candidates = []
-    for output, (transform, search) in enumerate(zip(transforms, found, strict=True)):
-        approximation = _approximate(objective, output, search.theta)
-        evidence = approximation.log_evidence + float(transform.log_slope(y).sum())
-        candidates.append(Candidate(structure, transform, search, approximation, evidence, objective, output))
-    return candidates
+    approximations = [_approximate(objective, i, ~held[i], found[i].theta) for i in range(len(kinds))]
+    objective.theta.assign(starts[0])  # one point again, where the search left a batch of them
+    return [
+        Candidate(
+            structure.without(names),
+            transforms[output],
+            search,
+            approximation,
+            approximation.log_evidence + float(transforms[output].log_slope(y).sum()),
+            data.output(output),
+        )
+        for (names, output), search, approximation in zip(kinds, found, approximations, strict=True)
+    ]
 
 
-def _approximate(objective: Objective, output: int, mode: Array) -> Laplace:
+def _approximate(objective: Objective, search: int, free: NDArray[np.bool_], mode: Array) -> Laplace:
+    """Approximate the posterior of the ``free`` hyperparameters; the prior of the others does not count."""
+    held_density = objective.theta.log_prior(mode, ~free)[0]
+
     def log_joint(points: Array) -> tuple[Array, Array]:
-        values, gradients = objective.negative(points, np.full(len(points), output))
-        return -values, -gradients
+        full = np.tile(mode, (len(points), 1))
+        full[:, free] = points
+        values, gradients = objective.negative(full, np.full(len(points), search))
+        return -values - held_density, -gradients[:, free]
 
-    return laplace(log_joint, mode, objective.theta.prior_precision**-0.5)
+    return laplace(log_joint, mode[free], objective.theta.prior_precision[free] ** -0.5)
 
 
 def _column(times: Array) -> Tensor:

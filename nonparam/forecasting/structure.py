@@ -17,6 +17,7 @@ priors; the level, the memory and the season that may change are additions.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,7 @@ Array = NDArray[np.float64]
 
 REACH = 8.0  # standard deviations of its prior that a search may move a hyperparameter
 NOISE_FLOOR = math.log(1e-8)  # of the variance of the series: below it rounding is larger than the noise
+OFF = -80.0  # logarithm of the variance of a part that is switched off: it leaves no trace in 16 digits
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,21 @@ class Structure:
 
     parts: tuple[Part, ...]
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the parts."""
-        return tuple(part.name for part in self.parts)
+    def without(self, names: Collection[str]) -> "Structure":
+        """Return the structure of the other parts."""
+        return Structure(tuple(part for part in self.parts if part.name not in names))
+
+    def entries(self, names: Collection[str]) -> NDArray[np.bool_]:
+        """Return which entries of `theta` belong to the parts of these names, ``(p,)``."""
+        owners = [part.name for part in self.parts for _ in part.priors]
+        return np.array([*(owner in names for owner in owners), False])
+
+    def switched_off(self, names: Collection[str]) -> Array:
+        """Return `theta` at the medians of its priors, but for parts whose variance is nothing, ``(p,)``."""
+        priors = [(part.name, prior) for part in self.parts for prior in part.priors.values()]
+        off = [name in names and prior.label == "variance" for name, prior in priors]
+        values = [OFF if is_off else prior.mu for is_off, (_, prior) in zip(off, priors, strict=True)]
+        return np.array([*values, NOISE.mu])
 
     def theta(self) -> Theta:
         """Return the hyperparameters as a vector, with the kernel that it is written into."""
@@ -140,11 +153,10 @@ def _unit(kernel: Kernel, name: str) -> str:
     return str(getattr(type(owner), last).unit)
 
 
-def build_structure(*, season: bool, first: float) -> Structure:
-    """Return the parts of a series, with or without a season of period 1.
+def build_structure(first: float) -> Structure:
+    """Return all the parts that a series may have; its season has the period 1.
 
     Args:
-        season: whether there is one.
         first: the time of the first observation, where the level starts.
 
     Returns:
@@ -175,4 +187,4 @@ def build_structure(*, season: bool, first: float) -> Structure:
             {"raw_outputscale": MEMORY, "kernel.raw_lengthscale": MEMORY_LENGTH},
         ),
     )
-    return Structure(tuple(part for part in parts if season or part.name != "season"))
+    return Structure(parts)

@@ -51,7 +51,8 @@ class CholeskyFactor:
     def half_solve(self, b: Tensor) -> Tensor:
         """Return ``U^-T b``, whose squared columns sum to ``diag(b' A^-1 b)``, for ``b`` of ``(n, k)``."""
         if self.upper.is_cuda:
-            return torch.linalg.solve_triangular(self.upper.triu().mT, b, upper=False)
+            half: Tensor = torch.linalg.solve_triangular(self.upper.triu().mT, b, upper=False)
+            return half
         solution, _ = lapack.dtrtrs(self._lower(), b.numpy(), lower=1)
         return torch.from_numpy(solution)
 
