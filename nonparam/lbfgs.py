@@ -33,7 +33,7 @@ class Minimum:
     Attributes:
         theta: ``(p,)``.
         value: of the objective.
-        gradient: ``(p,)``, projected on the bounds.
+        gradient: ``(p,)``, projected on the bounds, in the changes that matter.
         steps: iterations taken.
         evaluations: of the objective.
         converged: whether a tolerance was met.
@@ -183,12 +183,13 @@ class _Problem:
         else:
             self.message = "the line search found no decrease"
 
-    def minimum(self, max_steps: int) -> Minimum:
+    def minimum(self, max_steps: int, scale: Array | float) -> Minimum:
         message = self.message or f"not converged in {max_steps} steps"
         projected = self.projected_gradient()
         stalled = message.startswith("the line search") and float(np.abs(projected).max(initial=0.0)) < 1e-2
         converged = message.startswith("converged") or stalled
-        return Minimum(self.theta, self.value, projected, self.steps, self.evaluations, converged, message)
+        theta = self.theta * scale
+        return Minimum(theta, self.value, projected, self.steps, self.evaluations, converged, message)
 
 
 def minimise(
@@ -197,6 +198,7 @@ def minimise(
     lower: Array,
     upper: Array,
     *,
+    scale: Array | float = 1.0,
     max_steps: int = 200,
     gradient_tolerance: float = 1e-5,
     value_tolerance: float = 1e-8,
@@ -209,6 +211,7 @@ def minimise(
         starts: ``(b, p)``.
         lower: ``(p,)`` or ``(b, p)``.
         upper: ``(p,)`` or ``(b, p)``.
+        scale: ``(p,)``, changes of the variables that matter; steps and gradients are measured in them.
         max_steps: iterations of each problem.
         gradient_tolerance: on the largest entry of the projected gradient.
         value_tolerance: on the decrease in five steps.
@@ -223,17 +226,22 @@ def minimise(
         >>> found[0].theta, found[0].converged
         (array([1., 0.]), True)
     """
-    lower, upper = np.broadcast_to(lower, starts.shape), np.broadcast_to(upper, starts.shape)
-    problems = [_Problem(*row) for row in zip(starts, lower, upper, strict=True)]
+    bounds = [np.broadcast_to(bound, starts.shape) / scale for bound in (lower, upper)]
+    problems = [_Problem(*row) for row in zip(starts / scale, *bounds, strict=True)]
     everyone = np.arange(len(problems))
-    values, gradients = objective(np.stack([p.theta for p in problems]), everyone)
+
+    def scaled(points: list[Array], which: NDArray[np.intp]) -> tuple[Array, Array]:
+        values, gradients = objective(np.stack(points) * scale, which)
+        return values, gradients * scale
+
+    values, gradients = scaled([problem.theta for problem in problems], everyone)
     for problem, value, gradient in zip(problems, values, gradients, strict=True):
         problem.start(float(value), gradient)
     while True:
         running = [i for i in everyone if not problems[i].message and problems[i].steps < max_steps]
         if not running:
-            return [problem.minimum(max_steps) for problem in problems]
-        trials = np.stack([problems[i].propose() for i in running])
-        values, gradients = objective(trials, np.array(running))
+            return [problem.minimum(max_steps, scale) for problem in problems]
+        trials = [problems[i].propose() for i in running]
+        values, gradients = scaled(trials, np.array(running))
         for i, trial, value, gradient in zip(running, trials, values, gradients, strict=True):
             problems[i].receive(trial, float(value), gradient, (gradient_tolerance, value_tolerance))

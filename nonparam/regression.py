@@ -201,6 +201,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             theta.starting_points(self.n_restarts, rng),
             theta.lower,
             theta.upper,
+            scale=theta.step,
             plan=plan,
             tolerance=RIDGE_TOLERANCE if self.priors is None else TOLERANCE,
         )

@@ -109,10 +109,9 @@ def _parts(
     module: torch.nn.Module, columns: Columns, path: str = ""
 ) -> Iterator[tuple[str, Kernel, Columns]]:
     """Yield every kernel of ours in ``module``, its qualified name, and the columns of ``X`` that it sees."""
-    active = getattr(module, "active_dims", None)
-    if active is not None:
-        columns = _chosen(columns, active.tolist())
     if isinstance(module, Kernel):
+        if module.active_dims is not None:
+            columns = _chosen(columns, module.active_dims.tolist())
         yield path, module, columns
     for name, child in module.named_children():
         yield from _parts(child, columns, f"{path}.{name}" if path else name)
@@ -166,11 +165,13 @@ def default_priors(kernel: gpytorch.kernels.Kernel, scales: Scales, *, informati
 def _prior(kernel: Kernel, declared: Hyperparameter, scales: Scales, columns: Columns) -> Prior:
     raw = kernel._parameters[declared.raw_name].detach().cpu().numpy().reshape(-1)
     if declared.name == "period":  # known, or found in the data: the prior stands where the search starts
-        return Prior(raw, PERIOD_SD, raw - PERIOD_REACH, raw + PERIOD_REACH)
+        span = np.maximum((scales.x_high - scales.x_low)[columns], np.exp(raw))
+        radian = np.exp(raw) / (2.0 * np.pi * span)  # of phase, over the data
+        return Prior(raw, PERIOD_SD, raw - PERIOD_REACH, raw + PERIOD_REACH, np.resize(radian, raw.shape))
     typical = _typical(declared, scales, columns)
     if not declared.positive:
         spread = float(scales.x_sd[columns].mean())
-        return Prior(typical[0], spread, typical[0] - 3.0 * spread, typical[0] + 3.0 * spread)
+        return Prior(typical[0], spread, typical[0] - 3.0 * spread, typical[0] + 3.0 * spread, 0.1 * spread)
     centre = np.log(typical)
     if raw.size != centre.size:
         centre = np.full(raw.size, centre.mean())

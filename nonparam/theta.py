@@ -26,12 +26,14 @@ class Prior:
         sd: of the stored value; infinite for none.
         lower: what a search may not go below.
         upper: what a search may not go above.
+        step: a change of the stored value that matters; searches measure their steps in it.
     """
 
     mean: Array | float
     sd: float
     lower: Array | float
     upper: Array | float
+    step: Array | float = 1.0
 
 
 def free_parameters(kernel: gpytorch.kernels.Kernel) -> dict[str, torch.nn.Parameter]:
@@ -55,6 +57,7 @@ class Theta:
         start: ``(p,)``, the present values.
         lower: ``(p,)``.
         upper: ``(p,)``.
+        step: ``(p,)``, changes that matter.
         prior_mean: ``(p,)``.
         prior_precision: ``(p,)``, 0 where there is no prior.
     """
@@ -72,8 +75,8 @@ class Theta:
             values["noise"] = np.array([np.log(noise)])
         self.names = [label for name, value in values.items() for label in _labels(name, value.size)]
         columns = [_columns(value, priors.get(name)) for name, value in values.items()]
-        table = np.concatenate([np.zeros((5, 0)), *columns], 1)
-        self.start, self.prior_mean, sd, self.lower, self.upper = table
+        table = np.concatenate([np.zeros((6, 0)), *columns], 1)
+        self.start, self.prior_mean, sd, self.lower, self.upper, self.step = table
         self.prior_precision = sd**-2.0
 
     @property
@@ -137,10 +140,10 @@ def _labels(name: str, size: int) -> list[str]:
 
 
 def _columns(value: Array, prior: Prior | None) -> Array:
-    """Return start, prior mean, prior sd, lower and upper bound of each entry, ``(5, size)``."""
+    """Return start, prior mean, prior sd, lower and upper bound and step of each entry, ``(6, size)``."""
     if prior is None:
         prior = Prior(value, np.inf, value - FOREIGN_REACH, value + FOREIGN_REACH)
-    rows = np.broadcast_arrays(value, prior.mean, prior.sd, prior.lower, prior.upper)
+    rows = np.broadcast_arrays(value, prior.mean, prior.sd, prior.lower, prior.upper, prior.step)
     table: Array = np.array(rows, dtype=float)
     table[3], table[4] = np.minimum(table[3], value), np.maximum(table[4], value)
     return table

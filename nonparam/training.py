@@ -60,6 +60,7 @@ def maximise(
     lower: Array,
     upper: Array,
     *,
+    scale: Array,
     plan: str,
     tolerance: float,
 ) -> tuple[Array, FitReport]:
@@ -70,6 +71,7 @@ def maximise(
         starts: ``(b, p)``.
         lower: ``(p,)``.
         upper: ``(p,)``.
+        scale: ``(p,)``, changes of the hyperparameters that matter.
         plan: what the solver was expected to do; goes into the report.
         tolerance: of the objective, in nats gained in the last steps.
 
@@ -80,7 +82,7 @@ def maximise(
         ConvergenceError: the objective is finite at no start.
     """
     began = time.perf_counter()
-    found = minimise(negative, starts, lower, upper, value_tolerance=tolerance)
+    found = minimise(negative, starts, lower, upper, scale=scale, value_tolerance=tolerance)
     best = min(found, key=lambda minimum: minimum.value)
     if not np.isfinite(best.value):
         raise ConvergenceError(

@@ -102,7 +102,9 @@ def test_units_change_no_prediction(kernel, of_x, of_y):
     y = Y + 0.1 * np.random.default_rng(0).standard_normal(20)
     plain = GPRegressor(kernel, mean="linear").fit(X, y)
     scaled = GPRegressor(kernel, mean="linear").fit(X * of_x, y * of_y)
-    for a, b in zip(scaled.predict(NEW * of_x, return_std=True), plain.predict(NEW, return_std=True), strict=True):
+    for a, b in zip(
+        scaled.predict(NEW * of_x, return_std=True), plain.predict(NEW, return_std=True), strict=True
+    ):
         np.testing.assert_allclose(a / of_y, b, rtol=1e-6, atol=1e-6)
     shift = 20 * np.log(of_y)
     assert scaled.log_marginal_likelihood_ == pytest.approx(plain.log_marginal_likelihood_ - shift, abs=1e-5)
@@ -323,7 +325,9 @@ def test_bad_arguments(name, value, said):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
 def test_a_gpu_that_is_not_there(device):
-    with pytest.raises(InputError, match=f"device '{device}' was asked for, but this machine has no CUDA GPU"):
+    with pytest.raises(
+        InputError, match=f"device '{device}' was asked for, but this machine has no CUDA GPU"
+    ):
         GPRegressor(device=device).fit(X, Y)
 
 
@@ -442,5 +446,7 @@ def test_rows_beyond_the_memory_are_refused_before_anything_is_allocated():
 
 @pytest.mark.parametrize("ask", [lambda m, x: m.predict(x, return_cov=True), lambda m, x: m.sample_y(x)])
 def test_a_joint_covariance_beyond_the_memory_is_refused(model, ask):
-    with pytest.raises(InsufficientMemoryError, match=r"joint covariance of 1,000,000 rows needs about .* TB"):
+    with pytest.raises(
+        InsufficientMemoryError, match=r"joint covariance of 1,000,000 rows needs about .* TB"
+    ):
         ask(model, np.zeros((1_000_000, 2)))

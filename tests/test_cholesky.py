@@ -143,7 +143,9 @@ def test_plan_states_solver_rows_and_memory():
 
 
 def test_plan_refuses_what_does_not_fit_and_names_the_limit():
-    with pytest.raises(InsufficientMemoryError, match=r"1,001 rows needs about 40.1 MB.*at most about 1,000 "):
+    with pytest.raises(
+        InsufficientMemoryError, match=r"1,001 rows needs about 40.1 MB.*at most about 1,000 "
+    ):
         choose("cholesky", 1001, 5, available=8 * 5 * 1000**2)
     assert choose("cholesky", 1000, 5, available=8 * 5 * 1000**2).n == 1000
 

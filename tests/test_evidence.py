@@ -74,7 +74,9 @@ def test_coefficients_are_generalised_least_squares():
     expected = dense.coefficients(A.numpy(), y.numpy(), H.numpy())
     np.testing.assert_allclose(fit.coefficients, expected, rtol=1e-10)
     np.testing.assert_allclose(H.T @ fit.alpha, 0.0, atol=1e-12)
-    np.testing.assert_allclose(fit.alpha, np.linalg.inv(A.numpy()) @ (y.numpy() - H.numpy() @ expected), rtol=1e-9)
+    np.testing.assert_allclose(
+        fit.alpha, np.linalg.inv(A.numpy()) @ (y.numpy() - H.numpy() @ expected), rtol=1e-9
+    )
 
 
 def test_coefficients_are_the_limit_of_a_broad_gaussian_prior():
@@ -119,5 +121,7 @@ def test_indefinite_covariance_is_refused():
 
 def test_a_mean_that_the_rows_do_not_determine_is_refused():
     A, y, H = problem(1, 1)
-    with pytest.raises(NotPositiveDefiniteError, match=r"the 2 weights of the mean cannot be told apart.*try"):
+    with pytest.raises(
+        NotPositiveDefiniteError, match=r"the 2 weights of the mean cannot be told apart.*try"
+    ):
         fit_mean(cholesky(A), y, torch.cat([H, 0.0 * H], 1))

@@ -459,7 +459,7 @@ BAD = {
         r"the levels \['id', 't'\]",
     ),
     "too large": ([1e200, 2e200], "values of size 2e"),
-    "too long": (np.arange(6000.0), "at most 5000 observations, got 6000"),
+    "too long": (np.arange(6000.0), "at most 3000 observations, got 6000"),
 }
 
 

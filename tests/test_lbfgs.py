@@ -170,9 +170,7 @@ def test_a_wrong_gradient_ends_without_an_error():
 
 
 def test_too_few_steps_are_reported():
-    (found,) = minimise(
-        rosenbrock, np.array([[-1.2, 1.0]]), np.full(2, -9.0), np.full(2, 9.0), max_steps=3
-    )
+    (found,) = minimise(rosenbrock, np.array([[-1.2, 1.0]]), np.full(2, -9.0), np.full(2, 9.0), max_steps=3)
     assert not found.converged and found.steps == 3
     assert found.message == "not converged in 3 steps"
 

@@ -141,6 +141,8 @@ def test_more_new_rows_than_a_block():
     ones = torch.ones(len(new), 1, dtype=torch.float64)
     mean, variance = posterior.predict_mean(new, ones), posterior.predict_variance(new, ones)
     some = [0, 2047, 2048, 4499]
-    torch.testing.assert_close(mean[some], posterior.predict_mean(new[some], ones[some]), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        mean[some], posterior.predict_mean(new[some], ones[some]), rtol=1e-12, atol=1e-12
+    )
     at = posterior.predict_variance(new[some], ones[some])
     torch.testing.assert_close(variance[some], at, rtol=1e-10, atol=1e-12)

@@ -13,7 +13,6 @@ from cases import CASES
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process import kernels as sk
 
 from nonparam import GPRegressor
 from nonparam.errors import InputError
@@ -90,7 +89,9 @@ def test_a_whole_weight_is_the_row_repeated(mean):
     weighted = fixed(RBF(1.2), mean=mean).fit(X, Y, sample_weight=weights)
     repeated = fixed(RBF(1.2), mean=mean).fit(np.repeat(X, weights, 0), np.repeat(Y, weights))
     assert weighted.log_marginal_likelihood_ == pytest.approx(repeated.log_marginal_likelihood_, rel=1e-9)
-    for a, b in zip(weighted.predict(NEW, return_cov=True), repeated.predict(NEW, return_cov=True), strict=True):
+    for a, b in zip(
+        weighted.predict(NEW, return_cov=True), repeated.predict(NEW, return_cov=True), strict=True
+    ):
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-10)
 
 
@@ -138,7 +139,9 @@ def test_several_outputs_keep_their_own_units():
     scaled = GPRegressor("rbf").fit(X, outputs * [1e6, 1e-6])
     np.testing.assert_allclose(scaled.predict(NEW), plain.predict(NEW) * [1e6, 1e-6], rtol=1e-5)
     np.testing.assert_allclose(
-        scaled.predict(NEW, return_std=True)[1], plain.predict(NEW, return_std=True)[1] * [1e6, 1e-6], rtol=1e-5
+        scaled.predict(NEW, return_std=True)[1],
+        plain.predict(NEW, return_std=True)[1] * [1e6, 1e-6],
+        rtol=1e-5,
     )
     assert scaled.log_marginal_likelihood_ == pytest.approx(plain.log_marginal_likelihood_, abs=1e-4)
 
@@ -167,7 +170,9 @@ def test_update_is_conditioning_on_all_rows_at_the_same_hyperparameters(mean, no
 def test_update_counts_weights():
     weights = np.r_[2, 0, 3, 1, 1]
     a = fixed(RBF(1.2)).fit(X[:9], Y[:9]).update(X[9:], Y[9:], sample_weight=weights)
-    b = fixed(RBF(1.2)).fit(np.r_[X[:9], np.repeat(X[9:], weights, 0)], np.r_[Y[:9], np.repeat(Y[9:], weights)])
+    b = fixed(RBF(1.2)).fit(
+        np.r_[X[:9], np.repeat(X[9:], weights, 0)], np.r_[Y[:9], np.repeat(Y[9:], weights)]
+    )
     np.testing.assert_allclose(a.predict(NEW, return_std=True), b.predict(NEW, return_std=True), rtol=1e-7)
     assert a.log_marginal_likelihood_ == pytest.approx(b.log_marginal_likelihood_)
 
@@ -235,7 +240,9 @@ def test_gradient_of_the_likelihood_is_that_of_finite_differences(case):
     value, gradient = model.log_marginal_likelihood(theta, eval_gradient=True)
     assert value == pytest.approx(model.log_marginal_likelihood(theta), rel=1e-12)
     expected = differences(model, theta)
-    np.testing.assert_allclose(gradient, expected, rtol=2e-4, atol=2e-4 * max(1.0, np.abs(expected).max() / 100))
+    np.testing.assert_allclose(
+        gradient, expected, rtol=2e-4, atol=2e-4 * max(1.0, np.abs(expected).max() / 100)
+    )
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
@@ -339,12 +346,12 @@ def test_parity_with_gpytorch(case):
     exact = gpytorch.settings.fast_computations(False, False, False)
     with exact, torch.no_grad(), gpytorch.settings.fast_pred_var(False):
         peer.train(), likelihood.train()
-        lml = 12 * gpytorch.mlls.ExactMarginalLogLikelihood(likelihood, peer)(peer(peer.train_inputs[0]), peer.train_targets)
+        lml = 12 * gpytorch.mlls.ExactMarginalLogLikelihood(likelihood, peer)(
+            peer(peer.train_inputs[0]), peer.train_targets
+        )
         peer.eval(), likelihood.eval()
         there = peer(torch.tensor(new))
-    foreign = GPRegressor(
-        case.gpytorch().requires_grad_(False), noise=0.05, mean="zero", priors=None
-    )
+    foreign = GPRegressor(case.gpytorch().requires_grad_(False), noise=0.05, mean="zero", priors=None)
     foreign.kernel = gpytorch.kernels.ScaleKernel(foreign.kernel).double().requires_grad_(False)
     foreign.kernel.initialize(outputscale=torch.tensor(1.0, dtype=torch.float64))
     for model in (fixed(case.make(), 0.05), foreign):

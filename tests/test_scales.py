@@ -14,9 +14,7 @@ RNG = np.random.default_rng(0)
 X = RNG.uniform(0.0, 10.0, (40, 2))
 Y = np.sin(2 * np.pi * X[:, :1] / 2.5) + 3.0
 ONES = np.ones(40)
-EVERY_KIND = (
-    "rbf + rq + periodic + cosine + linear + polynomial(2) + constant + white + wiener + changepoint(rbf, linear)"
-)
+EVERY_KIND = "rbf + rq + periodic + cosine + linear + polynomial(2) + constant + white + wiener + changepoint(rbf, linear)"
 
 
 def values(kernel):
@@ -233,5 +231,7 @@ def test_linear_mean_leaves_out_columns_that_add_no_function(x, rank):
 
 
 def test_unknown_mean():
-    with pytest.raises(InputError, match=r"mean must be one of \('zero', 'constant', 'linear'\), got 'cubic'"):
+    with pytest.raises(
+        InputError, match=r"mean must be one of \('zero', 'constant', 'linear'\), got 'cubic'"
+    ):
         mean_of("cubic", X)

@@ -111,7 +111,9 @@ def test_pickle_and_joblib_predict_to_the_last_bit(kernel, outputs, tmp_path):
     model = GPRegressor(kernel, mean="linear").fit(X, np.c_[Y, Y**2][:, :outputs].squeeze())
     joblib.dump(model, tmp_path / "model.joblib")
     for other in (pickle.loads(pickle.dumps(model)), joblib.load(tmp_path / "model.joblib")):
-        for a, b in zip(other.predict(NEW, return_std=True), model.predict(NEW, return_std=True), strict=True):
+        for a, b in zip(
+            other.predict(NEW, return_std=True), model.predict(NEW, return_std=True), strict=True
+        ):
             np.testing.assert_array_equal(a, b)
         np.testing.assert_array_equal(other.sample_y(NEW, 2), model.sample_y(NEW, 2))
         assert other.log_marginal_likelihood() == model.log_marginal_likelihood()
@@ -143,7 +145,9 @@ def test_pandas_with_feature_names(frame):
     new = pd.DataFrame(NEW, columns=["depth", "width"])
     expected = GPRegressor().fit(X, Y)
     np.testing.assert_array_equal(model.predict(new), expected.predict(NEW))
-    np.testing.assert_array_equal(model.update(new, NEW[:, 0]).predict(new), expected.update(NEW, NEW[:, 0]).predict(NEW))
+    np.testing.assert_array_equal(
+        model.update(new, NEW[:, 0]).predict(new), expected.update(NEW, NEW[:, 0]).predict(NEW)
+    )
 
 
 def test_pandas_with_other_names_or_another_order(frame):

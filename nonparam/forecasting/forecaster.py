@@ -25,8 +25,8 @@ __all__ = ["GPForecaster"]
 
 Array = NDArray[np.float64]
 
-MOST_OBSERVATIONS = 5000  # a fit needs some hundred factorisations
-NEGLIGIBLE = 1e-7  # the weight below which a structure is left out of the forecast
+MOST_OBSERVATIONS = 3000  # a fit takes about two hundred factorisations
+NEGLIGIBLE = 1e-6  # the weight below which a structure is left out of the forecast
 
 
 class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
