@@ -72,7 +72,7 @@ def box_jenkins(train: pd.Series, test: pd.Series) -> Forecast:
     """The model (0,1,1)(0,1,1)12 of the logarithm, by maximum likelihood."""
     h, log_test = len(test), np.log(test.to_numpy())
     model = SARIMAX(np.log(train.to_numpy()), order=(0, 1, 1), seasonal_order=(0, 1, 1, SEASON))
-    fitted = model.fit(disp=False, maxiter=500)
+    fitted = model.fit(method="nm", disp=False, maxiter=1000)
     ahead = fitted.get_forecast(h)
     extended = fitted.append(log_test, refit=False)  # the joint density is that of the one-step errors
     log_density = float(extended.llf_obs[-h:].sum()) - float(log_test.sum())

@@ -329,9 +329,10 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
 
 
 def show(value: Any) -> str:
-    """Write a number with four significant digits, and anything else as Python does."""
+    """Write a number with four to six significant digits, and anything else as Python does."""
     if isinstance(value, float):
-        return f"{value:.4g}" if math.isfinite(value) else repr(value)
+        digits = 6 if abs(value) >= 1000.0 else 4  # a year keeps its fraction
+        return f"{value:.{digits}g}" if math.isfinite(value) else repr(value)
     if isinstance(value, list):
         return "[" + ", ".join(show(item) for item in value) + "]"
     return repr(value)

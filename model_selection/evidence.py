@@ -84,8 +84,8 @@ def fit_mean(factor: CholeskyFactor, y: Tensor, basis: Tensor) -> MeanFit:
     root, status = torch.linalg.cholesky_ex(information)
     if int(status):
         raise NotPositiveDefiniteError(
-            f"the {len(information)} weights of the mean cannot be told apart under this covariance: expected "
-            "rows that determine them; try mean='constant', or a larger noise"
+            f"the {len(information)} weights of the mean cannot be told apart under this covariance: expected"
+            " rows that determine them; try mean='constant', or a larger noise"
         )
     coefficients = torch.cholesky_solve(weighted_basis.mT @ y, root)
     alpha = alpha - weighted_basis @ coefficients

@@ -54,6 +54,13 @@ class Data:
         """Return the same rows with one output only."""
         return replace(self, y=self.y[:, column : column + 1])
 
+    def joined(self, new: "Data") -> "Data":
+        """Return these rows and then the new ones."""
+        noise = None if self.noise is None or new.noise is None else torch.cat([self.noise, new.noise])
+        names = ("x", "y", "basis", "weights")
+        x, y, basis, weights = (torch.cat([getattr(self, name), getattr(new, name)]) for name in names)
+        return Data(x, y, basis, weights, noise)
+
     @cached_property
     def _weight_sums(self) -> tuple[float, float]:
         """The sums of ``1 - w`` (times ``log 2 pi noise`` where that is known) and of ``log w``."""

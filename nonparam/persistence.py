@@ -191,7 +191,7 @@ def _state(model: Any) -> dict[str, Any]:
         "theta": model.theta_,
         "theta_names": model.theta_names_,
         "noise": model.noise_,
-        "mean": model._mean.name,
+        "mean": asdict(model._mean),
         "scales": asdict(model._scales),
         "y_scale": model.y_scale_,
         "one_output": model._one_output,
@@ -257,7 +257,8 @@ def _restore(model: Any, state: dict[str, Any]) -> None:
         model.feature_names_in_ = np.array(state["column_names"], dtype=object)
     model._one_output = state["one_output"]
     model._scales = Scales(**state["scales"])
-    model._mean = Mean.from_scales(state["mean"], model._scales)
+    mean = state["mean"]
+    model._mean = Mean(mean["name"], torch.from_numpy(mean["centre"]), torch.from_numpy(mean["spread"]))
     model.posterior_ = _posterior(model.kernel_, model._mean, state)
 
 

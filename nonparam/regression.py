@@ -20,13 +20,14 @@ from nonparam.kernels import parse, variance, with_amplitude
 from nonparam.means import Mean
 from nonparam.objective import Data, Objective
 from nonparam.posterior import condition, correlate
-from nonparam.scales import Scales, default_priors, initialise, measure, waits_for_period
+from nonparam.scales import Scales, default_priors, initialise, measure, output_scales, waits_for_period
 from nonparam.solvers.plan import check_covariance, choose
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
 from nonparam.training import maximise
 from nonparam.validation import (
     check_count,
+    check_device,
     check_noise,
     check_numbers,
     check_outputs,
@@ -41,7 +42,6 @@ __all__ = ["GPRegressor"]
 Array = NDArray[np.float64]
 
 OBJECTIVES = ("lml",)
-GPU_ROWS = 2000  # below it a GPU is slower than one core
 TOLERANCE = 1e-8  # nats gained in the last steps of training
 RIDGE_TOLERANCE = 1e-4  # without priors a useless column's lengthscale creeps to infinity for ever
 START_NOISE = 0.05  # of the variance of y
@@ -155,7 +155,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         plan = choose(self.solver, len(x), 4 + 2 * sum(1 for _ in kernel.modules() if _ is not kernel))
         if self.verbose:
             print(plan)
-        self.y_scale_ = _output_scales(table, weights) if self.normalize_y else np.ones(table.shape[1])
+        self.y_scale_ = output_scales(table, weights) if self.normalize_y else np.ones(table.shape[1])
         with threads_for(len(x)):
             self._train(kernel, x, table / self.y_scale_, weights, noise, str(plan))
         if self.verbose:
@@ -188,7 +188,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         search = waits_for_period(kernel)
         scales = measure(x, y, weights, normalize_y=self.normalize_y, find_periods=search)
         initialise(kernel, scales)
-        device = _device(self.device, len(x))
+        device = check_device(self.device, len(x))
         self.kernel_ = kernel.to(device)
         mean = Mean.from_scales(self.mean, scales).to(device)
         self._mean = mean.identified(torch.tensor(x, device=device))
@@ -268,7 +268,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         new = self._data(x[counted], outputs[counted] / self.y_scale_, weights[counted], known, old.x.device)
         choose(self.solver, len(old.x) + len(new.x), 3)
         with threads_for(len(old.x) + len(new.x)):
-            self.posterior_ = self.posterior_.extended(_joined(old, new), len(new.x))
+            self.posterior_ = self.posterior_.extended(old.joined(new), len(new.x))
         self._likelihood()
         return self
 
@@ -297,7 +297,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
 
         Raises:
             InputError: both are asked for.
-            InsufficientMemoryError: a covariance between more rows than the memory holds.
+            InsufficientMemoryError: a covariance of more rows than the memory holds.
         """
         if return_std and return_cov:
             raise InputError("ask for return_std or for return_cov, not for both")
@@ -413,8 +413,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             eval_gradient: whether to return the gradient too.
 
         Returns:
-            A number of nats, minus infinity where no covariance can be factorised; with ``eval_gradient``
-            also ``(p,)`` derivatives.
+            A number of nats (minus infinity: no factor); with ``eval_gradient`` also ``(p,)`` derivatives.
 
         Raises:
             InputError: another number of hyperparameters, or such that are not finite.
@@ -473,32 +472,3 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-
-def _output_scales(y: Array, weights: Array) -> Array:
-    """Return 1 for a single output, which stays in its units; else each output's standard deviation."""
-    if y.shape[1] == 1:
-        return np.ones(1)
-    sd = np.sqrt(np.average((y - np.average(y, axis=0, weights=weights)) ** 2, axis=0, weights=weights))
-    return np.where(sd > 0.0, sd, 1.0)
-
-
-def _device(device: str, n: int) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() and n >= GPU_ROWS else "cpu")
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}") from error
-    if chosen.type not in ("cpu", "cuda"):
-        raise InputError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}")
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device {device!r} was asked for, but this machine has no CUDA GPU: use 'auto'")
-    return chosen
-
-
-def _joined(old: Data, new: Data) -> Data:
-    noise = None if old.noise is None or new.noise is None else torch.cat([old.noise, new.noise])
-    pairs = ((old.x, new.x), (old.y, new.y), (old.basis, new.basis), (old.weights, new.weights))
-    x, y, basis, weights = (torch.cat(pair) for pair in pairs)
-    return Data(x, y, basis, weights, noise)

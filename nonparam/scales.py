@@ -218,3 +218,11 @@ def _typical(declared: Hyperparameter, scales: Scales, columns: Columns) -> Arra
             return scales.y_variance / (sd**2 * d)
         case _:
             return np.ones(d if declared.per_column else 1)
+
+
+def output_scales(y: Array, weights: Array) -> Array:
+    """Return 1 for a single output, which stays in its units; else each output's standard deviation."""
+    if y.shape[1] == 1:
+        return np.ones(1)
+    sd = np.sqrt(np.average((y - np.average(y, axis=0, weights=weights)) ** 2, axis=0, weights=weights))
+    return np.where(sd > 0.0, sd, 1.0)

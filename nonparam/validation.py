@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
@@ -12,6 +13,7 @@ from nonparam.errors import InputError
 
 __all__ = [
     "check_count",
+    "check_device",
     "check_noise",
     "check_numbers",
     "check_outputs",
@@ -25,6 +27,7 @@ Array = NDArray[np.float64]
 
 LARGEST = 1e60  # beyond it ratios of squares overflow
 SMALLEST = 1.0 / LARGEST
+GPU_ROWS = 2000  # below it a GPU is slower than one core
 
 
 def check_table(estimator: BaseEstimator, table: Any, *, reset: bool) -> Array:
@@ -240,3 +243,18 @@ def check_probabilities(q: ArrayLike) -> Array:
     if values.ndim != 1 or not ((values > 0.0) & (values < 1.0)).all():
         raise InputError(f"probabilities must lie strictly between 0 and 1, got {q!r}")
     return values
+
+
+def check_device(device: str, n: int) -> torch.device:
+    """Return where ``n`` rows are worked on; raise `InputError` for a device that is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() and n >= GPU_ROWS else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise InputError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}")
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device {device!r} was asked for, but this machine has no CUDA GPU: use 'auto'")
+    return chosen

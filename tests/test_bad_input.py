@@ -337,7 +337,7 @@ def test_a_kernel_that_is_never_positive_definite():
             matrix = -torch.ones(len(x1), len(x2), dtype=x1.dtype)
             return matrix.diagonal() if diag else matrix
 
-    with pytest.raises(ConvergenceError, match="not positive definite at any start.*try a larger noise"):
+    with pytest.raises(ConvergenceError, match=r"not positive definite at any start.*try a larger noise"):
         GPRegressor(Wrong(), noise=0.0).fit(X, Y)
 
 
@@ -430,7 +430,7 @@ def test_hyperparameters_far_from_the_data(model, shift):
 def test_a_failed_update_leaves_the_model_as_it_was(model):
     before = model.predict(NEW)
     for x, y in ((X, Y[:3]), (X[:, :1], Y), (X, np.full(20, np.nan))):
-        with pytest.raises(ValueError, match="rows|features|NaN"):
+        with pytest.raises(ValueError, match=r"rows|features|NaN"):
             model.update(x, y)
     np.testing.assert_array_equal(model.predict(NEW), before)
 

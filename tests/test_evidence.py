@@ -1,4 +1,4 @@
-"""The log marginal likelihood of a covariance matrix, against dense formulas and automatic differentiation."""
+"""The log marginal likelihood of a covariance, against dense formulas and automatic differentiation."""
 
 import dense
 import numpy as np

@@ -1,4 +1,4 @@
-"""GPRegressor against dense formulas, scikit-learn, GPyTorch, a float64 reference on real data, and itself."""
+"""GPRegressor against dense formulas, scikit-learn, GPyTorch, a float64 reference on data, and itself."""
 
 import json
 import runpy
@@ -479,3 +479,11 @@ def test_a_default_fit_is_calibrated_on_a_known_function():
     assert 0.85 <= np.mean((low < truth) & (truth < high)) <= 0.95
     assert model.noise_ == pytest.approx(0.01, rel=0.4)
     assert model.score(new, truth) > 0.97
+
+
+def test_a_linear_mean_with_columns_left_out_survives_saving(tmp_path):
+    x = np.c_[X, X[:, 0] - X[:, 1]]
+    model = GPRegressor("rbf", mean="linear").fit(x, Y)
+    model.save(tmp_path / "model")
+    new = np.c_[NEW, NEW[:, 0]]
+    np.testing.assert_array_equal(GPRegressor.load(tmp_path / "model").predict(new), model.predict(new))

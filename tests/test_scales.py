@@ -14,7 +14,10 @@ RNG = np.random.default_rng(0)
 X = RNG.uniform(0.0, 10.0, (40, 2))
 Y = np.sin(2 * np.pi * X[:, :1] / 2.5) + 3.0
 ONES = np.ones(40)
-EVERY_KIND = "rbf + rq + periodic + cosine + linear + polynomial(2) + constant + white + wiener + changepoint(rbf, linear)"
+EVERY_KIND = (
+    "rbf + rq + periodic + cosine + linear + polynomial(2) + constant + white + wiener"
+    " + changepoint(rbf, linear)"
+)
 
 
 def values(kernel):
