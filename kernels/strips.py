@@ -75,6 +75,9 @@ def pull(
     """
     sums = [torch.zeros_like(parameter) for parameter in parameters]
     with torch.enable_grad():
+        if is_grid(x):
+            _add(sums, covariance(kernel, x), parameters, gradient)
+            return sums
         _add(sums, variance(kernel, x), parameters, torch.diagonal(gradient))
         for rows in _strips(len(x)):
             strip = covariance(kernel, x[rows], x[rows.start :])

@@ -23,6 +23,7 @@ PATIENCE = 5  # steps over which the progress is judged
 SUFFICIENT, CURVATURE = 1e-4, 0.9  # the constants of the Wolfe conditions (Nocedal and Wright, p. 33)
 LONGEST_STEP = 3.0  # of any coordinate; on logarithms that is a factor of 20
 MAX_TRIALS = 25
+NOT_FLAT = 0.1  # no search that ends at a gradient as large as this has converged
 ROUNDING = 1e-11  # relative error of the objective, which a search near the optimum must not chase
 
 
@@ -68,7 +69,7 @@ class _Problem:
             self.message = "the objective is not finite at the start"
             return
         if self.theta.size == 0:
-            self.message = "converged: every hyperparameter is fixed"
+            self.message = "every hyperparameter is fixed"
             return
         self._aim()
 
@@ -87,7 +88,7 @@ class _Problem:
         free = self._free()
         self.direction = np.where(free, -self._two_loop(np.where(free, self.gradient, 0.0)), 0.0)
         self.slope = float(self.direction @ self.gradient)
-        if self.slope >= 0.0:
+        if not self.slope < 0.0:  # uphill, or not finite
             self.pairs.clear()
             self.direction = np.where(free, -self.gradient, 0.0)
             self.slope = float(self.direction @ self.gradient)
@@ -149,14 +150,16 @@ class _Problem:
             return start + 0.1 * width
         d1 = start_slope + slope - 3.0 * (value - start_value) / width
         root = d1 * d1 - start_slope * slope
-        if root < 0.0:
+        if not 0.0 <= root < np.inf:
             return middle
         d2 = np.sqrt(root)
         denominator = slope - start_slope + 2.0 * d2
         if denominator == 0.0:
             return middle
         cubic = self.high - width * (slope + d2 - d1) / denominator
-        return float(np.clip(cubic, start + 0.1 * width, start + 0.7 * width))
+        return (
+            float(np.clip(cubic, start + 0.1 * width, start + 0.7 * width)) if np.isfinite(cubic) else middle
+        )
 
     def _accept(self, trial: Array, value: float, gradient: Array, tolerances: tuple[float, float]) -> None:
         s, d = trial - self.theta, gradient - self.gradient
@@ -168,9 +171,9 @@ class _Problem:
         self.steps += 1
         gradient_tolerance, value_tolerance = tolerances
         if float(np.abs(self.projected_gradient()).max(initial=0.0)) <= gradient_tolerance:
-            self.message = "converged: the gradient vanishes"
+            self.message = "the gradient vanishes"
         elif len(self.past) == PATIENCE and self.past[0] - value <= value_tolerance:
-            self.message = "converged: the objective no longer changes"
+            self.message = "the objective no longer changes"
         else:
             self._aim()
 
@@ -184,10 +187,10 @@ class _Problem:
             self.message = "the line search found no decrease"
 
     def minimum(self, max_steps: int, scale: Array | float) -> Minimum:
-        message = self.message or f"not converged in {max_steps} steps"
+        message = self.message or f"{max_steps} steps were not enough"
         projected = self.projected_gradient()
-        stalled = message.startswith("the line search") and float(np.abs(projected).max(initial=0.0)) < 1e-2
-        converged = message.startswith("converged") or stalled
+        flat = float(np.abs(projected).max(initial=0.0)) < NOT_FLAT
+        converged = bool(self.message) and flat and bool(np.isfinite(self.value))
         theta = self.theta * scale
         return Minimum(theta, self.value, projected, self.steps, self.evaluations, converged, message)
 
@@ -235,13 +238,15 @@ def minimise(
         return values, gradients * scale
 
     values, gradients = scaled([problem.theta for problem in problems], everyone)
-    for problem, value, gradient in zip(problems, values, gradients, strict=True):
-        problem.start(float(value), gradient)
+    with np.errstate(over="ignore", invalid="ignore"):  # a search that meets infinity steps back
+        for problem, value, gradient in zip(problems, values, gradients, strict=True):
+            problem.start(float(value), gradient)
     while True:
         running = [i for i in everyone if not problems[i].message and problems[i].steps < max_steps]
         if not running:
             return [problem.minimum(max_steps, scale) for problem in problems]
         trials = [problems[i].propose() for i in running]
         values, gradients = scaled(trials, np.array(running))
-        for i, trial, value, gradient in zip(running, trials, values, gradients, strict=True):
-            problems[i].receive(trial, float(value), gradient, (gradient_tolerance, value_tolerance))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for i, trial, value, gradient in zip(running, trials, values, gradients, strict=True):
+                problems[i].receive(trial, float(value), gradient, (gradient_tolerance, value_tolerance))

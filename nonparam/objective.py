@@ -172,4 +172,5 @@ class Objective:
         if self.with_prior:
             densities, slopes = self.theta.log_prior(points)
             values, gradients = values + densities, gradients + slopes
+        values[~np.isfinite(gradients).all(1)] = -np.inf  # beyond what the kernel can be evaluated at
         return -values, -gradients

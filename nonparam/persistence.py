@@ -193,6 +193,7 @@ def _state(model: Any) -> dict[str, Any]:
         "noise": model.noise_,
         "mean": asdict(model._mean),
         "scales": asdict(model._scales),
+        "y_mean": model.y_mean_,
         "y_scale": model.y_scale_,
         "one_output": model._one_output,
         "log_marginal_likelihood": model.log_marginal_likelihood_,
@@ -249,6 +250,7 @@ def _restore(model: Any, state: dict[str, Any]) -> None:
     model.theta_ = state["theta"]
     model.theta_names_ = state["theta_names"]
     model.noise_ = state["noise"]
+    model.y_mean_ = state["y_mean"]
     model.y_scale_ = state["y_scale"]
     model.log_marginal_likelihood_ = state["log_marginal_likelihood"]
     model.fit_report_ = FitReport(**state["report"])

@@ -42,6 +42,7 @@ __all__ = ["GPRegressor"]
 Array = NDArray[np.float64]
 
 OBJECTIVES = ("lml",)
+MATRICES = 5  # of n x n, alive at the peak of training
 TOLERANCE = 1e-8  # nats gained in the last steps of training
 RIDGE_TOLERANCE = 1e-4  # without priors a useless column's lengthscale creeps to infinity for ever
 START_NOISE = 0.05  # of the variance of y
@@ -152,12 +153,14 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         x, table, weights = x[counted], outputs.reshape(len(x), -1)[counted], weights[counted]
         check_scale(x, table)
         kernel = self._build_kernel()
-        plan = choose(self.solver, len(x), 4 + 2 * sum(1 for _ in kernel.modules() if _ is not kernel))
+        plan = choose(self.solver, len(x), MATRICES)
         if self.verbose:
             print(plan)
         self.y_scale_ = output_scales(table, weights) if self.normalize_y else np.ones(table.shape[1])
+        centred = 0.0 if self.mean == "zero" else np.average(table, axis=0, weights=weights)
+        self.y_mean_ = np.zeros(table.shape[1]) + centred  # the mean's own fit starts from here
         with threads_for(len(x)):
-            self._train(kernel, x, table / self.y_scale_, weights, noise, str(plan))
+            self._train(kernel, x, table, weights, noise, str(plan))
         if self.verbose:
             print(self.fit_report_)
         return self
@@ -186,7 +189,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         plan: str,
     ) -> None:
         search = waits_for_period(kernel)
-        scales = measure(x, y, weights, normalize_y=self.normalize_y, find_periods=search)
+        scales = measure(x, y / self.y_scale_, weights, normalize_y=self.normalize_y, find_periods=search)
         initialise(kernel, scales)
         device = check_device(self.device, len(x))
         self.kernel_ = kernel.to(device)
@@ -215,7 +218,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         known = None if noise is None else torch.tensor(np.broadcast_to(noise, len(x)).copy(), device=device)
         return Data(
             x=rows,
-            y=torch.tensor(y, device=device),
+            y=torch.tensor((y - self.y_mean_) / self.y_scale_, device=device),
             basis=self._mean.basis(rows),
             weights=torch.tensor(weights, device=device),
             noise=known,
@@ -265,7 +268,13 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         weights = check_weights(sample_weight, x)
         counted = weights > 0.0
         known = None if old.noise is None else self.noise_
-        new = self._data(x[counted], outputs[counted] / self.y_scale_, weights[counted], known, old.x.device)
+        new = self._data(
+            x[counted],
+            outputs[counted],
+            weights[counted],
+            known,
+            old.x.device,
+        )
         choose(self.solver, len(old.x) + len(new.x), 3)
         with threads_for(len(old.x) + len(new.x)):
             self.posterior_ = self.posterior_.extended(old.joined(new), len(new.x))
@@ -303,7 +312,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             raise InputError("ask for return_std or for return_cov, not for both")
         x, basis = self._rows(X)
         with threads_for(len(self.posterior_.data.x)):
-            mean = self.posterior_.predict_mean(x, basis).cpu().numpy() * self.y_scale_
+            mean = self._mean_in_units(x, basis)
             if return_std:
                 variance = self.posterior_.predict_variance(x, basis) + self._new_noise(include_noise)
                 return self._shaped(mean), self._shaped(
@@ -312,6 +321,10 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             if return_cov:
                 return self._shaped(mean), self._covariance(x, basis, include_noise)
         return self._shaped(mean)
+
+    def _mean_in_units(self, x: Tensor, basis: Tensor) -> Array:
+        mean: Array = self.posterior_.predict_mean(x, basis).cpu().numpy() * self.y_scale_ + self.y_mean_
+        return mean
 
     def _covariance(self, x: Tensor, basis: Tensor, include_noise: bool) -> Array:
         check_covariance(len(x), len(self.posterior_.data.x))
@@ -394,14 +407,13 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         x, basis = self._rows(X)
         check_covariance(len(x), len(self.posterior_.data.x))
         with threads_for(len(self.posterior_.data.x)):
-            mean = self.posterior_.predict_mean(x, basis).cpu().numpy()
+            mean = self._mean_in_units(x, basis)
             joint = self.posterior_.predict_covariance(x, basis)
             torch.diagonal(joint).add_(self._new_noise(include_noise))
             z = check_random_state(random_state).standard_normal((len(x), mean.shape[1] * n_samples))
             scale = float(variance(self.kernel_, x).detach().mean())  # rounding is relative to the prior
             draws = correlate(joint, torch.tensor(z, device=x.device), scale).cpu().numpy()
-        paths = mean[..., None] + draws.reshape(len(x), mean.shape[1], n_samples)
-        paths *= self.y_scale_[:, None]
+        paths = mean[..., None] + draws.reshape(len(x), mean.shape[1], n_samples) * self.y_scale_[:, None]
         chosen: Array = paths[:, 0] if self._one_output else paths
         return chosen
 

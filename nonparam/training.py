@@ -45,9 +45,10 @@ class FitReport:
 
     def __str__(self) -> str:
         """Return the report as a few lines."""
+        ending = "converged" if self.converged else "NOT CONVERGED"
         return (
             f"{self.plan}\n"
-            f"{self.message}, after {self.steps} steps and {self.evaluations} evaluations "
+            f"{ending}: {self.message}, after {self.steps} steps and {self.evaluations} evaluations "
             f"from {len(self.starts)} start(s), in {self.seconds:.3g} s\n"
             f"objective {self.objective:.6g} nats, largest gradient {self.gradient:.1e}, "
             f"jitter {self.jitter:g}"
