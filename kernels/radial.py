@@ -120,17 +120,19 @@ def squared_distance(x1: Tensor, x2: Tensor, own: int | None = None) -> Tensor:
     threshold = CANCELLATION * float(norm1.amax() + norm2.amax())
     diagonal = r2[..., :0, 0] if own is None else torch.diagonal(r2, own, -2, -1)
     diagonal.fill_(torch.inf)  # known to be 0: no need to find it
-    if r2.amin() <= threshold:
-        _recompute(r2, x1, x2, torch.nonzero(r2 <= threshold, as_tuple=True))
+    suspects = torch.nonzero(r2.amin(-1) <= threshold, as_tuple=True)  # rows first: they are few
+    if len(suspects[0]):
+        _recompute(r2, x1, x2, suspects, threshold)
     diagonal.zero_()
     return r2
 
 
-def _recompute(r2: Tensor, x1: Tensor, x2: Tensor, pairs: tuple[Tensor, ...]) -> None:
-    *batch, i, j = pairs
+def _recompute(r2: Tensor, x1: Tensor, x2: Tensor, rows: tuple[Tensor, ...], threshold: float) -> None:
+    row, j = torch.nonzero(r2[rows] <= threshold, as_tuple=True)
+    *batch, i = (index[row] for index in rows)
     x1 = x1.expand(*r2.shape[:-2], *x1.shape[-2:])
     x2 = x2.expand(*r2.shape[:-2], *x2.shape[-2:])
-    r2[pairs] = (x1[(*batch, i)] - x2[(*batch, j)]).square_().sum(-1)
+    r2[(*batch, i, j)] = (x1[(*batch, i)] - x2[(*batch, j)]).square_().sum(-1)
 
 
 class _Radial(torch.autograd.Function):

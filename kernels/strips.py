@@ -1,10 +1,7 @@
-"""Covariance matrices in strips of rows that stay in cache, and their gradients without a graph of n x n.
-
-What a strip needs is recomputed for the gradient: evaluating a kernel twice in cache is faster than writing
-and reading every intermediate matrix once.
-"""
+"""Covariance matrices in strips of rows that stay in cache, and the way back to the hyperparameters."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import gpytorch
 import torch
@@ -12,85 +9,92 @@ from torch import Tensor
 
 from nonparam.kernels.evaluate import covariance, is_grid, variance
 
-__all__ = ["WHOLE", "fill", "pull"]
+__all__ = ["WHOLE", "Assembled", "assemble"]
 
 STRIP = 256  # rows
 WHOLE = 512  # up to here a matrix fits the cache as it is
 
 
-def _strips(n: int) -> Iterator[slice]:
-    return (slice(start, min(start + STRIP, n)) for start in range(0, n, STRIP))
+@dataclass(frozen=True)
+class Assembled:
+    """A covariance matrix, and the graphs by which its entries depend on the hyperparameters.
 
-
-@torch.no_grad()
-def fill(kernel: gpytorch.kernels.Kernel, x: Tensor) -> Tensor:
-    """Return the covariance matrix of the rows with themselves, in memory of its own.
-
-    Args:
-        kernel: at one value of its hyperparameters.
-        x: ``(n, d)``.
-
-    Returns:
-        ``(n, n)``, contiguous.
-
-    Examples:
-        >>> from nonparam.kernels import RBF
-        >>> fill(RBF(1.0), torch.zeros(2, 1, dtype=torch.float64))
-        tensor([[1., 1.],
-                [1., 1.]], dtype=torch.float64)
+    Attributes:
+        matrix: ``(n, n)``, in memory of its own, without a graph.
+        pieces: rectangles of it with their graphs, which cover its upper triangle.
+        starts: the row at which each piece begins.
+        diagonal: ``(n,)``, its graph; ``None`` where a single piece holds all.
     """
-    n = len(x)
-    if n <= WHOLE or is_grid(x):
-        return covariance(kernel, x).clone(memory_format=torch.contiguous_format)
-    matrix = x.new_empty(n, n)
-    for rows in _strips(n):
-        strip = covariance(kernel, x[rows], x[rows.start :])
-        matrix[rows, rows.start :] = strip
-        matrix[rows.stop :, rows] = strip[:, rows.stop - rows.start :].mT
-    torch.diagonal(matrix).copy_(variance(kernel, x))
-    return matrix
+
+    matrix: Tensor
+    pieces: Sequence[Tensor]
+    starts: Sequence[int]
+    diagonal: Tensor | None
+
+    def pull(self, parameters: Sequence[Tensor], gradient: Tensor) -> list[Tensor]:
+        r"""Return the derivative of a function of the matrix in parameters of the kernel.
+
+        .. math:: \partial L / \partial \theta = \sum_{i \le j} G_{ij} \, \partial k_{ij} / \partial \theta
+
+        Args:
+            parameters: of the kernel.
+            gradient: ``(n, n)``, gathered on the upper triangle and 0 below, as `evidence` returns it.
+
+        Returns:
+            A derivative for each parameter.
+        """
+        if self.diagonal is None and self.pieces[0].requires_grad:
+            return list(torch.autograd.grad(self.pieces[0], parameters, gradient, materialize_grads=True))
+        sums = [torch.zeros_like(parameter) for parameter in parameters]
+        for values, weights in self._weighted(gradient):
+            if values.requires_grad:
+                slopes = torch.autograd.grad(values, parameters, weights, allow_unused=True)
+                for total, slope in zip(sums, slopes, strict=True):
+                    if slope is not None:
+                        total.add_(slope)
+        return sums
+
+    def _weighted(self, gradient: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        if self.diagonal is None:
+            return
+        yield self.diagonal, torch.diagonal(gradient)
+        for start, piece in zip(self.starts, self.pieces, strict=True):
+            weights = gradient[start : start + len(piece), start:].clone()
+            torch.diagonal(weights).zero_()
+            yield piece, weights
 
 
-def pull(
-    kernel: gpytorch.kernels.Kernel, x: Tensor, parameters: Sequence[Tensor], gradient: Tensor
-) -> list[Tensor]:
-    r"""Return the derivative of a function of the covariance matrix in the kernel's parameters.
-
-    .. math:: \partial L / \partial \theta = \sum_{i \le j} G_{ij} \, \partial k(x_i, x_j) / \partial \theta
+def assemble(kernel: gpytorch.kernels.Kernel, x: Tensor) -> Assembled:
+    """Evaluate the covariance matrix of the rows with themselves, in pieces that fit the cache.
 
     Args:
         kernel: at one value of its hyperparameters.
         x: ``(n, d)``.
-        parameters: of the kernel.
-        gradient: ``(n, n)``, gathered on the upper triangle, as `evidence` returns it; 0 below.
 
     Returns:
-        A derivative for each parameter.
+        The matrix; its graphs are kept where gradients are enabled.
 
     Examples:
         >>> from nonparam.kernels import RBF
         >>> k = 2.0 * RBF(1.0)
-        >>> pull(k, torch.zeros(1, 1, dtype=torch.float64), [k.raw_outputscale], torch.ones(1, 1).double())
-        [tensor(2., dtype=torch.float64)]
+        >>> found = assemble(k, torch.zeros(2, 1, dtype=torch.float64))
+        >>> found.matrix
+        tensor([[2., 2.],
+                [2., 2.]], dtype=torch.float64)
+        >>> found.pull([k.raw_outputscale], torch.eye(2, dtype=torch.float64))
+        [tensor(4., dtype=torch.float64)]
     """
-    sums = [torch.zeros_like(parameter) for parameter in parameters]
-    with torch.enable_grad():
-        if is_grid(x):
-            _add(sums, covariance(kernel, x), parameters, gradient)
-            return sums
-        _add(sums, variance(kernel, x), parameters, torch.diagonal(gradient))
-        for rows in _strips(len(x)):
-            strip = covariance(kernel, x[rows], x[rows.start :])
-            weights = gradient[rows, rows.start :].clone()
-            torch.diagonal(weights).zero_()
-            _add(sums, strip, parameters, weights)
-    return sums
-
-
-def _add(sums: list[Tensor], values: Tensor, parameters: Sequence[Tensor], weights: Tensor) -> None:
-    if not values.requires_grad:
-        return
-    slopes = torch.autograd.grad(values, parameters, weights, allow_unused=True)
-    for total, slope in zip(sums, slopes, strict=True):
-        if slope is not None:
-            total.add_(slope)
+    n = len(x)
+    if n <= WHOLE or is_grid(x):
+        whole = covariance(kernel, x)
+        return Assembled(whole.detach().clone(memory_format=torch.contiguous_format), [whole], [0], None)
+    matrix, pieces, starts = x.new_empty(n, n), [], range(0, n, STRIP)
+    for start in starts:
+        stop = min(start + STRIP, n)
+        piece = covariance(kernel, x[start:stop], x[start:])
+        matrix[start:stop, start:] = piece.detach()
+        matrix[stop:, start:stop] = piece.detach()[:, stop - start :].mT
+        pieces.append(piece)
+    diagonal = variance(kernel, x)
+    torch.diagonal(matrix).copy_(diagonal.detach())
+    return Assembled(matrix, pieces, starts, diagonal)

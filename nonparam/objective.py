@@ -19,7 +19,7 @@ from torch import Tensor
 from nonparam.errors import NotPositiveDefiniteError
 from nonparam.kernels.base import Kernel
 from nonparam.kernels.evaluate import covariance
-from nonparam.kernels.strips import WHOLE, fill, pull
+from nonparam.kernels.strips import WHOLE, assemble
 from nonparam.model_selection.evidence import LOG_2PI, evidence
 from nonparam.theta import Theta
 
@@ -118,9 +118,9 @@ class Objective:
             values, slopes, jitters = zip(*parts, strict=True)
             return np.concatenate(values), np.concatenate(slopes), max(jitters)
         data = [self.data] * len(points) if outputs is None else [self.data.output(i) for i in outputs]
-        if len(points) == 1 and len(self.data.x) > WHOLE:
-            return self._in_strips(points[0], data[0], gradient)
-        self.theta.assign(points if len(points) > 1 else points[0])
+        if len(points) == 1:
+            return self._single(points[0], data[0], gradient)
+        self.theta.assign(points)
         parameters = self.theta.parameters if gradient else []
         with torch.set_grad_enabled(bool(parameters)):
             k = covariance(self.theta.kernel, self.data.x)
@@ -129,17 +129,18 @@ class Objective:
         values, noise_slopes, slopes, jitters = zip(*found, strict=True)
         gradients = []
         if parameters and k.requires_grad:
-            upstream = slopes[0] if len(points) == 1 else torch.stack(slopes)
-            gradients = list(torch.autograd.grad(k, parameters, upstream.reshape(k.shape)))
+            gradients = list(torch.autograd.grad(k, parameters, torch.stack(slopes).reshape(k.shape)))
         gathered = self.theta.gather(gradients, np.array(noise_slopes), len(points))
         return np.array(values), gathered, max(jitters)
 
-    def _in_strips(self, point: Array, data: Data, gradient: bool) -> tuple[Array, Array, float]:
-        """Evaluate one point with the kernel in strips of rows, where whole matrices leave the cache."""
+    def _single(self, point: Array, data: Data, gradient: bool) -> tuple[Array, Array, float]:
+        """Evaluate one point, the kernel in pieces that fit the cache."""
         self.theta.assign(point)
-        kernel, parameters = self.theta.kernel, self.theta.parameters
-        value, noise_slope, slope, jitter = self._one(fill(kernel, data.x), data, point, gradient)
-        gradients = [] if slope is None else pull(kernel, data.x, parameters, slope)
+        parameters = self.theta.parameters if gradient else []
+        with torch.set_grad_enabled(bool(parameters)):
+            k = assemble(self.theta.kernel, data.x)
+        value, noise_slope, slope, jitter = self._one(k.matrix, data, point, gradient)
+        gradients = [] if slope is None else k.pull(parameters, slope)
         return np.array([value]), self.theta.gather(gradients, np.array([noise_slope]), 1), jitter
 
     def _one(

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from nonparam.errors import NotPositiveDefiniteError
 from nonparam.kernels.evaluate import covariance, variance
-from nonparam.kernels.strips import fill
+from nonparam.kernels.strips import assemble
 from nonparam.model_selection.evidence import LOG_2PI, MeanFit, fit_mean
 from nonparam.objective import Data
 from nonparam.solvers.cholesky import CholeskyFactor, cholesky
@@ -138,7 +138,7 @@ def condition(kernel: gpytorch.kernels.Kernel, data: Data, noise: float) -> Post
 
     Source: Rasmussen and Williams (2006), algorithm 2.1, lines 2 and 3.
     """
-    matrix = fill(kernel, data.x)
+    matrix = assemble(kernel, data.x).matrix
     torch.diagonal(matrix).add_(data.noise_variances(noise))
     factor = cholesky(matrix)
     return Posterior(kernel, data, noise, factor, fit_mean(factor, data.y, data.basis))

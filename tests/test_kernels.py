@@ -37,7 +37,7 @@ from nonparam.kernels import (
 )
 from nonparam.kernels.base import unset_leaves
 from nonparam.kernels.stationary import _log_mean
-from nonparam.kernels.strips import WHOLE, fill, pull
+from nonparam.kernels.strips import WHOLE, assemble
 
 ONE_COLUMN = [case for case in CASES if case.columns == 1]
 SHIFTS = (0.0, 0.2, -0.3)  # of the raw hyperparameters of a batch
@@ -379,19 +379,19 @@ def test_strips_of_rows_equal_the_whole_matrix(case: Case):
     x[-5:] = x[:5]
     raws = [raw.requires_grad_() for raw in raw_values(kernel)]
     whole = covariance(store(kernel, raws), x)
-    filled = fill(kernel, x)
-    assert filled.is_contiguous() and not filled.requires_grad
-    assert_equal(filled, whole)
+    found = assemble(kernel, x)
+    assert found.matrix.is_contiguous() and not found.matrix.requires_grad
+    assert_equal(found.matrix, whole)
     weights = (rows(len(x), len(x), seed=2) - 0.7).triu()
     expected = torch.autograd.grad((whole * weights).sum(), raws, materialize_grads=True)
-    for actual, slope in zip(pull(kernel, x, raws, weights), expected, strict=True):
+    for actual, slope in zip(found.pull(raws, weights), expected, strict=True):
         torch.testing.assert_close(actual, slope, rtol=1e-9, atol=1e-12 * float(whole.detach().abs().sum()))
 
 
 @pytest.mark.parametrize("n", [5, WHOLE + 20])
 def test_strips_of_a_regular_grid(n: int):
     kernel, x = RBF(0.5) * 2.0 + Linear(0.5, center=0.2) + WhiteNoise(0.1), grid(n)
-    assert_equal(fill(kernel, x), dense(kernel, x), 1e-11)
+    assert_equal(assemble(kernel, x).matrix, dense(kernel, x), 1e-11)
 
 
 # scikit-learn's and GPyTorch's kernels -------------------------------------------------------
