@@ -61,6 +61,8 @@ class ChangePoint(Kernel):
         for regime in (before, after):
             if not isinstance(regime, gpytorch.kernels.Kernel):
                 raise InputError(f"ChangePoint takes two kernels, got {regime!r}")
+        if not isinstance(column, int) or isinstance(column, bool) or column < 0:
+            raise InputError(f"ChangePoint: column must be a column number from 0, got {column!r}")
         self.before = before
         self.after = after
         self.column = column

@@ -21,7 +21,7 @@ from torch import Tensor
 from nonparam.errors import NotPositiveDefiniteError
 from nonparam.solvers.cholesky import CholeskyFactor, cholesky
 
-__all__ = ["Evidence", "MeanFit", "evidence", "fit_mean"]
+__all__ = ["Evidence", "MeanFit", "evidence", "fit_mean", "log_density"]
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -57,6 +57,11 @@ class Evidence:
     value: float
     gradient: Tensor | None
     jitter: float
+
+
+def log_density(mean: MeanFit, factor: CholeskyFactor, n: int, t: int) -> float:
+    """Return the log density of ``t`` outputs at ``n`` rows (algorithm 2.1, line 7), in nats."""
+    return -0.5 * (mean.quadratic + t * factor.log_determinant() + n * t * LOG_2PI)
 
 
 def fit_mean(factor: CholeskyFactor, y: Tensor, basis: Tensor) -> MeanFit:
@@ -118,8 +123,7 @@ def evidence(a: Tensor, y: Tensor, basis: Tensor, *, gradient: bool = False) -> 
     n, t = y.shape
     factor = cholesky(a)  # algorithm 2.1, line 2
     mean = fit_mean(factor, y, basis)  # line 3
-    log_determinant = factor.log_determinant()
-    value = -0.5 * (mean.quadratic + t * log_determinant + n * t * LOG_2PI)  # line 7
+    value = log_density(mean, factor, n, t)
     if not gradient:
         return Evidence(value, None, factor.jitter)
     slope = factor.inverse_in_place()  # equation 5.9: alpha alpha' - t A^-1, on the upper triangle

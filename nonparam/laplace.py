@@ -44,11 +44,6 @@ class Laplace:
     log_evidence: float
     floored: int
 
-    def draw(self, n: int, rng: np.random.RandomState) -> Array:
-        """Return ``(n, p)`` draws from the Gaussian."""
-        draws: Array = self.mode + rng.standard_normal((n, len(self.mode))) @ self.root.T
-        return draws
-
 
 def laplace(log_joint: LogDensity, mode: Array, scale: Array, *, floor: float = FLOOR) -> Laplace:
     """Approximate a posterior by the Gaussian of equal curvature at its mode.

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import gpytorch
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,14 +19,17 @@ from torch import Tensor
 
 from nonparam.errors import NotPositiveDefiniteError
 from nonparam.kernels.base import Kernel
-from nonparam.kernels.evaluate import covariance
+from nonparam.kernels.evaluate import covariance, is_grid
 from nonparam.kernels.strips import WHOLE, assemble
 from nonparam.model_selection.evidence import LOG_2PI, evidence
 from nonparam.theta import Theta
 
-__all__ = ["Data", "Objective"]
+__all__ = ["Data", "Objective", "matrices_needed"]
 
 Array = NDArray[np.float64]
+
+MATRICES = 5  # of n x n at the peak, in strips of rows
+MATRICES_ON_GRID = 14  # where terms that are not functions of the lag keep their graphs
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,12 @@ class Data:
         powers = spare if self.noise is not None or spare == 0.0 else spare * (math.log(learnt) + LOG_2PI)
         slope = 0.0 if self.noise is not None else spare
         return 0.5 * t * (powers - logs), 0.5 * t * slope
+
+
+def matrices_needed(kernel: gpytorch.kernels.Kernel, x: Tensor) -> int:
+    """Return how many ``n x n`` matrices are alive at the peak of training, an upper estimate."""
+    dense_on_grid = is_grid(x) and not (isinstance(kernel, Kernel) and kernel.is_stationary)
+    return MATRICES_ON_GRID if dense_on_grid else MATRICES
 
 
 @dataclass(frozen=True)
@@ -171,7 +181,8 @@ class Objective:
         outputs = None if self.outputs is None else self.outputs[which]
         values, gradients, _ = self.log_marginal_likelihood(points, outputs=outputs)
         if self.with_prior:
-            densities, slopes = self.theta.log_prior(points)
-            values, gradients = values + densities, gradients + slopes
+            for log_prior in (self.theta.log_prior, self.theta.registered_log_prior):
+                densities, slopes = log_prior(points)
+                values, gradients = values + densities, gradients + slopes
         values[~np.isfinite(gradients).all(1)] = -np.inf  # beyond what the kernel can be evaluated at
         return -values, -gradients

@@ -70,6 +70,8 @@ def write_file(path: Location, kind: str, document: Json, tensors: Mapping[str, 
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise InputError(f"cannot save to {str(path)!r}: it is a folder; add the name of a file")
+    if target.exists() and not target.is_file():
+        raise InputError(f"cannot save to {str(path)!r}: it is a device, not a file; give another path")
     if not target.parent.is_dir():
         raise InputError(
             f"cannot save to {str(path)!r}: there is no folder {str(target.parent)!r}; make it first"

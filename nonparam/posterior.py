@@ -25,7 +25,7 @@ from torch import Tensor
 from nonparam.errors import NotPositiveDefiniteError
 from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.strips import assemble
-from nonparam.model_selection.evidence import LOG_2PI, MeanFit, fit_mean
+from nonparam.model_selection.evidence import MeanFit, fit_mean, log_density
 from nonparam.objective import Data
 from nonparam.solvers.cholesky import CholeskyFactor, cholesky
 
@@ -106,8 +106,7 @@ class Posterior:
 
     def log_marginal_likelihood(self) -> float:
         """Return the log density of the observations in nats, weights included."""
-        n, t = self.data.y.shape
-        value = -0.5 * (self.mean.quadratic + t * self.factor.log_determinant() + n * t * LOG_2PI)
+        value = log_density(self.mean, self.factor, *self.data.y.shape)
         return value + self.data.weight_terms(self.noise)[0]
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import time
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -18,14 +19,23 @@ from torch import Tensor
 from nonparam.errors import InputError
 from nonparam.kernels import parse, variance, with_amplitude
 from nonparam.means import Mean
-from nonparam.objective import Data, Objective
+from nonparam.objective import Data, Objective, matrices_needed
 from nonparam.posterior import condition, correlate
-from nonparam.scales import Scales, default_priors, initialise, measure, output_scales, waits_for_period
+from nonparam.scales import (
+    NOISE_FRACTION,
+    Scales,
+    default_priors,
+    initialise,
+    measure,
+    output_scales,
+    waits_for_period,
+)
 from nonparam.solvers.plan import check_covariance, choose
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
-from nonparam.training import maximise
+from nonparam.training import FitReport, maximise
 from nonparam.validation import (
+    check_choice,
     check_count,
     check_device,
     check_noise,
@@ -42,10 +52,9 @@ __all__ = ["GPRegressor"]
 Array = NDArray[np.float64]
 
 OBJECTIVES = ("lml",)
-MATRICES = 5  # of n x n, alive at the peak of training
+PRIORS = ("default", None)
 TOLERANCE = 1e-8  # nats gained in the last steps of training
 RIDGE_TOLERANCE = 1e-4  # without priors a useless column's lengthscale creeps to infinity for ever
-START_NOISE = 0.05  # of the variance of y
 
 
 class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -79,6 +88,9 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             are relative to those of the outputs.
         noise_: the noise variance, learnt or given.
         log_marginal_likelihood_: of the data, in nats.
+        posterior_: the process given the data.
+        y_mean_: what was subtracted from each output.
+        y_scale_: what each output was divided by; 1 for a single one.
         fit_report_: what was done, how long it took, whether it converged.
         theta_: the fitted free hyperparameters, logarithms of the positive ones.
         theta_names_: their names.
@@ -141,6 +153,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         Returns:
             The estimator.
         """
+        began = time.perf_counter()
         self._check_arguments()
         x = check_table(self, X, reset=True)
         outputs = check_outputs(y, len(x))
@@ -153,23 +166,24 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         x, table, weights = x[counted], outputs.reshape(len(x), -1)[counted], weights[counted]
         check_scale(x, table)
         kernel = self._build_kernel()
-        plan = choose(self.solver, len(x), MATRICES)
+        plan = choose(self.solver, len(x), matrices_needed(kernel, torch.from_numpy(x)))
         if self.verbose:
             print(plan)
         self.y_scale_ = output_scales(table, weights) if self.normalize_y else np.ones(table.shape[1])
         centred = 0.0 if self.mean == "zero" else np.average(table, axis=0, weights=weights)
         self.y_mean_ = np.zeros(table.shape[1]) + centred  # the mean's own fit starts from here
         with threads_for(len(x)):
-            self._train(kernel, x, table, weights, noise, str(plan))
+            report = self._train(kernel, x, table, weights, noise, str(plan))
+        jitter = self.posterior_.factor.jitter
+        self.fit_report_ = replace(report, seconds=time.perf_counter() - began, jitter=jitter)
         if self.verbose:
             print(self.fit_report_)
         return self
 
     def _check_arguments(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise InputError(f"objective must be one of {OBJECTIVES}, got {self.objective!r}")
-        if self.priors not in ("default", None):
-            raise InputError(f"priors must be 'default' or None, got {self.priors!r}")
+        check_choice(self.objective, "objective", OBJECTIVES)
+        check_choice(self.priors, "priors", PRIORS)
+        check_choice(self.normalize_y, "normalize_y", (True, False))
         check_count(self.n_restarts, "n_restarts")
 
     def _build_kernel(self) -> gpytorch.kernels.Kernel:
@@ -187,7 +201,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         weights: Array,
         noise: float | Array | None,
         plan: str,
-    ) -> None:
+    ) -> FitReport:
         search = waits_for_period(kernel)
         scales = measure(x, y / self.y_scale_, weights, normalize_y=self.normalize_y, find_periods=search)
         initialise(kernel, scales)
@@ -209,7 +223,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             tolerance=RIDGE_TOLERANCE if self.priors is None else TOLERANCE,
         )
         self._finish(scales, theta, data, noise)
-        self.fit_report_ = replace(report, jitter=self.posterior_.factor.jitter)
+        return report
 
     def _data(
         self, x: Array, y: Array, weights: Array, noise: float | Array | None, device: torch.device
@@ -226,7 +240,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
 
     def _objective(self, scales: Scales, data: Data) -> Objective:
         priors = default_priors(self.kernel_, scales, informative=self.priors == "default")
-        start = START_NOISE * scales.y_variance if data.noise is None else None
+        start = NOISE_FRACTION * scales.y_variance if data.noise is None else None
         return Objective(data, Theta(self.kernel_, priors, start), with_prior=self.priors == "default")
 
     def _finish(self, scales: Scales, theta: Theta, data: Data, noise: float | Array | None) -> None:
@@ -279,6 +293,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         with threads_for(len(old.x) + len(new.x)):
             self.posterior_ = self.posterior_.extended(old.joined(new), len(new.x))
         self._likelihood()
+        self.fit_report_ = replace(self.fit_report_, jitter=self.posterior_.factor.jitter)
         return self
 
     # prediction ------------------------------------------------------------------------------
@@ -360,8 +375,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         """
         probabilities = check_probabilities(q)
         mean, sd = self.predict(X, return_std=True, include_noise=include_noise)
-        quantiles: Array = mean[..., None] + sd[..., None] * norm.ppf(probabilities)
-        return quantiles
+        return np.asarray(mean[..., None] + sd[..., None] * norm.ppf(probabilities))
 
     def log_predictive_density(self, X: Any, y: Any) -> Array:
         """Return the log density of each new observation on its own.
@@ -377,8 +391,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         outputs = check_outputs(y, len(mean))
         if outputs.size != mean.size:
             raise InputError(f"y must have shape {mean.shape}, got {outputs.shape}")
-        density: Array = norm.logpdf(outputs.reshape(mean.shape), mean, sd)
-        return density
+        return np.asarray(norm.logpdf(outputs.reshape(mean.shape), mean, sd))
 
     def sample_y(
         self,
@@ -414,8 +427,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             scale = float(variance(self.kernel_, x).detach().mean())  # rounding is relative to the prior
             draws = correlate(joint, torch.tensor(z, device=x.device), scale).cpu().numpy()
         paths = mean[..., None] + draws.reshape(len(x), mean.shape[1], n_samples) * self.y_scale_[:, None]
-        chosen: Array = paths[:, 0] if self._one_output else paths
-        return chosen
+        return np.asarray(paths[:, 0] if self._one_output else paths)
 
     def log_marginal_likelihood(self, theta: ArrayLike | None = None, eval_gradient: bool = False) -> Any:
         """Return the log marginal likelihood of hyperparameters.

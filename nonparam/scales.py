@@ -18,7 +18,8 @@ __all__ = ["Scales", "default_priors", "initialise", "measure", "waits_for_perio
 Array = NDArray[np.float64]
 Columns = NDArray[np.intp]
 
-NOISE_FRACTION = 0.05  # of the variance of y: the prior median of the noise
+CONSTANT = 1e-13  # a spread smaller than this, relative to the size, is rounding
+NOISE_FRACTION = 0.05  # of the variance of y: the prior median of the noise, and where it starts
 LENGTHSCALE_SD = math.sqrt(3.0)  # of the logarithm; Hvarfner, Hellsten and Nardi (2024)
 VARIANCE_SD = 2.0  # of the logarithm: the middle 95 % span a factor of 3000
 SHAPE_SD = 1.0  # of the logarithm of numbers without a unit
@@ -81,7 +82,7 @@ def _variance(y: Array, weights: Array) -> float:
     mean = np.average(y, axis=0, weights=weights)
     variance = float(np.average((y - mean) ** 2, axis=0, weights=weights).mean())
     size = float(np.abs(mean).max())
-    if variance > (1e-13 * size) ** 2:
+    if variance > (CONSTANT * size) ** 2:
         return variance
     return size**2 if size > 0.0 else 1.0  # a constant y has no spread: take its size
 
@@ -224,5 +225,6 @@ def output_scales(y: Array, weights: Array) -> Array:
     """Return 1 for a single output, which stays in its units; else each output's standard deviation."""
     if y.shape[1] == 1:
         return np.ones(1)
-    sd = np.sqrt(np.average((y - np.average(y, axis=0, weights=weights)) ** 2, axis=0, weights=weights))
-    return np.where(sd > 0.0, sd, 1.0)
+    mean = np.average(y, axis=0, weights=weights)
+    sd = np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weights))
+    return np.where(sd > CONSTANT * np.abs(mean), sd, 1.0)

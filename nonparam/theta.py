@@ -13,7 +13,7 @@ __all__ = ["Prior", "Theta", "free_parameters"]
 
 Array = NDArray[np.float64]
 
-FOREIGN_REACH = 12.0  # how far a GPyTorch kernel's stored parameter may move from where it stands
+FOREIGN_REACH = 1e4  # how far a GPyTorch kernel's stored parameter may move from where it stands
 WIDEST_DRAW = 2.0  # standard deviation of a restart's logarithms
 
 
@@ -132,6 +132,18 @@ class Theta:
         )
         counted = True if entries is None else entries
         return density.sum(-1, where=counted), -self.prior_precision * centred * counted
+
+    def registered_log_prior(self, theta: Array) -> tuple[Array, Array]:
+        """Return the log density of the priors that a GPyTorch kernel brings, and its gradient."""
+        priors = list(self.kernel.named_priors())
+        values, slopes = np.zeros(len(theta)), np.zeros_like(theta)
+        for i, point in enumerate(theta if priors else theta[:0]):
+            self.assign(point)
+            density = sum(prior.log_prob(closure(owner)).sum() for _, owner, prior, closure, _ in priors)
+            gradients = torch.autograd.grad(density, self.parameters, materialize_grads=True)
+            values[i] = float(density.detach())
+            slopes[i] = self.gather(list(gradients), np.zeros(1), 1)
+        return values, slopes
 
 
 def _labels(name: str, size: int) -> list[str]:

@@ -24,6 +24,7 @@ class _OneThread:
         self._lock, self._users = Lock(), 0
         self._controller: ThreadpoolController | None = None
         self._limit: Any = None
+        self._torch = 1
 
     def __enter__(self) -> None:
         with self._lock:
@@ -31,6 +32,8 @@ class _OneThread:
                 if self._controller is None:  # finding the loaded libraries takes two milliseconds
                     self._controller = ThreadpoolController()
                 self._limit = self._controller.limit(limits=1)
+                self._torch = torch.get_num_threads()
+            torch.set_num_threads(1)
             self._users += 1
 
     def __exit__(self, *error: object) -> None:
@@ -38,6 +41,7 @@ class _OneThread:
             self._users -= 1
             if self._users == 0:
                 self._limit.restore_original_limits()
+                torch.set_num_threads(self._torch)
 
 
 _one_thread = _OneThread()
@@ -61,10 +65,5 @@ def threads_for(n: int) -> Iterator[None]:
     if n > ONE_THREAD_ROWS:
         yield
         return
-    before = torch.get_num_threads()
     with _one_thread:
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+        yield

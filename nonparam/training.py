@@ -21,7 +21,7 @@ class FitReport:
 
     Attributes:
         plan: the solver, its size and the memory it was expected to need.
-        seconds: wall-clock time.
+        seconds: wall-clock time of the whole fit.
         converged: whether the best search met a tolerance.
         message: why the best search ended.
         steps: iterations of the best search.

@@ -12,6 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, check_array, validate
 from nonparam.errors import InputError
 
 __all__ = [
+    "check_choice",
     "check_count",
     "check_device",
     "check_noise",
@@ -169,6 +170,16 @@ def check_numbers(values: Any, name: str) -> Array:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} must be a number or an array of numbers, got {values!r}") from error
+
+
+def check_choice(value: Any, name: str, choices: tuple[Any, ...]) -> None:
+    """Raise `InputError` unless ``value`` is one of a few.
+
+    Examples:
+        >>> check_choice("lml", "objective", ("lml",))
+    """
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        raise InputError(f"{name} must be one of {choices}, got {value!r}")
 
 
 def check_count(value: Any, name: str) -> None:

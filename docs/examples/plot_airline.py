@@ -2,13 +2,13 @@
 The airline series
 ==================
 
-Monthly passengers of international airlines, 1949 to 1960: a trend that grows, and a season that grows with it. How
-far ahead can it be forecast, and why on a logarithmic scale?
+Monthly passengers of international airlines, 1949 to 1960: a trend that grows, and a season that grows with
+it. How far ahead can it be forecast, and why on a logarithmic scale?
 """
 
 # %%
-# One call fits structures with and without a season, on the series and on its logarithm. The last two years are held
-# out.
+# One call fits structures with and without a season, on the series and on its logarithm. The last two years
+# are held out.
 
 import matplotlib.pyplot as plt
 
@@ -21,8 +21,8 @@ forecaster = GPForecaster().fit(past)
 print(forecaster.summary())
 
 # %%
-# The evidence chooses the logarithm: a season of constant relative size explains the series far better than one of
-# constant size. The bands are those of single months; the dots are what happened.
+# The evidence chooses the logarithm: a season of constant relative size explains the series far better than
+# one of constant size. The bands are those of single months; the dots are what happened.
 
 ax = forecaster.plot(24)
 ax.plot(future.index.to_timestamp(), future, "k.", label="held out")
@@ -33,7 +33,8 @@ plt.show()
 
 median = forecaster.predict(24)
 naive = past[-12:].to_list() * 2
-print(f"mean absolute error: {(future - median).abs().mean():.1f}, seasonal naive {(future - naive).abs().mean():.1f}")
+for name, forecast in (("forecast", median), ("seasonal naive", naive)):
+    print(f"mean absolute error of the {name}: {(future - forecast).abs().mean():.1f} thousand")
 print(f"joint log density per month: {forecaster.log_predictive_density(future) / 24:.3f} nats")
 
 # %%

@@ -2,8 +2,8 @@
 A function and its uncertainty
 ==============================
 
-A Gaussian process fitted to a few noisy observations: where there are data it follows them, where there are none the
-bands widen.
+A Gaussian process fitted to a few noisy observations: where there are data it follows them, where there are
+none the bands widen.
 """
 
 # %%

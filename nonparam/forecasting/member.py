@@ -21,7 +21,7 @@ __all__ = ["Candidate", "Member", "fit_candidates"]
 Array = NDArray[np.float64]
 
 GRADIENT_TOLERANCE = 1e-3  # nats per unit of the logarithm of a hyperparameter
-VALUE_TOLERANCE = 1e-9  # of the objective, relative, in one step
+VALUE_TOLERANCE = 1e-6  # nats gained in the last steps
 
 
 @dataclass(frozen=True)
