@@ -4,7 +4,7 @@ import copy
 import inspect
 import math
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal, Self, cast
 
 import gpytorch
@@ -338,10 +338,23 @@ def show(value: Any) -> str:
     return repr(value)
 
 
-def unset_leaves(kernel: gpytorch.kernels.Kernel) -> Iterable[tuple[Kernel, Hyperparameter]]:
-    """Yield every hyperparameter, anywhere in ``kernel``, that waits for the data."""
-    for part in kernel.modules():
-        if isinstance(part, Kernel):
-            for declared in part.declared():
-                if declared.name in part.unset:
-                    yield part, declared
+def formula(kernel: gpytorch.kernels.Kernel) -> str:
+    """Write any kernel in a line: ours as its formula, GPyTorch's with the values it holds.
+
+    Examples:
+        >>> formula(gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel()))
+        'ScaleKernel(RBFKernel(lengthscale=0.6931), outputscale=0.6931)'
+    """
+    if isinstance(kernel, Kernel):
+        return repr(kernel)
+    parts = [formula(part) for part in kernel.children() if isinstance(part, gpytorch.kernels.Kernel)]
+    parts += [formula(part) for group in kernel.children() for part in _kernels_in(group)]
+    for name, raw in kernel.named_parameters(recurse=False):
+        constraint = kernel.constraint_for_parameter_name(name)
+        value = (raw if constraint is None else constraint.transform(raw)).detach().reshape(-1).tolist()
+        parts.append(f"{name.removeprefix('raw_')}={show(value[0] if len(value) == 1 else value)}")
+    return f"{type(kernel).__name__}({', '.join(parts)})"
+
+
+def _kernels_in(group: torch.nn.Module) -> list[gpytorch.kernels.Kernel]:
+    return list(group) if isinstance(group, torch.nn.ModuleList) else []

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nonparam.errors import InputError
-from nonparam.kernels.base import Hyperparameter, Kernel, Value, show
+from nonparam.kernels.base import Hyperparameter, Kernel, Value, formula, show
 from nonparam.kernels.evaluate import covariance, variance
 
 __all__ = ["ChangePoint"]
@@ -95,6 +95,6 @@ class ChangePoint(Kernel):
 
     def __repr__(self) -> str:
         """Return the formula."""
-        arguments = [repr(self.before), repr(self.after)]
+        arguments = [formula(self.before), formula(self.after)]
         arguments += [f"{name}={show(value)}" for name, value in self.arguments()]
         return f"{self.keyword}({', '.join(arguments)})"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nonparam.errors import InputError
-from nonparam.kernels.base import Hyperparameter, Kernel, Value, show
+from nonparam.kernels.base import Hyperparameter, Kernel, Value, formula, show
 from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.linear import Constant
 
@@ -39,7 +39,7 @@ class _Composite(Kernel):
     def _call(self) -> str:
         if self.active_dims is None:
             return ""
-        arguments = [repr(kernel) for kernel in self.kernels]
+        arguments = [formula(kernel) for kernel in self.kernels]
         arguments += [f"{name}={show(value)}" for name, value in self.arguments()]
         return f"{self.keyword}({', '.join(arguments)})"
 
@@ -80,7 +80,7 @@ class Sum(_Composite):
 
     def __repr__(self) -> str:
         """Return the terms joined by ``+``; a sum that looks at some columns only is written as a call."""
-        return self._call() or " + ".join(repr(kernel) for kernel in self.kernels)
+        return self._call() or " + ".join(formula(kernel) for kernel in self.kernels)
 
 
 class Product(_Composite):
@@ -172,13 +172,13 @@ class Scale(Kernel):
         inner = _bracketed(self.kernel)
         if self.fixed:
             value = self.value("outputscale")
-            return f"scale({self.kernel!r}, outputscale={show(value)}, fixed={self.fixed!r})"
+            return f"scale({formula(self.kernel)}, outputscale={show(value)}, fixed={self.fixed!r})"
         value = self.value("outputscale")
         return inner if value is None else f"{show(value)} * {inner}"
 
 
 def _bracketed(kernel: AnyKernel) -> str:
-    return f"({kernel!r})" if isinstance(kernel, Sum) and kernel.active_dims is None else repr(kernel)
+    return f"({kernel!r})" if isinstance(kernel, Sum) and kernel.active_dims is None else formula(kernel)
 
 
 def _has_amplitude(kernel: AnyKernel) -> bool:

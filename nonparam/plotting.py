@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from nonparam.errors import InputError
+from nonparam.kernels.base import formula
 from nonparam.regression import GPRegressor
 
 __all__ = ["COLORS", "COVERAGES", "band_probabilities", "draw_bands", "draw_points", "plot_regression"]
@@ -199,7 +200,7 @@ def _describe(ax: Axes, model: GPRegressor) -> None:
     name = str(getattr(model, "feature_names_in_", ["x"])[0])
     ax.set_xlabel(name, parse_math=False)  # a name may hold a dollar sign
     ax.set_ylabel("y")
-    ax.set_title(_wrapped(repr(model.kernel_)), loc="left", fontsize="small", parse_math=False)
+    ax.set_title(_wrapped(formula(model.kernel_)), loc="left", fontsize="small", parse_math=False)
     title = "bands without noise" if isinstance(model.noise_, np.ndarray) else None
     ax.legend(
         title=title, ncols=5, fontsize="small", title_fontsize="small", framealpha=0.8, edgecolor="none"

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from nonparam.errors import InputError
-from nonparam.kernels.base import Hyperparameter, Kernel, unset_leaves
+from nonparam.kernels.base import Hyperparameter, Kernel
 from nonparam.theta import Prior
 
 __all__ = ["Scales", "default_priors", "initialise", "measure", "waits_for_period"]
@@ -103,7 +103,7 @@ def _strongest_period(x: Array, y: Array) -> float:
 
 def waits_for_period(kernel: gpytorch.kernels.Kernel) -> bool:
     """Return whether a period of ``kernel`` is to be found in the data."""
-    return any(declared.name == "period" for _, declared in unset_leaves(kernel))
+    return any("period" in part.unset for part in kernel.modules() if isinstance(part, Kernel))
 
 
 def _parts(

@@ -87,7 +87,7 @@ def test_extending_with_a_row_that_is_there_already_is_repaired():
     whole = cholesky(ones.clone())
     for old in (1, 2, 3):
         extended = cholesky(ones[:old, :old].clone()).extended(ones[:old, old:], ones[old:, old:])
-        assert extended.jitter == pytest.approx(whole.jitter, rel=2.0)
+        assert 0.0 < extended.jitter <= 3.0 * whole.jitter
         root = extended.upper.triu()
         torch.testing.assert_close(root.mT @ root, ones, atol=1e-6, rtol=0)
 

@@ -333,8 +333,7 @@ def test_intervals_cover_what_they_say_on_simulated_series():
         inside = GPForecaster(4).fit(y[:48]).predict_interval(H, 0.8)
         hits += int(((inside["lower"] <= y[48:]) & (y[48:] <= inside["upper"])).sum())
         trials += H
-    assert abs(hits / trials - 0.8) < 0.15
-    assert trials == 72
+    assert 0.7 < hits / trials < 0.93  # 72 correlated trials
 
 
 # the estimator ---------------------------------------------------------------------------------
@@ -346,7 +345,6 @@ def test_it_is_an_estimator_of_scikit_learn(fitted):
     copy = clone(forecaster)
     assert copy.get_params() == forecaster.get_params()
     assert repr(GPForecaster()) == "GPForecaster()"
-    assert fitted.fit is not None
     with pytest.raises(NotFittedError):
         clone(fitted).predict(2)
 

@@ -35,7 +35,6 @@ from nonparam.kernels import (
     variance,
     with_amplitude,
 )
-from nonparam.kernels.base import unset_leaves
 from nonparam.kernels.stationary import _log_mean
 from nonparam.kernels.strips import WHOLE, assemble
 
@@ -632,19 +631,21 @@ def test_fixed_hyperparameters_are_not_learnt():
     assert learnt(Scale(kernel, 2.0, fixed=("outputscale",))) == {"kernel.raw_lengthscale"}
 
 
+def waiting(kernel):
+    return [
+        (type(part).__name__, sorted(part.unset)) for part in kernel.modules() if getattr(part, "unset", None)
+    ]
+
+
 def test_unset_hyperparameters_wait_for_the_data():
     kernel = with_amplitude(RBF() + Linear(2.0))
-    waiting = [(type(part).__name__, declared.name) for part, declared in unset_leaves(kernel)]
-    assert waiting == [("Scale", "outputscale"), ("RBF", "lengthscale"), ("Linear", "center")]
+    assert waiting(kernel) == [("Scale", ["outputscale"]), ("RBF", ["lengthscale"]), ("Linear", ["center"])]
     assert kernel.get_params()["k1__kernel__lengthscale"] is None
     assert repr(kernel) == "rbf + linear(variance=2)"
     kernel.set_params(k1__kernel__lengthscale=3.0, k1__outputscale=2.0, k2__center=0.0)
-    assert list(unset_leaves(kernel)) == []
+    assert waiting(kernel) == []
     kernel.set_params(k1__kernel__lengthscale=None)
-    assert [declared.name for _, declared in unset_leaves(kernel)] == ["lengthscale"]
-    assert [declared.name for _, declared in unset_leaves(pickle.loads(pickle.dumps(kernel)))] == [
-        "lengthscale"
-    ]
+    assert waiting(kernel) == waiting(pickle.loads(pickle.dumps(kernel))) == [("RBF", ["lengthscale"])]
     assert covariance(kernel, rows(3, 2)).isfinite().all()
 
 
@@ -825,3 +826,16 @@ def test_abstract_kernel_says_what_is_missing():
         covariance(Empty({}), rows(2, 1))
     with pytest.raises(NotImplementedError, match="Empty implements no diagonal"):
         variance(Empty({}), rows(2, 1))
+
+
+@pytest.mark.parametrize("column", ["a", 1.5, -1, True])
+def test_changepoint_refuses_what_is_no_column(column):
+    with pytest.raises(InputError, match="column must be a column number from 0"):
+        ChangePoint(RBF(1.0), RBF(2.0), location=0.0, width=1.0, column=column)
+
+
+def test_gpytorch_kernels_print_in_a_line_inside_ours():
+    inner = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel() + gpytorch.kernels.LinearKernel())
+    text = repr(RBF(1.0) + inner)
+    assert text.startswith("rbf(lengthscale=1) + ScaleKernel(AdditiveKernel(RBFKernel(lengthscale=0.6931)")
+    assert "\n" not in text

@@ -487,3 +487,50 @@ def test_a_linear_mean_with_columns_left_out_survives_saving(tmp_path):
     model.save(tmp_path / "model")
     new = np.c_[NEW, NEW[:, 0]]
     np.testing.assert_array_equal(GPRegressor.load(tmp_path / "model").predict(new), model.predict(new))
+
+
+# what an audit found ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, 0.7, 3.0, 1e9 + 0.1])
+def test_a_constant_output_spoils_no_other(constant):
+    x = np.linspace(0.0, 6.0, 40)[:, None]
+    wave = np.sin(x[:, 0])
+    mean, sd = (
+        GPRegressor("rbf").fit(x, np.stack([wave, np.full(40, constant)], 1)).predict(x, return_std=True)
+    )
+    np.testing.assert_allclose(mean[:, 0], wave, atol=1e-3)
+    np.testing.assert_allclose(mean[:, 1], constant, rtol=1e-6, atol=1e-6)
+    assert (sd[:, 0] < 0.1).all()
+
+
+def test_the_prior_of_a_gpytorch_kernel_counts():
+    x = np.linspace(0.0, 6.0, 40)[:, None]
+    fits = {}
+    for name, prior in (("none", None), ("long", gpytorch.priors.LogNormalPrior(3.0, 0.01))):
+        kernel = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel(lengthscale_prior=prior))
+        fits[name] = float(
+            GPRegressor(kernel).fit(x, np.sin(x[:, 0])).kernel_.base_kernel.lengthscale.detach()
+        )
+    assert fits["none"] < 3.0 and fits["long"] == pytest.approx(np.exp(3.0), rel=0.05)
+
+
+def test_an_update_reports_its_jitter_and_a_fit_its_whole_time():
+    x = np.linspace(0.0, 1.0, 10)[:, None]
+    model = GPRegressor(RBF(1.0), noise=0.0, mean="zero").fit(x, x[:, 0])
+    model.update(x[:3], x[:3, 0])
+    assert model.fit_report_.jitter == model.posterior_.factor.jitter > 0.0
+    assert model.fit_report_.seconds > 0.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"objective": np.array(["lml"])}, "objective must be one of"),
+        ({"priors": np.ones(2)}, "priors must be one of"),
+        ({"normalize_y": "no"}, "normalize_y must be one of"),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        GPRegressor(**arguments).fit([[0.0], [1.0]], [0.0, 1.0])

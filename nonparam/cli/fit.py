@@ -19,6 +19,7 @@ from nonparam.cli.output import (
 from nonparam.cli.reading import read
 from nonparam.errors import InputError
 from nonparam.kernels import parse
+from nonparam.kernels.base import formula
 from nonparam.regression import GPRegressor
 
 __all__ = ["FitRequest", "fit"]
@@ -75,7 +76,7 @@ def _facts(request: FitRequest, X: pd.DataFrame, model: GPRegressor) -> dict[str
         "target": request.target,
         "inputs": ", ".join(map(str, X.columns)),
         "rows": f"{len(X):,}",
-        "kernel": str(model.kernel_),
+        "kernel": formula(model.kernel_),
         "noise": f"{model.noise_**0.5:.4g} (standard deviation)",
         "log likelihood": f"{model.log_marginal_likelihood_:.2f} nats (marginal)",
         "search": f"{report.message}, {report.steps} steps, {report.seconds:.2g} s",
@@ -89,7 +90,7 @@ def _document(request: FitRequest, X: pd.DataFrame, model: GPRegressor) -> dict[
         "target": request.target,
         "inputs": list(X),
         "rows": len(X),
-        "kernel": str(model.kernel_),
+        "kernel": formula(model.kernel_),
         "noise_variance": model.noise_,
         "log_marginal_likelihood": model.log_marginal_likelihood_,
         "converged": report.converged,

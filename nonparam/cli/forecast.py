@@ -41,6 +41,7 @@ SPANS = {
     pd.Timedelta(minutes=1): "minute",
 }
 LONGEST_DEFAULT = 104  # steps
+MANY = 1000  # observations, from which on a forecast takes minutes
 SURE = 0.9  # the weight above which a reason is given
 REASONS = {"log": "its swings grow with its level", "identity": "its swings do not grow with its level"}
 
@@ -69,9 +70,11 @@ def forecast(request: ForecastRequest) -> None:
     y, notes = series_from_table(table, request.time, request.value)
     for text in notes:
         note(text)
+    if len(y) > MANY:
+        note(f"{len(y):,} observations take minutes: the time grows with the cube of their number")
     with progress(f"Fitting {len(y):,} observations of {y.name}"):
         forecaster = GPForecaster(season, request.transform).fit(y)
-        horizon = request.horizon or _default_horizon(forecaster, len(y))
+        horizon = request.horizon or min(forecaster.default_horizon(), LONGEST_DEFAULT)
         result = _table(forecaster, horizon)
         if request.plot is not None:
             draw(lambda ax: forecaster.plot(horizon, ax=ax), request.plot)
@@ -95,12 +98,6 @@ def _season(text: str) -> str | float | None:
             f"{text!r} is not auto, none, or a number of at least 2", param_hint="'--season'"
         )
     return season
-
-
-def _default_horizon(forecaster: GPForecaster, n: int) -> int:
-    """Return two seasons, or a quarter of a series without any."""
-    seasons = [member.season for member in forecaster.report_.members if member.season is not None]
-    return min(round(2.0 * seasons[0]) if seasons else max(1, n // 4), LONGEST_DEFAULT)
 
 
 def _table(forecaster: GPForecaster, horizon: int) -> pd.DataFrame:

@@ -103,7 +103,7 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
     def _links(self, values: Array) -> list[Link]:
         if self.transform == "auto":
             return [link for link in LINKS.values() if link.suits(values)]
-        if self.transform not in LINKS:
+        if not isinstance(self.transform, str) or self.transform not in LINKS:
             raise InputError(f"transform must be 'auto' or one of {sorted(LINKS)}, got {self.transform!r}")
         if self.transform == LOG.name and values.min() <= 0.0:
             raise InputError(
@@ -278,8 +278,14 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
 
         check_is_fitted(self)
         if h is None:
-            h = _default_horizon(self._cycle, len(self._observed.y))
+            h = self.default_horizon()
         return draw_forecast(self._observed.y, self.predict_quantiles(h, band_probabilities(COVERAGES)), ax)
+
+    def default_horizon(self) -> int:
+        """Return two seasons, or a quarter of a series without any, in steps."""
+        check_is_fitted(self)
+        cycle = self._cycle
+        return round(2.0 * cycle.length) if cycle.seasonal else max(1, len(self._observed.y) // 4)
 
     def summary(self) -> str:
         """Return what was fitted: the members with their weights, and the heaviest one's hyperparameters."""
@@ -309,7 +315,3 @@ def _weights(candidates: list[Candidate]) -> Array:
     evidences = _evidences(candidates)
     weights: Array = np.exp(evidences - logsumexp(evidences))
     return weights
-
-
-def _default_horizon(cycle: Cycle, n: int) -> int:
-    return round(2.0 * cycle.length) if cycle.seasonal else max(1, n // 4)
