@@ -203,8 +203,8 @@ def minimise(
     *,
     scale: Array | float = 1.0,
     max_steps: int = 200,
-    gradient_tolerance: float = 1e-5,
-    value_tolerance: float = 1e-8,
+    gradient_tolerance: float = 1e-7,
+    value_tolerance: float = 1e-10,
 ) -> list[Minimum]:
     r"""Minimise ``b`` smooth functions of ``p`` bounded variables, each from its own start.
 

@@ -152,7 +152,7 @@ def plot_regression(model: GPRegressor, ax: Axes | None = None) -> Axes:
     ax = _new_axes() if ax is None else ax
     data = model.posterior_.data
     x = data.x[:, 0].cpu().numpy()
-    y = data.y.cpu().numpy() * model.y_scale_
+    y = data.y.cpu().numpy() * model.y_scale_ + model.y_mean_
     grid = _grid(x)
     quantiles = _quantiles(model, grid).reshape(len(grid), y.shape[1], -1)
     if y.shape[1] == 1:

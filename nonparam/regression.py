@@ -53,7 +53,7 @@ Array = NDArray[np.float64]
 
 OBJECTIVES = ("lml",)
 PRIORS = ("default", None)
-TOLERANCE = 1e-8  # nats gained in the last steps of training
+TOLERANCE = 1e-11  # nats gained in the last steps of training
 RIDGE_TOLERANCE = 1e-4  # without priors a useless column's lengthscale creeps to infinity for ever
 
 
@@ -386,7 +386,15 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
 
         Returns:
             ``(m,)`` or ``(m, t)``, in nats.
+
+        Raises:
+            InputError: the noise of new rows is not known, because that of the old ones was given row by row.
         """
+        check_is_fitted(self)
+        if isinstance(self.noise_, np.ndarray):
+            raise InputError(
+                "the noise of new rows is not known: take predict, and add the variance of theirs"
+            )
         mean, sd = self.predict(X, return_std=True)
         outputs = check_outputs(y, len(mean))
         if outputs.size != mean.size:

@@ -19,14 +19,14 @@ Array = NDArray[np.float64]
 Columns = NDArray[np.intp]
 
 CONSTANT = 1e-13  # a spread smaller than this, relative to the size, is rounding
-NOISE_FRACTION = 0.05  # of the variance of y: the prior median of the noise, and where it starts
+NOISE_FRACTION = 0.2  # of the variance of y: the prior median of the noise, and where it starts
 LENGTHSCALE_SD = math.sqrt(3.0)  # of the logarithm; Hvarfner, Hellsten and Nardi (2024)
 VARIANCE_SD = 2.0  # of the logarithm: the middle 95 % span a factor of 3000
 SHAPE_SD = 1.0  # of the logarithm of numbers without a unit
 PERIOD_SD = 0.1  # of the logarithm: a period is known, or found in the data, to about 10 %
 LENGTHSCALE_REACH = math.log(1e4)  # further out a column is constant, or its values are unrelated
 PERIOD_REACH = 1.5  # how far the logarithm of a period may move
-NOISE_FLOOR = 1e-8  # of the variance of y: below it rounding is larger than the noise
+NOISE_FLOOR = 1e-6  # of the variance of y: below it rounding in the evidence outweighs what it says
 WIDEST = math.log(1e8)  # bounds around the prior median, on the logarithm
 
 

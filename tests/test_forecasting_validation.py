@@ -14,7 +14,7 @@ BAD = {
     "only missing": ([np.nan, np.nan], "no observation"),
     "infinite": ([1.0, np.inf], "infinite at 1; expected numbers, with NaN where one is missing"),
     "truth values": ([True, False], "must be numbers, got bool"),
-    "text": (["1", "2"], "must be numbers, got str"),
+    "text": (["1", "2"], "must be numbers, got (str|object)"),
     "objects": (pd.Series([1.0, "two"], dtype=object), "must be numbers, got object such as 1.0"),
     "complex": (np.array([1j, 2.0]), "must be numbers, got complex"),
     "dates": (pd.date_range("2020", periods=3).to_series(), "must be numbers, got datetime"),

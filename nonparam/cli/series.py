@@ -137,7 +137,18 @@ def parse_times(column: pd.Series) -> pd.Index:
     dates = _readings(text)
     if not dates:
         raise InputError(_unreadable(text))
-    return _named_periods(next((reading for reading in dates if _is_regular(reading)), dates[0]))
+    regular = [reading for reading in dates if _is_regular(reading)]
+    if len(regular) > 1:
+        raise InputError(_ambiguous(text, regular))
+    return _named_periods((regular or dates)[0])
+
+
+def _ambiguous(text: "pd.Series[str]", readings: list[pd.DatetimeIndex]) -> str:
+    first, second = (f"{dates[1]:%Y-%m-%d}" for dates in readings[:2])
+    return (
+        f"column {text.name!r} holds {text.iloc[1]!r} in row 2, which may be {first} or {second}, and both "
+        "give a regular series: write dates as 1949-01-31"
+    )
 
 
 def _readings(text: "pd.Series[str]") -> list[pd.DatetimeIndex]:

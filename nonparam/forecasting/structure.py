@@ -31,7 +31,7 @@ __all__ = ["Structure", "build_structure"]
 Array = NDArray[np.float64]
 
 REACH = 8.0  # standard deviations of its prior that a search may move a hyperparameter
-NOISE_FLOOR = math.log(1e-8)  # of the variance of the series: below it rounding is larger than the noise
+NOISE_FLOOR = math.log(1e-8)  # of the variance of the series, whose fits have few rows
 OFF = -80.0  # logarithm of the variance of a part that is switched off: it leaves no trace in 16 digits
 
 

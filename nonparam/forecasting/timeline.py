@@ -99,7 +99,7 @@ class Stamps(Timeline):
         """Count stamps of the grid; between two of them, in proportion."""
         if not isinstance(index, pd.DatetimeIndex):
             raise InputError(f"expected dates, as in the series, got {index!r}")
-        if isinstance(self.freq, pd.tseries.offsets.Tick):
+        if _is_fixed(self.freq):
             return _snapped(_differences(index, self.index[-1]) / pd.Timedelta(self.freq))
         known = pd.date_range(self.index[0], self.index[-1], freq=self.freq)
         last = max(index.max(), self.index[-1])
@@ -242,7 +242,8 @@ def _candidates(index: pd.DatetimeIndex) -> Iterator[pd.tseries.offsets.BaseOffs
     if len(index) < 2:
         yield pd.tseries.offsets.Day()
         return
-    distances = _neighbours(index)
+    on_the_clock = _neighbours(index.tz_localize(None))
+    distances = on_the_clock if on_the_clock.min() >= pd.Timedelta(1, "D") else _neighbours(index)
     shortest = distances.min()
     for months in (1, 2, 3, 4, 6, 12):
         if 0.9 < shortest.total_seconds() / (months * YEAR / 12.0) < 1.1:
@@ -259,8 +260,13 @@ def _candidates(index: pd.DatetimeIndex) -> Iterator[pd.tseries.offsets.BaseOffs
     )
 
 
+def _is_fixed(freq: pd.tseries.offsets.BaseOffset) -> bool:
+    """Whether all steps have the same length: a day may have 23 or 25 hours."""
+    return isinstance(freq, pd.tseries.offsets.Tick) and not isinstance(freq, pd.tseries.offsets.Day)
+
+
 def _keeps_to(index: pd.DatetimeIndex, freq: pd.tseries.offsets.BaseOffset) -> bool:
-    if isinstance(freq, pd.tseries.offsets.Tick):
+    if _is_fixed(freq):
         ratios = np.asarray((index - index[0]) / pd.Timedelta(freq), dtype=np.float64)
         return bool((ratios == np.round(ratios)).all())
     return bool(index.isin(pd.date_range(index[0], index[-1], freq=freq)).all())
