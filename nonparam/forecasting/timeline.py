@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -260,14 +260,14 @@ def _candidates(index: pd.DatetimeIndex) -> Iterator[pd.tseries.offsets.BaseOffs
     )
 
 
-def _is_fixed(freq: pd.tseries.offsets.BaseOffset) -> bool:
+def _is_fixed(freq: pd.tseries.offsets.BaseOffset) -> TypeGuard[pd.tseries.offsets.Tick]:
     """Whether all steps have the same length: a day may have 23 or 25 hours."""
     return isinstance(freq, pd.tseries.offsets.Tick) and not isinstance(freq, pd.tseries.offsets.Day)
 
 
 def _keeps_to(index: pd.DatetimeIndex, freq: pd.tseries.offsets.BaseOffset) -> bool:
     if _is_fixed(freq):
-        ratios = np.asarray((index - index[0]) / pd.Timedelta(freq), dtype=np.float64)
+        ratios = np.asarray(_differences(index, index[0]) / pd.Timedelta(freq), dtype=np.float64)
         return bool((ratios == np.round(ratios)).all())
     return bool(index.isin(pd.date_range(index[0], index[-1], freq=freq)).all())
 
