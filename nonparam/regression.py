@@ -140,8 +140,6 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         self.random_state = random_state
         self.verbose = verbose
 
-    # fitting ---------------------------------------------------------------------------------
-
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the hyperparameters and condition on the data.
 
@@ -295,8 +293,6 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         self._likelihood()
         self.fit_report_ = replace(self.fit_report_, jitter=self.posterior_.factor.jitter)
         return self
-
-    # prediction ------------------------------------------------------------------------------
 
     def predict(
         self,
@@ -466,8 +462,6 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         change_of_units = float(self.posterior_.data.weights.sum()) * float(np.log(self.y_scale_).sum())
         value = float(values[0]) - change_of_units
         return (value, np.where(np.isfinite(value), slopes[0], 0.0)) if eval_gradient else value
-
-    # the rest --------------------------------------------------------------------------------
 
     def plot(self, ax: Any = None) -> Any:
         """Draw data, mean and bands of a fitted model with one input; return the axes."""

@@ -460,3 +460,10 @@ def test_one_observation_has_the_prior_around_it():
     quantiles = GPForecaster(None).fit([5.0]).predict_quantiles(1, list(norm.cdf([-1.0, 0.0, 1.0])))
     assert quantiles.iloc[0, 1] == pytest.approx(5.0)
     assert 0.05 < (quantiles.iloc[0, 2] - quantiles.iloc[0, 0]) / 2 / 5.0 < 1.0
+
+
+def test_the_picture_shows_observations_between_missing_ones():
+    y = np.where(np.arange(40) % 2 == 0, seasonal(40), np.nan)
+    ax = GPForecaster(None).fit(y).plot(H, ax=Figure().add_subplot())
+    dots = ax.get_lines()[-1]
+    assert dots.get_marker() == "." and len(dots.get_xdata()) == 20

@@ -29,8 +29,11 @@ def draw_forecast(y: pd.Series, quantiles: pd.DataFrame, ax: Any = None) -> Any:
         ax = pyplot.subplots(figsize=(8.0, 4.5), layout="constrained")[1]
     ax.plot(places(y.index), y.to_numpy(), color=POINT_COLOR, linewidth=1.0, label=str(y.name or "series"))
     alone = y.notna() & y.shift(1).isna() & y.shift(-1).isna()  # a line does not show them
-    ax.plot(places(y.index)[alone.to_numpy()], y[alone].to_numpy(), ".", color=POINT_COLOR, markersize=3.0)
     draw_bands(ax, places(quantiles.index), quantiles.to_numpy(), COVERAGES, label="median")
+    if alone.any():
+        ax.plot(
+            places(y.index)[alone.to_numpy()], y[alone].to_numpy(), ".", color=POINT_COLOR, markersize=3.0
+        )
     dated = isinstance(y.index, pd.DatetimeIndex | pd.PeriodIndex)
     ax.set_xlabel(str(y.index.name or ("time" if dated else "step")), parse_math=False)
     ax.set_ylabel(str(y.attrs.get("units", y.name or "y")), parse_math=False)
