@@ -15,6 +15,8 @@ from nonparam.errors import InputError
 
 __all__ = ["Hyperparameter", "Kernel", "Unit", "Value"]
 
+MOST_COLUMNS = 2**31  # beyond any table
+
 Value = float | Sequence[float] | None
 Unit = Literal["1", "X", "y^2", "y^2/X", "y^2/X^2"]
 
@@ -59,6 +61,8 @@ class Hyperparameter:
     def to_raw(self, owner: str, value: Value | Tensor) -> Tensor:
         """Return the stored form of ``value``; raise `InputError` where it has none."""
         try:
+            if isinstance(value, bool):
+                raise TypeError("True and False are no numbers")
             number = torch.as_tensor(value, dtype=torch.float64).detach().clone()
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise InputError(f"{owner}: {self.name} must be a number, got {value!r}") from error
@@ -93,6 +97,7 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
 
     keyword: ClassVar[str] = ""
     options: ClassVar[dict[str, Any]] = {}
+    _declared: ClassVar[tuple[Hyperparameter, ...]] = ()
 
     def __init__(
         self,
@@ -119,21 +124,27 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
         if active_dims is None:
             return None
         try:
-            columns = tuple(operator.index(column) for column in active_dims)
+            columns = tuple(operator.index(column) for column in active_dims if not isinstance(column, bool))
+            usable = len(columns) == len(set(columns)) == len(active_dims) > 0
         except TypeError:
-            columns = ()
-        if not columns or min(columns) < 0:
+            usable = False
+        if not usable or not 0 <= min(columns) <= max(columns) < MOST_COLUMNS:
             raise InputError(
-                f"{cls.__name__}: active_dims must be column numbers from 0, such as (0, 2), "
+                f"{cls.__name__}: active_dims must be different column numbers from 0, such as (0, 2), "
                 f"got {active_dims!r}"
             )
         return columns
 
+    def __init_subclass__(cls) -> None:
+        """Gather the hyperparameters that the class and its parents declare, once."""
+        super().__init_subclass__()
+        fields = [vars(base).values() for base in reversed(cls.__mro__)]
+        cls._declared = tuple(f for group in fields for f in group if isinstance(f, Hyperparameter))
+
     @classmethod
     def declared(cls) -> tuple[Hyperparameter, ...]:
         """Return the hyperparameters that the class declares, in order."""
-        fields = [vars(base).values() for base in reversed(cls.__mro__)]
-        return tuple(f for group in fields for f in group if isinstance(f, Hyperparameter))
+        return cls._declared
 
     def _assign(self, declared: Hyperparameter, value: Value | Tensor) -> None:
         if value is None:
@@ -148,12 +159,13 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
 
     @classmethod
     def _known(cls, fixed: Sequence[str]) -> tuple[str, ...]:
-        names = {declared.name for declared in cls.declared()}
-        unknown = [name for name in fixed if name not in names]
-        if unknown:
+        names = sorted(declared.name for declared in cls.declared())
+        listed = isinstance(fixed, list | tuple | set | frozenset)
+        if not listed or any(name not in names for name in fixed):
+            example = f"({names[0]!r},)" if names else "()"
             raise InputError(
-                f"{cls.__name__}: fixed names {unknown[0]!r}, which is no hyperparameter of it; "
-                f"it has {sorted(names)}"
+                f"{cls.__name__}: fixed must list some of its hyperparameters {names}, such as {example}; "
+                f"got {fixed!r}"
             )
         return tuple(fixed)
 
@@ -173,6 +185,10 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
                     f"{type(self).__name__}: {name} has {raw.shape[-1]} values, but X has {columns} columns "
                     "to look at; give one value, or one for each column"
                 )
+
+    def own_columns(self, columns: int) -> Sequence[int]:
+        """Return which of the ``columns`` that it sees its own hyperparameters are about."""
+        return range(columns)
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the covariance of the rows of ``x1`` with those of ``x2``.
@@ -221,6 +237,10 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
     def components(self) -> dict[str, "gpytorch.kernels.Kernel"]:
         """Return the kernels that it is made of, by the names that nested parameters use."""
         return {}
+
+    def terms(self) -> Sequence["gpytorch.kernels.Kernel"]:
+        """Return the kernels that it is the sum of: itself, where it is no sum."""
+        return (self,)
 
     # scikit-learn's protocol -----------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """A change of regime at a learnt place."""
 
+import operator
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -61,11 +62,36 @@ class ChangePoint(Kernel):
         for regime in (before, after):
             if not isinstance(regime, gpytorch.kernels.Kernel):
                 raise InputError(f"ChangePoint takes two kernels, got {regime!r}")
-        if not isinstance(column, int) or isinstance(column, bool) or column < 0:
-            raise InputError(f"ChangePoint: column must be a column number from 0, got {column!r}")
         self.before = before
         self.after = after
         self.column = column
+
+    @property
+    def column(self) -> int:
+        """The column along which the change happens."""
+        return self._column
+
+    @column.setter
+    def column(self, value: int) -> None:
+        try:
+            column = -1 if isinstance(value, bool) else operator.index(value)
+        except TypeError:
+            column = -1
+        if column < 0:
+            raise InputError(f"ChangePoint: column must be a column number from 0, got {value!r}")
+        self._column = column
+
+    def check_columns(self, columns: int) -> None:
+        """Raise `InputError` unless ``columns`` of ``X`` include the one along which the change happens."""
+        super().check_columns(columns)
+        if self.column >= columns:
+            raise InputError(
+                f"ChangePoint: column is {self.column}, but X has only {columns} columns to look at"
+            )
+
+    def own_columns(self, columns: int) -> Sequence[int]:
+        """Return the column along which the change happens."""
+        return (self.column,)
 
     def components(self) -> dict[str, gpytorch.kernels.Kernel]:
         """Return the kernels of both regimes."""

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import gpytorch
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from nonparam.errors import InputError
 from nonparam.kernels.base import Hyperparameter, Kernel, Value, formula, show
@@ -72,6 +73,10 @@ class Sum(_Composite):
         for term in rest:
             first = first + term
         return first
+
+    def terms(self) -> Sequence[AnyKernel]:
+        """Return the terms."""
+        return tuple(self.kernels)
 
     @property
     def has_amplitude(self) -> bool:
@@ -159,7 +164,9 @@ class Scale(Kernel):
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the scaled matrix."""
-        scaled: Tensor = self.outputscale[..., None, None] * covariance(self.kernel, x1, x2)
+        outputscale, matrix = self.outputscale, covariance(self.kernel, x1, x2)
+        factor = outputscale if outputscale.ndim == 0 else outputscale[..., None, None]
+        scaled: Tensor = factor * matrix if matrix.shape[-2] == 1 else _Scaled.apply(factor, matrix)
         return scaled
 
     def diagonal(self, x: Tensor) -> Tensor:
@@ -175,6 +182,28 @@ class Scale(Kernel):
             return f"scale({formula(self.kernel)}, outputscale={show(value)}, fixed={self.fixed!r})"
         value = self.value("outputscale")
         return inner if value is None else f"{show(value)} * {inner}"
+
+
+class _Scaled(torch.autograd.Function):
+    """``factor * matrix``; its gradient reads the product, which is kept anyway, and not the matrix."""
+
+    @staticmethod
+    def forward(ctx: Any, factor: Tensor, matrix: Tensor) -> Tensor:
+        scaled = factor * matrix
+        ctx.save_for_backward(factor, scaled)
+        return scaled
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        factor, scaled = ctx.saved_tensors
+        total, matrix = None, None
+        if ctx.needs_input_grad[0]:
+            sums = torch.einsum("...ij,...ij->...", gradient, scaled)[..., None, None]
+            total = sums.sum_to_size(factor.shape) / factor
+        if ctx.needs_input_grad[1]:
+            matrix = factor * gradient
+        return total, matrix
 
 
 def _bracketed(kernel: AnyKernel) -> str:

@@ -1,5 +1,6 @@
 """The one place where a covariance function meets rows of data."""
 
+from functools import reduce
 from typing import Any
 
 import gpytorch
@@ -11,8 +12,9 @@ from torch.autograd.function import once_differentiable
 from nonparam.errors import InputError
 from nonparam.kernels.base import Kernel
 
-__all__ = ["covariance", "is_grid", "variance"]
+__all__ = ["covariance", "is_grid", "spread", "variance"]
 
+_Composite = gpytorch.kernels.AdditiveKernel | gpytorch.kernels.ProductKernel | gpytorch.kernels.ScaleKernel
 SPACING_TOLERANCE = 1e-10  # of a place, relative to the span: below it a grid is regular
 
 
@@ -79,9 +81,19 @@ def _active(kernel: Kernel, x: Tensor) -> Tensor:
 
 
 def _foreign(kernel: gpytorch.kernels.Kernel, x1: Tensor, x2: Tensor, diag: bool) -> Tensor:
-    result = kernel(x1, x2, diag=diag)
-    dense: Tensor = result if isinstance(result, Tensor) else result.to_dense()
-    return dense
+    """Evaluate a kernel of GPyTorch; what is composed part by part, since its lazy sums factorise terms."""
+    if not isinstance(kernel, _Composite):
+        result = kernel(x1, x2, diag=diag)
+        dense: Tensor = result if isinstance(result, Tensor) else result.to_dense()
+        return dense
+    if isinstance(kernel, gpytorch.kernels.ScaleKernel):  # its active_dims are those of what it scales
+        scale = kernel.outputscale[..., None] if diag else kernel.outputscale[..., None, None]
+        scaled: Tensor = scale * _foreign(kernel.base_kernel, x1, x2, diag)
+        return scaled
+    if kernel.active_dims is not None:
+        x1, x2 = x1.index_select(-1, kernel.active_dims), x2.index_select(-1, kernel.active_dims)
+    combine = torch.add if isinstance(kernel, gpytorch.kernels.AdditiveKernel) else torch.mul
+    return reduce(combine, (_foreign(part, x1, x2, diag) for part in kernel.kernels))
 
 
 def is_grid(x: Tensor) -> bool:
@@ -96,7 +108,7 @@ def is_grid(x: Tensor) -> bool:
 
 def _on_grid(kernel: Kernel, x: Tensor) -> Tensor:
     """Sum the stationary terms' lag functions first, then spread them once."""
-    terms = kernel.components().values() if kernel.keyword == "sum" else [kernel]
+    terms = kernel.terms()
     lagged = [k for k in terms if isinstance(k, Kernel) and k.is_stationary]
     if not lagged:
         return kernel.matrix(x)
@@ -108,14 +120,26 @@ def _on_grid(kernel: Kernel, x: Tensor) -> Tensor:
     return total
 
 
+def spread(lags: Tensor) -> Tensor:
+    """Return the symmetric Toeplitz matrices whose first rows are ``lags (..., n)``: ``(..., n, n)``.
+
+    Examples:
+        >>> spread(torch.tensor([3.0, 2.0, 1.0]))
+        tensor([[3., 2., 1.],
+                [2., 3., 2.],
+                [1., 2., 3.]])
+    """
+    both = torch.cat([lags.flip(-1), lags[..., 1:]], -1)
+    windows = both.unfold(-1, lags.shape[-1], 1)  # row i holds lags n-1-i, ...: upside down
+    return windows.flip(-2)
+
+
 class _Toeplitz(torch.autograd.Function):
     """Spread ``(..., 1, n)`` lags over a symmetric ``(..., n, n)`` matrix."""
 
     @staticmethod
     def forward(ctx: Any, lags: Tensor) -> Tensor:
-        both = torch.cat([lags.flip(-1), lags[..., 1:]], -1).squeeze(-2)
-        windows = both.unfold(-1, lags.shape[-1], 1)  # row i holds lags n-1-i, ...: upside down
-        return windows.flip(-2)
+        return spread(lags.squeeze(-2))
 
     @staticmethod
     @once_differentiable

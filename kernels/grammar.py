@@ -1,7 +1,9 @@
 """Kernels written as text: ``"linear + periodic(12) * rbf"``."""
 
 import ast
+import copy
 import difflib
+import inspect
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
@@ -16,7 +18,7 @@ from nonparam.kernels.linear import Constant, Linear, Polynomial, WhiteNoise
 from nonparam.kernels.stationary import RBF, Cosine, Matern, Periodic, RationalQuadratic
 from nonparam.kernels.wiener import Wiener
 
-__all__ = ["NAMES", "parse"]
+__all__ = ["NAMES", "as_kernel", "parse"]
 
 
 def _matern(nu: float) -> Callable[..., Matern]:
@@ -50,6 +52,75 @@ NAMES: dict[str, Callable[..., gpytorch.kernels.Kernel]] = {
     "sum": Sum,
     "product": Product,
 }
+
+SKLEARN_NAMES = {
+    "RBF": "rbf",
+    "RationalQuadratic": "rq",
+    "ExpSineSquared": "periodic",
+    "DotProduct": "(constant + linear(center=0))",
+    "ConstantKernel": "constant",
+    "WhiteKernel": "white",
+}
+
+
+def as_kernel(value: Any) -> gpytorch.kernels.Kernel:
+    """Return the kernel that a formula means, or a copy of a kernel.
+
+    Args:
+        value: a formula, a kernel of ours or of GPyTorch.
+
+    Returns:
+        The kernel, which no other model holds.
+
+    Raises:
+        InputError: a class, a kernel of scikit-learn, or anything else; the message says what to write.
+
+    Examples:
+        >>> as_kernel("linear + rbf")
+        linear + rbf
+    """
+    if isinstance(value, str):
+        return parse(value)
+    if isinstance(value, gpytorch.kernels.Kernel):
+        return copy.deepcopy(value)
+    kind = value if isinstance(value, type) else type(value)
+    if kind.__module__.startswith("sklearn.gaussian_process"):
+        raise InputError(f"kernel must be a formula or a kernel, got scikit-learn's {_sklearn_advice(value)}")
+    if isinstance(value, type) and issubclass(value, gpytorch.kernels.Kernel):
+        name = value.__name__
+        raise InputError(f"kernel must be an instance, got the class {name}: call it, as in {name}()")
+    raise InputError(
+        f"kernel must be a formula or a kernel, got {value!r}: try 'matern52' or 'linear + periodic(12)'"
+    )
+
+
+def _sklearn_advice(kernel: Any) -> str:
+    shown = kernel.__name__ if isinstance(kernel, type) else repr(kernel)
+    try:
+        return f"{shown}: write kernel={_sklearn_formula(kernel)!r}"
+    except (AttributeError, KeyError):  # a class of composites, or a name that is not in the table
+        return f"{shown}, which has no equal here: write a formula of {sorted(NAMES)}"
+
+
+def _sklearn_formula(kernel: Any) -> str:
+    """Return our formula for a kernel of scikit-learn; all numbers but the period are left to the data."""
+    name = kernel.__name__ if isinstance(kernel, type) else type(kernel).__name__
+    match name:
+        case "Sum":
+            return f"{_sklearn_formula(kernel.k1)} + {_sklearn_formula(kernel.k2)}"
+        case "Product":
+            factors = (kernel.k1, kernel.k2)
+            return " * ".join(
+                f"({_sklearn_formula(f)})" if type(f).__name__ == "Sum" else _sklearn_formula(f)
+                for f in factors
+            )
+        case "Matern":
+            nu = getattr(kernel, "nu", 2.5)
+            return {0.5: "matern12", 1.5: "matern32", 2.5: "matern52", float("inf"): "rbf"}[nu]
+        case "ExpSineSquared" if hasattr(kernel, "periodicity"):
+            return f"periodic({kernel.periodicity:g})"
+        case _:
+            return SKLEARN_NAMES[name]
 
 
 def parse(text: str) -> gpytorch.kernels.Kernel:
@@ -111,18 +182,31 @@ def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword], tex
     named = {keyword.arg or "**": _build(keyword.value, text) for keyword in keywords}
     if len(named) < len(keywords):
         raise InputError(f"kernel {text!r}: {name} is given an argument twice")
+    signature = inspect.signature(make)
     try:
+        signature.bind(*positional, **named)  # whose complaints name no method of ours
         return make(*positional, **named)
     except TypeError as error:
-        raise InputError(f"kernel {text!r}: {name} does not take these arguments ({error})") from error
+        raise InputError(
+            f"kernel {text!r}: {name} does not take these arguments ({error}); "
+            f"it takes {', '.join(signature.parameters)}"
+        ) from error
 
 
 def _lookup(name: str, text: str) -> Callable[..., gpytorch.kernels.Kernel]:
     if name in NAMES:
         return NAMES[name]
-    close = difflib.get_close_matches(name, NAMES, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    close = _similar(name)
+    hint = f"; did you mean {close!r}?" if close else ""
     raise InputError(f"kernel {text!r}: no kernel is called {name!r}{hint} (there are {sorted(NAMES)})")
+
+
+def _similar(name: str) -> str | None:
+    """Return the name meant by one in capitals, of a class, or with a slip."""
+    if name in SKLEARN_NAMES:
+        return SKLEARN_NAMES[name]
+    close = difflib.get_close_matches(name.lower().removesuffix("kernel"), NAMES, n=1)
+    return close[0] if close else None
 
 
 def _literal(node: ast.expr, text: str) -> Any:

@@ -9,8 +9,11 @@ from torch import Tensor
 
 from nonparam.errors import InputError
 from nonparam.kernels.base import Hyperparameter, Kernel, Value
+from nonparam.kernels.flag import Flag
 
 __all__ = ["Constant", "Linear", "Polynomial", "WhiteNoise"]
+
+LARGEST_POWER = 100  # beyond it the values overflow a few lengthscales from the centre
 
 
 class Constant(Kernel):
@@ -120,6 +123,7 @@ class Linear(Kernel):
 
     keyword = "linear"
     options: ClassVar[dict[str, Any]] = {"ard": True}
+    ard = Flag()
     variance = Hyperparameter("y^2/X^2", per_column=True)
     center = Hyperparameter("X", per_column=True, positive=False, learnt=False)
 
@@ -176,6 +180,7 @@ class Polynomial(Kernel):
     keyword = "polynomial"
     _power: int
     options: ClassVar[dict[str, Any]] = {"power": None, "ard": True}
+    ard = Flag()
     offset = Hyperparameter("1")
     lengthscale = Hyperparameter("X", per_column=True)
     center = Hyperparameter("X", per_column=True, positive=False, learnt=False)
@@ -203,8 +208,11 @@ class Polynomial(Kernel):
 
     @power.setter
     def power(self, value: int) -> None:
-        if not isinstance(value, Real) or value < 1 or value % 1 != 0:
-            raise InputError(f"Polynomial: power must be a positive integer, got {value!r}")
+        number = value if isinstance(value, Real) and not isinstance(value, bool) else 0
+        if not 1 <= number <= LARGEST_POWER or number % 1:
+            raise InputError(
+                f"Polynomial: power must be a positive integer, at most {LARGEST_POWER}; got {value!r}"
+            )
         self._power = int(value)
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """Stationary kernels of the scaled distance ``r = |x - x'| / lengthscale``."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from nonparam.errors import InputError
 from nonparam.kernels.base import Hyperparameter, Kernel, Value
+from nonparam.kernels.flag import Flag
 from nonparam.kernels.radial import (
     Exponential,
     Identity,
@@ -17,6 +19,7 @@ from nonparam.kernels.radial import (
     Profile,
     SquaredExponential,
     centre_of,
+    one_row,
     radial,
 )
 
@@ -37,11 +40,22 @@ class _Stationary(Kernel):
         return x.new_ones((*np.broadcast_shapes(x.shape[:-2], *batches), x.shape[-2]))
 
 
-class _Radial(_Stationary):
+class _Scaled(_Stationary):
     """A kernel of the distance, with one lengthscale, or one per column."""
 
     options: ClassVar[dict[str, Any]] = {"ard": True}
+    ard = Flag()
     lengthscale = Hyperparameter("X", per_column=True)
+
+    def __init__(
+        self, values: dict[str, Value], ard: bool, active_dims: Sequence[int] | None, fixed: Sequence[str]
+    ) -> None:
+        super().__init__(values, active_dims, fixed)
+        self.ard = ard
+
+
+class _Radial(_Scaled):
+    """A kernel that is a profile of the distance, without other hyperparameters."""
 
     def __init__(
         self,
@@ -51,8 +65,7 @@ class _Radial(_Stationary):
         active_dims: Sequence[int] | None = None,
         fixed: Sequence[str] = (),
     ) -> None:
-        super().__init__({"lengthscale": lengthscale}, active_dims, fixed)
-        self.ard = ard
+        super().__init__({"lengthscale": lengthscale}, ard, active_dims, fixed)
 
     def profile(self) -> Profile:
         """Return the function of the squared scaled distance."""
@@ -119,6 +132,7 @@ class Matern(_Radial):
         matern32(lengthscale=0.5)
     """
 
+    _nu: float
     PROFILES: ClassVar[dict[float, tuple[str, type[Profile]]]] = {
         0.5: ("matern12", Exponential),
         1.5: ("matern32", Matern32Profile),
@@ -144,7 +158,7 @@ class Matern(_Radial):
 
     @nu.setter
     def nu(self, value: float) -> None:
-        if value not in self.PROFILES:
+        if not isinstance(value, Real) or value not in self.PROFILES:
             raise InputError(f"Matern: nu must be 0.5, 1.5 or 2.5, got {value!r}")
         self._nu = float(value)
 
@@ -162,7 +176,7 @@ class Matern(_Radial):
         return self.PROFILES[self.nu][1]()
 
 
-class RationalQuadratic(_Radial):
+class RationalQuadratic(_Scaled):
     r"""A mixture of RBF kernels over gamma-distributed inverse squared lengthscales.
 
     .. math:: k(x, x') = (1 + r^2 / (2 \alpha))^{-\alpha}
@@ -197,8 +211,7 @@ class RationalQuadratic(_Radial):
         active_dims: Sequence[int] | None = None,
         fixed: Sequence[str] = (),
     ) -> None:
-        Kernel.__init__(self, {"lengthscale": lengthscale, "alpha": alpha}, active_dims, fixed)
-        self.ard = ard
+        super().__init__({"lengthscale": lengthscale, "alpha": alpha}, ard, active_dims, fixed)
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the mixture at the scaled distances."""
@@ -235,6 +248,7 @@ class Periodic(_Stationary):
 
     keyword = "periodic"
     options: ClassVar[dict[str, Any]] = {"zero_mean": False}
+    zero_mean = Flag()
     period = Hyperparameter("X", per_column=True)
     lengthscale = Hyperparameter("1", per_column=True)
 
@@ -254,15 +268,21 @@ class Periodic(_Stationary):
         phase = (x - centre) * (2.0 * torch.pi / self.period)
         return torch.stack([phase.cos(), phase.sin()], -2).div(self.lengthscale.unsqueeze(-2)).flatten(-2)
 
+    def _on_circles(self, x1: Tensor, x2: Tensor | None, profile: Profile) -> Tensor:
+        """Return the profile at the distances between points on the circles."""
+        if x2 is not None and x1.shape[-2] == 1:
+            chord = torch.sin((x2 - x1) * torch.pi / self.period) / (0.5 * self.lengthscale)
+            return one_row(chord, profile)
+        centre = centre_of(x1)
+        return radial(self._circle(x1, centre), None if x2 is None else self._circle(x2, centre), profile)
+
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the RBF of the points on the circles."""
-        centre = centre_of(x1)
-        points = self._circle(x1, centre), None if x2 is None else self._circle(x2, centre)
         if not self.zero_mean:
-            return radial(*points, SquaredExponential())
+            return self._on_circles(x1, x2, SquaredExponential())
         q = self.lengthscale.expand(*self.lengthscale.shape[:-1], x1.shape[-1]) ** -2.0
         log_mean = _log_mean(q).sum(-1, keepdim=True)
-        return 1.0 - torch.expm1(-0.5 * radial(*points, Identity())) / torch.expm1(log_mean)
+        return 1.0 - torch.expm1(-0.5 * self._on_circles(x1, x2, Identity())) / torch.expm1(log_mean)
 
 
 def _log_mean(q: Tensor) -> Tensor:

@@ -38,13 +38,14 @@ class Assembled:
 
         Args:
             parameters: of the kernel.
-            gradient: ``(n, n)``, gathered on the upper triangle and 0 below, as `evidence` returns it.
+            gradient: ``(n, n)``, gathered on the upper triangle, as `evidence` returns it; overwritten.
 
         Returns:
             A derivative for each parameter.
         """
         if self.diagonal is None and self.pieces[0].requires_grad:
-            return list(torch.autograd.grad(self.pieces[0], parameters, gradient, materialize_grads=True))
+            whole = gradient.triu_()
+            return list(torch.autograd.grad(self.pieces[0], parameters, whole, materialize_grads=True))
         sums = [torch.zeros_like(parameter) for parameter in parameters]
         for values, weights in self._weighted(gradient):
             if values.requires_grad:
@@ -57,19 +58,20 @@ class Assembled:
     def _weighted(self, gradient: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         if self.diagonal is None:
             return
-        yield self.diagonal, torch.diagonal(gradient)
+        yield self.diagonal, torch.diagonal(gradient).clone()
         for start, piece in zip(self.starts, self.pieces, strict=True):
-            weights = gradient[start : start + len(piece), start:].clone()
-            torch.diagonal(weights).zero_()
+            weights = gradient[start : start + len(piece), start:]
+            weights[:, : len(piece)].triu_(1)
             yield piece, weights
 
 
-def assemble(kernel: gpytorch.kernels.Kernel, x: Tensor) -> Assembled:
+def assemble(kernel: gpytorch.kernels.Kernel, x: Tensor, out: Tensor | None = None) -> Assembled:
     """Evaluate the covariance matrix of the rows with themselves, in pieces that fit the cache.
 
     Args:
         kernel: at one value of its hyperparameters.
         x: ``(n, d)``.
+        out: ``(n, n)``, the memory to write the matrix to; its own by default.
 
     Returns:
         The matrix; its graphs are kept where gradients are enabled.
@@ -85,10 +87,11 @@ def assemble(kernel: gpytorch.kernels.Kernel, x: Tensor) -> Assembled:
         [tensor(4., dtype=torch.float64)]
     """
     n = len(x)
+    matrix = x.new_empty(n, n) if out is None else out
     if n <= WHOLE or is_grid(x):
         whole = covariance(kernel, x)
-        return Assembled(whole.detach().clone(memory_format=torch.contiguous_format), [whole], [0], None)
-    matrix, pieces, starts = x.new_empty(n, n), [], range(0, n, STRIP)
+        return Assembled(matrix.copy_(whole.detach()), [whole], [0], None)
+    pieces, starts = [], range(0, n, STRIP)
     for start in starts:
         stop = min(start + STRIP, n)
         piece = covariance(kernel, x[start:stop], x[start:])

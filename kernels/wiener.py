@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nonparam.errors import InputError
 from nonparam.kernels.base import Hyperparameter, Kernel, Value
 
 __all__ = ["Wiener"]
@@ -25,7 +26,7 @@ class Wiener(Kernel):
         fixed: ``("variance",)`` holds it.
 
     Raises:
-        InputError: a variance that is not positive.
+        InputError: a variance that is not positive, or several columns in ``active_dims``.
 
     Examples:
         >>> Wiener(0.5, origin=0.0)
@@ -45,6 +46,20 @@ class Wiener(Kernel):
         fixed: Sequence[str] = (),
     ) -> None:
         super().__init__({"variance": variance, "origin": origin}, active_dims, fixed)
+
+    @classmethod
+    def _columns(cls, active_dims: Sequence[int] | None) -> tuple[int, ...] | None:
+        columns = super()._columns(active_dims)
+        if columns is not None and len(columns) > 1:
+            raise InputError(
+                f"{cls.__name__}: active_dims must name one column, got {active_dims!r}: "
+                "multiply or add one kernel for each"
+            )
+        return columns
+
+    def own_columns(self, columns: int) -> Sequence[int]:
+        """Return the one column it looks at."""
+        return (0,)
 
     def _time(self, x: Tensor) -> Tensor:
         time: Tensor = (x[..., 0] - self.origin[..., None]).clamp_min(0.0)

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from nonparam.errors import NotPositiveDefiniteError
-from nonparam.solvers.cholesky import CholeskyFactor, cholesky
+from nonparam.solvers.cholesky import CholeskyFactor, cholesky, outer_minus
+from nonparam.solvers.toeplitz import autocorrelation, inverse_diagonal_sums
 
 __all__ = ["Evidence", "MeanFit", "evidence", "fit_mean", "log_density"]
 
@@ -35,6 +36,12 @@ class MeanFit:
         alpha: ``(n, t)``, ``A^-1 (Y - H coefficients)``.
         information: ``(q, q)``, ``H' A^-1 H``, the inverse covariance of the coefficients.
         quadratic: ``tr (Y - H coefficients)' alpha``.
+
+    Examples:
+        >>> eye, ones = torch.eye(4, dtype=torch.float64), torch.ones(4, 1, dtype=torch.float64)
+        >>> fit = fit_mean(cholesky(eye), 3.0 * ones, ones)
+        >>> fit.coefficients.item(), fit.information.item(), fit.quadratic
+        (3.0, 4.0, 0.0)
     """
 
     coefficients: Tensor
@@ -49,9 +56,16 @@ class Evidence:
 
     Attributes:
         value: in nats.
-        gradient: ``(n, n)``, the derivative in the covariance matrix gathered on the upper triangle, so that
-            the sum of its product with any symmetric ``dA`` is the change of the value.
+        gradient: for a Toeplitz matrix ``(n,)``, the derivative in its lags; else ``(n, n)``, the derivative
+            in the covariance matrix gathered on the upper triangle, so that the sum of its product with the
+            upper triangle of any symmetric ``dA`` is the change of the value; what is below is not defined.
         jitter: added to the diagonal, in the units of the matrix.
+
+    Examples:
+        >>> eye, y = torch.eye(2, dtype=torch.float64), torch.ones(2, 1, dtype=torch.float64)
+        >>> evidence(eye, y, y[:, :0], gradient=True).gradient.triu()  # doubled off the diagonal
+        tensor([[0., 1.],
+                [0., 0.]], dtype=torch.float64)
     """
 
     value: float
@@ -60,7 +74,14 @@ class Evidence:
 
 
 def log_density(mean: MeanFit, factor: CholeskyFactor, n: int, t: int) -> float:
-    """Return the log density of ``t`` outputs at ``n`` rows (algorithm 2.1, line 7), in nats."""
+    """Return the log density of ``t`` outputs at ``n`` rows (algorithm 2.1, line 7), in nats.
+
+    Examples:
+        >>> eye, y = torch.eye(2, dtype=torch.float64), torch.zeros(2, 1, dtype=torch.float64)
+        >>> factor = cholesky(eye)
+        >>> round(log_density(fit_mean(factor, y, y[:, :0]), factor, 2, 1), 4)  # two standard normal numbers
+        -1.8379
+    """
     return -0.5 * (mean.quadratic + t * factor.log_determinant() + n * t * LOG_2PI)
 
 
@@ -79,6 +100,12 @@ def fit_mean(factor: CholeskyFactor, y: Tensor, basis: Tensor) -> MeanFit:
         NotPositiveDefiniteError: basis functions that the rows do not tell apart.
 
     Source: Rasmussen and Williams (2006), section 2.7.
+
+    Examples:
+        >>> noise = torch.diag(torch.tensor([1.0, 3.0], dtype=torch.float64))
+        >>> y, ones = torch.tensor([[0.0], [4.0]], dtype=torch.float64), torch.ones(2, 1, dtype=torch.float64)
+        >>> fit_mean(cholesky(noise), y, ones).coefficients  # the mean, weighted by 1 / variance
+        tensor([[1.]], dtype=torch.float64)
     """
     if basis.shape[1] == 0:
         alpha = factor.solve(y)
@@ -98,7 +125,9 @@ def fit_mean(factor: CholeskyFactor, y: Tensor, basis: Tensor) -> MeanFit:
     return MeanFit(coefficients, alpha, information, quadratic)
 
 
-def evidence(a: Tensor, y: Tensor, basis: Tensor, *, gradient: bool = False) -> Evidence:
+def evidence(
+    a: Tensor, y: Tensor, basis: Tensor, *, gradient: bool = False, is_toeplitz: bool = False
+) -> Evidence:
     """Return the log marginal likelihood of outputs with a given covariance.
 
     Args:
@@ -106,6 +135,7 @@ def evidence(a: Tensor, y: Tensor, basis: Tensor, *, gradient: bool = False) -> 
         y: ``(n, t)``, the outputs, independent given the covariance.
         basis: ``(n, q)``, the basis functions of the mean; ``q = 0`` for a mean of zero.
         gradient: whether to return the derivative in ``a`` as well.
+        is_toeplitz: whether ``a`` is constant along its diagonals, and to stay so; spares the inverse.
 
     Returns:
         The value in nats, summed over outputs, and the gradient.
@@ -126,8 +156,19 @@ def evidence(a: Tensor, y: Tensor, basis: Tensor, *, gradient: bool = False) -> 
     value = log_density(mean, factor, n, t)
     if not gradient:
         return Evidence(value, None, factor.jitter)
-    slope = factor.inverse_in_place()  # equation 5.9: alpha alpha' - t A^-1, on the upper triangle
-    torch.addmm(slope, mean.alpha, mean.alpha.mT, beta=-t, out=slope)
-    slope.triu_()
+    if is_toeplitz:
+        return Evidence(value, _slope_in_lags(factor, mean.alpha), factor.jitter)
+    slope = outer_minus(mean.alpha, t, factor.inverse_in_place())  # equation 5.9, on the upper triangle
     torch.diagonal(slope).mul_(0.5)
     return Evidence(value, slope, factor.jitter)
+
+
+def _slope_in_lags(factor: CholeskyFactor, alpha: Tensor) -> Tensor:
+    """Return the sums of equation 5.9 along the diagonals: ``(n,)``."""
+    n, t = alpha.shape
+    first = factor.solve(torch.eye(n, 1, dtype=alpha.dtype, device=alpha.device))[:, 0]
+    sums = -t * inverse_diagonal_sums(first.cpu().numpy())
+    for column in alpha.cpu().numpy().T:
+        sums += autocorrelation(column, column)
+    sums[0] *= 0.5
+    return torch.from_numpy(sums).to(alpha)

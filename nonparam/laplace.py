@@ -36,6 +36,13 @@ class Laplace:
         root: ``(p, p)``, with covariance :math:`H^{-1} = R R^\top`.
         log_evidence: in nats.
         floored: how many directions had less curvature than the floor.
+
+    Examples:
+        >>> def normal(x):  # of standard deviation 2
+        ...     return -x[:, 0] ** 2 / 8.0, -x / 4.0
+        >>> found = laplace(normal, np.zeros(1), np.ones(1), floor=0.0)
+        >>> (found.root @ found.root.T).round(6), found.floored  # the variance
+        (array([[4.]]), 0)
     """
 
     mode: Array

@@ -23,6 +23,7 @@ PATIENCE = 5  # steps over which the progress is judged
 SUFFICIENT, CURVATURE = 1e-4, 0.9  # the constants of the Wolfe conditions (Nocedal and Wright, p. 33)
 LONGEST_STEP = 3.0  # of any coordinate; on logarithms that is a factor of 20
 MAX_TRIALS = 25
+PREDICTED = 0.1  # of the tolerance: a quadratic model that promises less than this is believed
 NOT_FLAT = 0.1  # no search that ends at a gradient as large as this has converged
 ROUNDING = 1e-11  # relative error of the objective, which a search near the optimum must not chase
 
@@ -176,6 +177,8 @@ class _Problem:
             self.message = "the objective no longer changes"
         else:
             self._aim()
+            if self.past[-1] - value <= value_tolerance and -0.5 * self.slope <= PREDICTED * value_tolerance:
+                self.message = "the objective would no longer change"
 
     def _give_up(self, tolerances: tuple[float, float]) -> None:
         if self.low[0] > 0.0:  # an earlier trial of this search was a decrease: take it
@@ -217,7 +220,8 @@ def minimise(
         scale: ``(p,)``, changes of the variables that matter; steps and gradients are measured in them.
         max_steps: iterations of each problem.
         gradient_tolerance: on the largest entry of the projected gradient.
-        value_tolerance: on the decrease in five steps.
+        value_tolerance: on the decrease in five steps; a search ends sooner where the last step gained no
+            more and the model of its curvature, half of ``g' H g``, promises a tenth of it.
 
     Returns:
         One `Minimum` for each row of ``starts``.

@@ -25,6 +25,11 @@ class Mean:
             no linear combination of others).
         centre: ``(d,)``, subtracted from the columns.
         spread: ``(d,)``, by which the columns are divided; 0 for a column that is left out.
+
+    Examples:
+        >>> zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+        >>> [Mean(name, zero, one).basis(one[:, None]).shape[1] for name in MEANS]  # weights to be fitted
+        [0, 1, 2]
     """
 
     name: str

@@ -8,6 +8,7 @@ the row given twice, and a weight of 0 the same as leaving it out:
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,8 +20,8 @@ from torch import Tensor
 
 from nonparam.errors import NotPositiveDefiniteError
 from nonparam.kernels.base import Kernel
-from nonparam.kernels.evaluate import covariance, is_grid
-from nonparam.kernels.strips import WHOLE, assemble
+from nonparam.kernels.evaluate import covariance, is_grid, spread
+from nonparam.kernels.strips import assemble
 from nonparam.model_selection.evidence import LOG_2PI, evidence
 from nonparam.theta import Theta
 
@@ -29,6 +30,7 @@ __all__ = ["Data", "Objective", "matrices_needed"]
 Array = NDArray[np.float64]
 
 MATRICES = 5  # of n x n at the peak, in strips of rows
+BATCHED = 512  # rows; up to here several points are evaluated at once
 MATRICES_ON_GRID = 14  # where terms that are not functions of the lag keep their graphs
 
 
@@ -128,30 +130,50 @@ class Objective:
             values, slopes, jitters = zip(*parts, strict=True)
             return np.concatenate(values), np.concatenate(slopes), max(jitters)
         data = [self.data] * len(points) if outputs is None else [self.data.output(i) for i in outputs]
-        if len(points) == 1:
+        if len(points) == 1 and not self._is_toeplitz:
             return self._single(points[0], data[0], gradient)
-        self.theta.assign(points)
+        self.theta.assign(points if len(points) > 1 else points[0])
         parameters = self.theta.parameters if gradient else []
         with torch.set_grad_enabled(bool(parameters)):
-            k = covariance(self.theta.kernel, self.data.x)
-        matrices = k.detach().reshape(len(points), *k.shape[-2:]).clone(memory_format=torch.contiguous_format)
+            k = self._lags() if self._is_toeplitz else covariance(self.theta.kernel, self.data.x)
+        entries = k.detach().reshape(len(points), *k.shape[-2:])
+        matrices = spread(entries[:, 0]) if self._is_toeplitz else entries.contiguous().clone()
         found = [self._one(*each, gradient) for each in zip(matrices, data, points, strict=True)]
         values, noise_slopes, slopes, jitters = zip(*found, strict=True)
-        gradients = []
+        gradients: Sequence[Tensor] = ()
         if parameters and k.requires_grad:
-            gradients = list(torch.autograd.grad(k, parameters, torch.stack(slopes).reshape(k.shape)))
-        gathered = self.theta.gather(gradients, np.array(noise_slopes), len(points))
+            pulled = torch.stack(slopes) if self._is_toeplitz else torch.stack(slopes).triu_()
+            gradients = torch.autograd.grad(k, parameters, pulled.reshape(k.shape), materialize_grads=True)
+        gathered = self.theta.gather(list(gradients), np.array(noise_slopes), len(points))
         return np.array(values), gathered, max(jitters)
+
+    def _lags(self) -> Tensor:
+        """Return the covariance of the first row with every row, ``(*batch, 1, n)``: all that there is."""
+        return covariance(self.theta.kernel, self.data.x[:1], self.data.x)
+
+    @cached_property
+    def _memory(self) -> Tensor:
+        """One matrix for all evaluations: the system takes time to hand out new memory."""
+        n = len(self.data.x)
+        return self.data.x.new_empty(n, n)
 
     def _single(self, point: Array, data: Data, gradient: bool) -> tuple[Array, Array, float]:
         """Evaluate one point, the kernel in pieces that fit the cache."""
         self.theta.assign(point)
         parameters = self.theta.parameters if gradient else []
         with torch.set_grad_enabled(bool(parameters)):
-            k = assemble(self.theta.kernel, data.x)
+            k = assemble(self.theta.kernel, data.x, self._memory)
         value, noise_slope, slope, jitter = self._one(k.matrix, data, point, gradient)
         gradients = [] if slope is None else k.pull(parameters, slope)
         return np.array([value]), self.theta.gather(gradients, np.array([noise_slope]), 1), jitter
+
+    @cached_property
+    def _is_toeplitz(self) -> bool:
+        """Whether the covariance of the observations is constant along its diagonals."""
+        variances = self.data.noise_variances(1.0)
+        kernel = self.theta.kernel
+        uniform = bool((variances == variances[0]).all())
+        return uniform and isinstance(kernel, Kernel) and kernel.is_stationary and is_grid(self.data.x)
 
     def _one(
         self, matrix: Tensor, data: Data, point: Array, gradient: bool
@@ -164,17 +186,18 @@ class Objective:
         variances = data.noise_variances(noise)
         torch.diagonal(matrix).add_(variances)
         try:
-            found = evidence(matrix, data.y, data.basis, gradient=gradient)
+            found = evidence(matrix, data.y, data.basis, gradient=gradient, is_toeplitz=self._is_toeplitz)
         except NotPositiveDefiniteError:
-            return -np.inf, 0.0, torch.zeros_like(matrix), 0.0
+            return -np.inf, 0.0, torch.zeros_like(matrix[0] if self._is_toeplitz else matrix), 0.0
         extra, noise_slope = data.weight_terms(noise)
         if found.gradient is not None:
-            noise_slope += float(torch.diagonal(found.gradient) @ variances)
+            per_row = torch.diagonal(found.gradient) if found.gradient.ndim == 2 else found.gradient[:1]
+            noise_slope += float(per_row @ variances[: len(per_row)])
         return found.value + extra, noise_slope, found.gradient, found.jitter
 
     def _batches(self) -> bool:
         ours = all(isinstance(k, Kernel) for k in [self.theta.kernel, *self.theta.kernel.sub_kernels()])
-        return ours and len(self.data.x) <= WHOLE
+        return ours and len(self.data.x) <= BATCHED
 
     def negative(self, points: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
         """Return minus the objective and its gradient, as `minimise` asks for them."""

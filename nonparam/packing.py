@@ -116,6 +116,12 @@ class Unpacker:
         tensors: as `read_file` returned them.
         template: a kernel built as the saved one was; its GPyTorch parts receive the saved values. It is not
             changed.
+
+    Examples:
+        >>> packer = Packer()
+        >>> packed = packer.pack(kernels.RBF(0.5) + kernels.Linear(2.0), "kernel")
+        >>> Unpacker(packer.tensors).unpack(packed)
+        rbf(lengthscale=0.5) + linear(variance=2)
     """
 
     def __init__(

@@ -66,6 +66,14 @@ def write_file(path: Location, kind: str, document: Json, tensors: Mapping[str, 
     Raises:
         InputError: the folder does not exist, or the path is a folder.
         OSError: the system refused, for example because the disk is full.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "model.safetensors")
+        ...     write_file(path, "Note", {"seed": 1}, {"noise": torch.ones(2)})
+        ...     read_file(path, "Note")
+        ({'seed': 1}, {'noise': tensor([1., 1.])})
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
@@ -112,6 +120,11 @@ def read_file(path: Location, kind: str) -> tuple[Json, dict[str, Tensor]]:
     Raises:
         InputError: there is no such file, or it holds another class.
         FileFormatError: the file is damaged, was changed, or is of another program or version.
+
+    Examples:
+        >>> read_file("nowhere.safetensors", "Note")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        nonparam.errors.InputError: cannot load 'nowhere.safetensors': there is no such file; ...
     """
     if not os.path.isfile(path):
         what = "it is a folder" if os.path.isdir(path) else "there is no such file"
@@ -175,6 +188,12 @@ def save_regressor(model: Any, path: Location) -> None:
         NotFittedError: the model is not fitted.
         InputError: an argument of the model that a file cannot hold, or no such folder.
         OSError: the system refused to write.
+
+    Examples:
+        >>> from nonparam import GPRegressor
+        >>> save_regressor(GPRegressor(), "model.safetensors")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        sklearn.exceptions.NotFittedError: This GPRegressor instance is not fitted yet. ...
     """
     check_is_fitted(model)
     packer = Packer()
@@ -228,6 +247,17 @@ def load_regressor(cls: type[Model], path: Location, kernel: gpytorch.kernels.Ke
         InputError: no such file, another class, or a GPyTorch kernel that is missing or built otherwise.
         FileFormatError: the file is damaged, was changed, or is of another program or version.
         InsufficientMemoryError: the model does not fit into the memory.
+
+    Examples:
+        >>> import tempfile
+        >>> from nonparam import GPRegressor
+        >>> x = np.arange(4.0)[:, None]
+        >>> model = GPRegressor("rbf(1.0)", noise=0.1).fit(x, np.sin(x[:, 0]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_regressor(model, Path(folder, "model.safetensors"))
+        ...     again = load_regressor(GPRegressor, Path(folder, "model.safetensors"))
+        >>> bool((again.predict(x) == model.predict(x)).all())
+        True
     """
     document, tensors = read_file(path, cls.__name__)
     with _complete(path):

@@ -44,6 +44,14 @@ class Posterior:
         noise: the learnt noise variance; 0 where the noise is known for every row.
         factor: of the covariance of the observations.
         mean: the fit of the mean function, and the solve of the residual.
+
+    Examples:
+        >>> from nonparam.kernels import RBF
+        >>> x = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+        >>> data = Data(x, torch.sin(x), basis=x[:, :0], weights=torch.ones_like(x[:, 0]), noise=None)
+        >>> posterior = condition(RBF(1.0), data, noise=0.01)
+        >>> posterior.predict_variance(x + 9.0, x[:, :0]).round(decimals=6)  # far away that of the prior
+        tensor([1., 1.], dtype=torch.float64)
     """
 
     kernel: gpytorch.kernels.Kernel
@@ -136,6 +144,14 @@ def condition(kernel: gpytorch.kernels.Kernel, data: Data, noise: float) -> Post
         NotPositiveDefiniteError: the covariance of the observations cannot be factorised.
 
     Source: Rasmussen and Williams (2006), algorithm 2.1, lines 2 and 3.
+
+    Examples:
+        >>> from nonparam.kernels import RBF
+        >>> x = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+        >>> data = Data(x, torch.sin(x), basis=x[:, :0], weights=torch.ones_like(x[:, 0]), noise=None)
+        >>> posterior = condition(RBF(1.0), data, noise=0.0)
+        >>> torch.allclose(posterior.predict_mean(x, x[:, :0]), data.y)  # without noise it interpolates
+        True
     """
     matrix = assemble(kernel, data.x).matrix
     torch.diagonal(matrix).add_(data.noise_variances(noise))
@@ -155,12 +171,20 @@ def correlate(joint: Tensor, z: Tensor, scale: float) -> Tensor:
         ``(m, k)``.
 
     Source: Golub and Van Loan (2013), Matrix computations, section 4.2.4.
+
+    Examples:
+        >>> joint = torch.tensor([[4.0, 2.0], [2.0, 1.0]], dtype=torch.float64)  # perfectly correlated
+        >>> draws = correlate(joint, torch.randn(2, 3, dtype=torch.float64), 1.0)
+        >>> torch.allclose(draws[0], 2.0 * draws[1], atol=1e-4)
+        True
     """
     try:
         return cholesky(joint.clone(), scale).multiply(z)
     except NotPositiveDefiniteError:
-        values, vectors = torch.linalg.eigh(joint)
-        draws: Tensor = vectors @ (values.clamp_min(0.0).sqrt()[:, None] * z)
+        sd = torch.diagonal(joint).clamp_min(0.0).sqrt()[:, None]
+        scaled = torch.where(sd * sd.mT > 0.0, joint / sd / sd.mT, 0.0)  # variances may differ by decades
+        values, vectors = torch.linalg.eigh(scaled.clamp(-1.0, 1.0))
+        draws: Tensor = sd * (vectors @ (values.clamp_min(0.0).sqrt()[:, None] * z))
         return draws
 
 

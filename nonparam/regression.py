@@ -12,12 +12,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from nonparam.errors import InputError
-from nonparam.kernels import parse, variance, with_amplitude
+from nonparam.kernels import variance, with_amplitude
+from nonparam.kernels.grammar import as_kernel
 from nonparam.means import Mean
 from nonparam.objective import Data, Objective, matrices_needed
 from nonparam.posterior import condition, correlate
@@ -43,7 +43,9 @@ from nonparam.validation import (
     check_outputs,
     check_probabilities,
     check_scale,
+    check_seed,
     check_table,
+    check_verbose,
     check_weights,
 )
 
@@ -163,15 +165,16 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         self._one_output = outputs.ndim == 1
         x, table, weights = x[counted], outputs.reshape(len(x), -1)[counted], weights[counted]
         check_scale(x, table)
-        kernel = self._build_kernel()
-        plan = choose(self.solver, len(x), matrices_needed(kernel, torch.from_numpy(x)))
+        kernel = with_amplitude(as_kernel(self.kernel)).double()
+        device = check_device(self.device, len(x))
+        plan = choose(self.solver, len(x), matrices_needed(kernel, torch.from_numpy(x)), device)
         if self.verbose:
             print(plan)
         self.y_scale_ = output_scales(table, weights) if self.normalize_y else np.ones(table.shape[1])
         centred = 0.0 if self.mean == "zero" else np.average(table, axis=0, weights=weights)
         self.y_mean_ = np.zeros(table.shape[1]) + centred  # the mean's own fit starts from here
         with threads_for(len(x)):
-            report = self._train(kernel, x, table, weights, noise, str(plan))
+            report = self._train(kernel, x, table, weights, noise, device, str(plan))
         jitter = self.posterior_.factor.jitter
         self.fit_report_ = replace(report, seconds=time.perf_counter() - began, jitter=jitter)
         if self.verbose:
@@ -183,13 +186,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         check_choice(self.priors, "priors", PRIORS)
         check_choice(self.normalize_y, "normalize_y", (True, False))
         check_count(self.n_restarts, "n_restarts")
-
-    def _build_kernel(self) -> gpytorch.kernels.Kernel:
-        if isinstance(self.kernel, str):
-            return with_amplitude(parse(self.kernel))
-        if isinstance(self.kernel, gpytorch.kernels.Kernel):
-            return with_amplitude(copy.deepcopy(self.kernel)).double()
-        raise InputError(f"kernel must be a formula or a kernel, got {self.kernel!r}")
+        check_verbose(self.verbose)
 
     def _train(
         self,
@@ -198,18 +195,18 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         y: Array,
         weights: Array,
         noise: float | Array | None,
+        device: torch.device,
         plan: str,
     ) -> FitReport:
         search = waits_for_period(kernel)
         scales = measure(x, y / self.y_scale_, weights, normalize_y=self.normalize_y, find_periods=search)
         initialise(kernel, scales)
-        device = check_device(self.device, len(x))
         self.kernel_ = kernel.to(device)
         mean = Mean.from_scales(self.mean, scales).to(device)
         self._mean = mean.identified(torch.tensor(x, device=device))
         data = self._data(x, y, weights, noise, device)
         objective = self._objective(scales, data)
-        rng = check_random_state(self.random_state)
+        rng = check_seed(self.random_state)
         theta = objective.theta
         self.theta_, report = maximise(
             objective.negative,
@@ -287,7 +284,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             known,
             old.x.device,
         )
-        choose(self.solver, len(old.x) + len(new.x), 3)
+        choose(self.solver, len(old.x) + len(new.x), 3, old.x.device)
         with threads_for(len(old.x) + len(new.x)):
             self.posterior_ = self.posterior_.extended(old.joined(new), len(new.x))
         self._likelihood()
@@ -338,7 +335,7 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         return mean
 
     def _covariance(self, x: Tensor, basis: Tensor, include_noise: bool) -> Array:
-        check_covariance(len(x), len(self.posterior_.data.x))
+        check_covariance(len(x), len(self.posterior_.data.x), x.device)
         joint = self.posterior_.predict_covariance(x, basis)
         torch.diagonal(joint).add_(self._new_noise(include_noise))
         scaled: Array = joint.cpu().numpy()[..., None] * self.y_scale_**2
@@ -421,13 +418,14 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             InsufficientMemoryError: more rows than the memory holds the joint covariance of.
         """
         check_count(n_samples, "n_samples")
+        rng = check_seed(random_state)
         x, basis = self._rows(X)
-        check_covariance(len(x), len(self.posterior_.data.x))
+        check_covariance(len(x), len(self.posterior_.data.x), x.device)
         with threads_for(len(self.posterior_.data.x)):
             mean = self._mean_in_units(x, basis)
             joint = self.posterior_.predict_covariance(x, basis)
             torch.diagonal(joint).add_(self._new_noise(include_noise))
-            z = check_random_state(random_state).standard_normal((len(x), mean.shape[1] * n_samples))
+            z = rng.standard_normal((len(x), mean.shape[1] * n_samples))
             scale = float(variance(self.kernel_, x).detach().mean())  # rounding is relative to the prior
             draws = correlate(joint, torch.tensor(z, device=x.device), scale).cpu().numpy()
         paths = mean[..., None] + draws.reshape(len(x), mean.shape[1], n_samples) * self.y_scale_[:, None]

@@ -28,6 +28,7 @@ LENGTHSCALE_REACH = math.log(1e4)  # further out a column is constant, or its va
 PERIOD_REACH = 1.5  # how far the logarithm of a period may move
 NOISE_FLOOR = 1e-6  # of the variance of y: below it rounding in the evidence outweighs what it says
 WIDEST = math.log(1e8)  # bounds around the prior median, on the logarithm
+BLOCK = 2**20  # entries of a table of waves, to bound its memory
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ def measure(x: Array, y: Array, weights: Array, *, normalize_y: bool, find_perio
     sd = np.where(constant, 1.0, sd)
     variance = _variance(y, weights) if normalize_y else 1.0
     period = np.where(constant, 1.0, (high - low) / 4.0)
-    if find_periods and 6 <= len(x) <= 5000:
+    if find_periods and len(x) <= 5000:
         for j in np.flatnonzero(~constant):
-            period[j] = _strongest_period(x[:, j], y[:, 0])
+            period[j] = _strongest_period(x[:, j], y, weights)
     return Scales(mean, sd, low, high, variance, period)
 
 
@@ -87,18 +88,39 @@ def _variance(y: Array, weights: Array) -> float:
     return size**2 if size > 0.0 else 1.0  # a constant y has no spread: take its size
 
 
-def _strongest_period(x: Array, y: Array) -> float:
-    """Return the period of the largest Lomb-Scargle peak of the detrended output along one column."""
-    from scipy.signal import lombscargle
-
-    span = float(np.ptp(x))
-    time = (x - x.mean()) / span
-    residual = y - np.polynomial.Polynomial.fit(time, y, 1)(time)
-    if not np.any(np.abs(residual) > 1e-12 * np.abs(y).max(initial=1e-300)):
+def _strongest_period(x: Array, y: Array, weights: Array) -> float:
+    """Return the period of the largest peak, over all detrended outputs, along one column ``(n,)``."""
+    span, places = float(np.ptp(x)), len(np.unique(x))
+    share = weights / weights.sum()
+    time = (x - share @ x) / span
+    residual = y - share @ y
+    residual -= np.outer(time, (share * time) @ residual / (share @ time**2))
+    residual = residual[:, np.abs(residual).max(0) > 1e-12 * np.abs(y).max(0)]
+    if places < 6 or residual.shape[1] == 0:
         return span / 4.0
-    cycles = np.linspace(1.0, max(len(np.unique(x)) / 2.2, 2.0), min(4 * len(x), 4000))
-    power = lombscargle(time, residual / residual.std(), 2.0 * np.pi * cycles)
+    cycles = np.linspace(1.0, places / 2.2, min(4 * places, 4000))
+    blocks = np.array_split(cycles, int(np.ceil(cycles.size * x.size / BLOCK)))
+    power = np.concatenate([_periodogram(time, residual, share, block) for block in blocks])
     return span / float(cycles[int(np.argmax(power))])
+
+
+def _periodogram(time: Array, y: Array, share: Array, frequencies: Array) -> Array:
+    r"""Return the fraction of the squares of ``y (n, t)`` that each wave explains, added over the outputs.
+
+    .. math:: P(f) = 2 \frac{|p|^2 - \mathrm{Re}(\bar d p^2)}{(1 - |d|^2) \sum_i w_i y_i^2}, \quad
+              p = \sum_i w_i e^{2 \pi i f t_i} y_i, \quad d = \sum_i w_i e^{4 \pi i f t_i}
+
+    Source: Lomb (1976), Least-squares frequency analysis of unequally spaced data; here with weights ``w``
+    that add up to 1.
+    """
+    wave = np.exp(2j * np.pi * np.outer(frequencies, time))
+    p, d = wave @ (share[:, None] * y), (wave**2 @ share)[:, None]
+    left = 1.0 - np.abs(d) ** 2
+    one_phase = left < 1e-9  # the rows see a single function of this wave, not two
+    both = 2.0 * (np.abs(p) ** 2 - (d.conj() * p**2).real) / np.where(one_phase, 1.0, left)
+    explained = np.where(one_phase, np.abs(p) ** 2, both)
+    power: Array = (explained / (share @ y**2)).sum(1)
+    return power
 
 
 def waits_for_period(kernel: gpytorch.kernels.Kernel) -> bool:
@@ -183,13 +205,8 @@ def _prior(kernel: Kernel, declared: Hyperparameter, scales: Scales, columns: Co
 
 def _columns(kernel: Kernel, seen: Columns) -> Columns:
     """Return those of the columns that ``kernel`` sees which its own hyperparameters are about."""
-    match kernel.keyword:
-        case "changepoint":
-            return _chosen(seen, [kernel.column])
-        case "wiener":
-            return seen[:1]
-        case _:
-            return seen
+    kernel.check_columns(len(seen))
+    return seen[list(kernel.own_columns(len(seen)))]
 
 
 def _typical(declared: Hyperparameter, scales: Scales, columns: Columns) -> Array:

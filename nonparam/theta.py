@@ -27,6 +27,13 @@ class Prior:
         lower: what a search may not go below.
         upper: what a search may not go above.
         step: a change of the stored value that matters; searches measure their steps in it.
+
+    Examples:
+        >>> from nonparam.kernels import RBF
+        >>> prior = Prior(0.0, 1.0, np.log(0.1), np.log(10.0))  # of a lengthscale of about 1, within a decade
+        >>> theta = Theta(RBF(2.0), {"raw_lengthscale": prior}, noise=None)
+        >>> np.exp([theta.lower[0], theta.start[0], theta.upper[0]]).round(6)
+        array([ 0.1,  2. , 10. ])
     """
 
     mean: Array | float
@@ -37,7 +44,13 @@ class Prior:
 
 
 def free_parameters(kernel: gpytorch.kernels.Kernel) -> dict[str, torch.nn.Parameter]:
-    """Return what training may move, by qualified name (``kernel.raw_lengthscale``), in a fixed order."""
+    """Return what training may move, by qualified name (``kernel.raw_lengthscale``), in a fixed order.
+
+    Examples:
+        >>> from nonparam.kernels import RBF, Linear
+        >>> list(free_parameters(RBF(1.0) + Linear(1.0, fixed=("variance",))))
+        ['kernels.0.raw_lengthscale']
+    """
     return {name: p for name, p in kernel.named_parameters() if p.requires_grad}
 
 
@@ -60,6 +73,16 @@ class Theta:
         step: ``(p,)``, changes that matter.
         prior_mean: ``(p,)``.
         prior_precision: ``(p,)``, 0 where there is no prior.
+
+    Examples:
+        >>> from nonparam.kernels import RBF
+        >>> kernel = RBF(2.0)
+        >>> theta = Theta(kernel, {}, noise=0.1)
+        >>> theta.names, np.exp(theta.start).round(6)
+        (['lengthscale', 'noise'], array([2. , 0.1]))
+        >>> theta.assign(np.log([5.0, 0.1]))
+        >>> kernel
+        rbf(lengthscale=5)
     """
 
     def __init__(

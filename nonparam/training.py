@@ -30,6 +30,12 @@ class FitReport:
         starts: the maximum that each search reached, in nats.
         gradient: the largest entry of the gradient where the best search ended, in nats.
         jitter: added to the diagonal of the covariance, in units of ``y`` squared.
+
+    Examples:
+        >>> print(FitReport("n=2: by hand", 0.01, True, "no slope", 3, 4, -1.5, (-1.5,), 1e-9, 0.0))
+        n=2: by hand
+        converged: no slope, after 3 steps and 4 evaluations from 1 start(s), in 0.01 s
+        objective -1.5 nats, largest gradient 1.0e-09, jitter 0
     """
 
     plan: str
@@ -81,6 +87,17 @@ def maximise(
 
     Raises:
         ConvergenceError: the objective is finite at no start.
+
+    Examples:
+        >>> def negative(x, which):  # two hills; a search climbs one of them
+        ...     height = np.array([1.0, 3.0])[which]
+        ...     return (x[:, 0] - height) ** 2 - height, 2.0 * (x - height[:, None])
+        >>> wide, one = np.full(1, 9.0), np.ones(1)
+        >>> point, report = maximise(
+        ...     negative, np.zeros((2, 1)), -wide, wide, scale=one, plan="two hills", tolerance=1e-10
+        ... )
+        >>> point.round(6), round(report.objective, 6)
+        (array([3.]), 3.0)
     """
     began = time.perf_counter()
     found = minimise(negative, starts, lower, upper, scale=scale, value_tolerance=tolerance)

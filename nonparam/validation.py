@@ -1,12 +1,15 @@
 """Tables and numbers from users: a right answer, or one clear error."""
 
+import reprlib
 from collections.abc import Sequence
-from typing import Any
+from datetime import date, timedelta
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
 
 from nonparam.errors import InputError
@@ -20,7 +23,9 @@ __all__ = [
     "check_outputs",
     "check_probabilities",
     "check_scale",
+    "check_seed",
     "check_table",
+    "check_verbose",
     "check_weights",
 ]
 
@@ -29,6 +34,8 @@ Array = NDArray[np.float64]
 LARGEST = 1e60  # beyond it ratios of squares overflow
 SMALLEST = 1.0 / LARGEST
 GPU_ROWS = 2000  # below it a GPU is slower than one core
+FROM_COMPLEX = "pass real and imaginary parts, each a column of its own"
+FROM_TIMES = "subtract the first and divide by a unit, such as np.timedelta64(1, 'D')"
 
 
 def check_table(estimator: BaseEstimator, table: Any, *, reset: bool) -> Array:
@@ -43,16 +50,23 @@ def check_table(estimator: BaseEstimator, table: Any, *, reset: bool) -> Array:
         A copy.
 
     Raises:
-        InputError: text, NaN, infinite or far too large values; the message names the column.
+        InputError: text, dates, complex numbers, NaN, infinite or far too large values, in a message that
+            names the column where there is one; or another shape.
         ValueError: another number of columns than at `fit`, or no row at all.
     """
-    _refuse_text(table)
+    _refuse_kinds(table, "X")
     try:
         x = validate_data(
             estimator, table, reset=reset, dtype=np.float64, ensure_all_finite=False, copy=True, order="C"
         )
-    except ValueError as error:
-        _name_text_column(table, error)
+    except (TypeError, ValueError) as error:
+        _refuse_text(table, "X", error)
+        if "Reshape your data" in str(error) or "2-dimensional container" in str(error):
+            shape = np.asarray(table).shape
+            raise InputError(
+                f"Expected 2D array, got {len(shape)}D array instead: X has shape {shape}. "
+                "Reshape your data: X.reshape(-1, 1) is one column, X.reshape(1, -1) one row"
+            ) from None  # whose message holds the whole array
         raise
     _refuse_infinite(x, _names(estimator, x.shape[1]))
     return np.asarray(x, dtype=np.float64)
@@ -62,35 +76,71 @@ def _names(estimator: BaseEstimator, d: int) -> Sequence[str]:
     return [repr(name) for name in getattr(estimator, "feature_names_in_", range(d))]
 
 
-def _refuse_text(table: Any) -> None:
-    if not hasattr(table, "dtypes") or not hasattr(table, "columns"):
+def _refuse_kinds(values: Any, name: str) -> None:
+    """Raise `InputError` for what is no table of real numbers, though some of it can be turned into one."""
+    if hasattr(values, "dtypes") and hasattr(values, "columns"):
+        _refuse_columns(values, name)
         return
-    for column in table.columns:
-        values = table[column]
+    try:
+        dtype = getattr(values, "dtype", None) or np.asarray(values).dtype
+    except ValueError:
+        raise InputError(f"{name} has rows of different lengths: expected as many numbers in each") from None
+    if dtype.kind == "c":
+        raise InputError(f"Complex data not supported: {name} holds {dtype} numbers; {FROM_COMPLEX}")
+    if dtype.kind in "mM" or str(dtype).startswith("period"):
+        raise InputError(f"{name} holds {dtype} values, which are not numbers: {FROM_TIMES}")
+    if dtype.kind == "V":
+        raise InputError(f"{name} has named fields {dtype.names}: expected a plain array, or a data frame")
+
+
+def _refuse_columns(frame: Any, name: str) -> None:
+    for column in frame.columns:
+        values = frame[column]
         if getattr(values, "ndim", 1) != 1 or values.dtype.kind in "biuf":
             continue
+        if values.dtype.kind == "c":
+            _refuse_kinds(values, f"column {column!r} of {name}")
         if values.dtype.kind not in "OTSUmMV" and not _is_text(values.dtype):
             continue
         try:
             values.astype(np.float64)
         except (TypeError, ValueError) as error:
+            entry = values.iloc[0]
             raise InputError(
-                f"column {column!r} holds {values.dtype} values such as {values.iloc[0]!r}, which are not "
-                "numbers (could not convert to float): drop the column or encode it"
+                f"column {column!r} of {name} holds {values.dtype} values such as {entry!r}, which are not "
+                f"numbers (could not convert to float): {_remedy(entry, name)}"
             ) from error
 
 
-def _name_text_column(table: Any, error: ValueError) -> None:
-    """Raise `InputError` for the first column of an array that is not of numbers."""
-    if "could not convert string" not in str(error):
-        return
-    for j, column in enumerate(np.asarray(table, dtype=object).T):
-        try:
-            column.astype(np.float64)
-        except ValueError:
-            raise InputError(
-                f"column {j} of X holds text such as {column[0]!r} ({error}): drop the column or encode it"
-            ) from error
+def _remedy(entry: Any, name: str) -> str:
+    if isinstance(entry, date | timedelta):
+        return FROM_TIMES
+    if isinstance(entry, complex):
+        return FROM_COMPLEX
+    return "drop the column or encode it" if name == "X" else "a regressor needs numbers, a classifier labels"
+
+
+def _refuse_text(values: Any, name: str, error: Exception) -> None:
+    """Raise `InputError` for the first entry of an array that is text, a date or a complex number."""
+    table = np.asarray(values, dtype=object)
+    columns = table.T if table.ndim == 2 else [table.reshape(-1)]
+    for j, column in enumerate(columns):
+        for entry in column:
+            if isinstance(entry, str | bytes | date | timedelta | complex) and not _is_number(entry):
+                kind = "text" if isinstance(entry, str | bytes) else f"{type(entry).__name__} values"
+                where = f"column {j} of {name}" if table.ndim == 2 else name
+                raise InputError(
+                    f"{where} holds {kind} such as {entry!r} (could not convert to float): "
+                    f"{_remedy(entry, name)}"
+                ) from error
+
+
+def _is_number(entry: Any) -> bool:
+    try:
+        float(entry)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _is_text(dtype: Any) -> bool:
@@ -123,20 +173,28 @@ def check_outputs(y: Any, n: int, *, multi_output: bool = True) -> Array:
         A copy.
 
     Raises:
-        InputError: a missing ``y``, NaN, infinite or far too large values, or another number of rows.
+        InputError: a missing ``y``, text, dates, complex numbers, NaN, infinite or far too large values, or
+            another number of rows.
     """
     if y is None:
         raise InputError("requires y to be passed, but the target y is None")
-    values = check_array(
-        y,
-        ensure_2d=False,
-        allow_nd=False,
-        dtype=np.float64,
-        ensure_all_finite=False,
-        copy=True,
-        input_name="y",
-    )
-    if values.ndim > (2 if multi_output else 1) or values.ndim == 0:
+    _refuse_kinds(y, "y")
+    if np.asarray(y).ndim == 0:
+        raise InputError(f"y should be a 1d array, one number for each of the {n} rows of X; got {y!r}")
+    try:
+        values = check_array(
+            y,
+            ensure_2d=False,
+            allow_nd=False,
+            dtype=np.float64,
+            ensure_all_finite=False,
+            copy=True,
+            input_name="y",
+        )
+    except (TypeError, ValueError) as error:
+        _refuse_text(y, "y", error)
+        raise
+    if values.ndim > (2 if multi_output else 1):
         raise InputError(
             f"y should be a 1d array, or one column per output; got an array of shape {values.shape}"
         )
@@ -167,9 +225,13 @@ def check_scale(x: Array, y: Array) -> None:
 def check_numbers(values: Any, name: str) -> Array:
     """Return ``values`` as float64 numbers; raise `InputError` where they are something else."""
     try:
-        return np.asarray(values, dtype=np.float64)
+        array = np.asarray(values)
+        if array.dtype.kind in "cmM":  # numpy would convert them
+            raise TypeError(f"{array.dtype} values are not real numbers")
+        return np.asarray(array, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} must be a number or an array of numbers, got {values!r}") from error
+        shown = reprlib.repr(values)
+        raise InputError(f"{name} must be a number or an array of numbers, got {shown}") from error
 
 
 def check_choice(value: Any, name: str, choices: tuple[Any, ...]) -> None:
@@ -178,7 +240,8 @@ def check_choice(value: Any, name: str, choices: tuple[Any, ...]) -> None:
     Examples:
         >>> check_choice("lml", "objective", ("lml",))
     """
-    if not any(type(value) is type(choice) and value == choice for choice in choices):
+    plain = value.item() if isinstance(value, np.generic) else value
+    if not any(type(plain) is type(choice) and plain == choice for choice in choices):
         raise InputError(f"{name} must be one of {choices}, got {value!r}")
 
 
@@ -192,6 +255,28 @@ def check_count(value: Any, name: str) -> None:
         raise InputError(f"{name} must be an integer, at least 0; got {value!r}")
 
 
+def check_seed(random_state: Any) -> np.random.RandomState:
+    """Return a source of random numbers; raise `InputError` for what cannot seed one.
+
+    Examples:
+        >>> int(check_seed(0).randint(10))
+        5
+    """
+    try:
+        return cast(np.random.RandomState, check_random_state(random_state))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "random_state must be None, an integer from 0 to 2**32 - 1 or a numpy.random.RandomState, "
+            f"got {random_state!r}"
+        ) from error
+
+
+def check_verbose(verbose: Any) -> None:
+    """Raise `InputError` unless ``verbose`` is a bool or a whole number, at least 0."""
+    if not isinstance(verbose, bool | np.bool_):
+        check_count(verbose, "verbose")
+
+
 def check_weights(sample_weight: ArrayLike | None, x: Array) -> Array:
     """Return one weight per row, ``(n,)``.
 
@@ -203,8 +288,11 @@ def check_weights(sample_weight: ArrayLike | None, x: Array) -> Array:
         The weights.
 
     Raises:
-        InputError: a negative weight, one far beyond any count, or none that is positive.
+        InputError: weights that are no numbers, a negative one, one far beyond any count, or none that is
+            positive.
     """
+    if sample_weight is not None:
+        check_numbers(sample_weight, "sample_weight")
     weights = np.asarray(_check_sample_weight(sample_weight, x, dtype=np.float64))
     if (weights < 0.0).any():
         row = int(np.argmax(weights < 0.0))
@@ -229,7 +317,7 @@ def check_noise(noise: Any, n: int) -> float | Array | None:
     Raises:
         InputError: anything else, or a negative variance.
     """
-    if isinstance(noise, str):
+    if isinstance(noise, str | bool):
         if noise == "learn":
             return None
         raise InputError(f"noise must be 'learn', a variance, or one variance per row; got {noise!r}")
@@ -268,4 +356,6 @@ def check_device(device: str, n: int) -> torch.device:
         raise InputError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device {device!r} was asked for, but this machine has no CUDA GPU: use 'auto'")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {device!r} was asked for, but there are {torch.cuda.device_count()} GPUs")
     return chosen

@@ -89,7 +89,7 @@ def test_extending_with_a_row_that_is_there_already_is_repaired():
         extended = cholesky(ones[:old, :old].clone()).extended(ones[:old, old:], ones[old:, old:])
         assert 0.0 < extended.jitter <= 3.0 * whole.jitter
         root = extended.upper.triu()
-        torch.testing.assert_close(root.mT @ root, ones, atol=1e-6, rtol=0)
+        torch.testing.assert_close(root.mT @ root, ones, atol=10.0 * whole.jitter, rtol=0)
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
@@ -104,7 +104,7 @@ def test_jitter_is_the_smallest_that_serves_and_relative(scale):
     torch.testing.assert_close(root.mT @ root, whole, rtol=1e-12, atol=1e-15 * scale)
     smaller = JITTERS[[round(j * mean, 30) for j in JITTERS].index(round(factor.jitter, 30)) - 1]
     if smaller:
-        with pytest.raises(np.linalg.LinAlgError):
+        with pytest.raises(np.linalg.LinAlgError, match="not positive definite"):
             np.linalg.cholesky(hilbert.numpy() + smaller * mean * np.eye(n))
 
 

@@ -1,8 +1,11 @@
 """Formulas: what they mean, what is refused, and what the refusal says."""
 
+import gpytorch
+import numpy as np
 import pytest
 import torch
 from cases import CASES
+from sklearn.gaussian_process import kernels as sk
 
 from nonparam.errors import InputError
 from nonparam.kernels import (
@@ -24,7 +27,7 @@ from nonparam.kernels import (
     covariance,
     parse,
 )
-from nonparam.kernels.grammar import NAMES
+from nonparam.kernels.grammar import NAMES, as_kernel
 
 MEANINGS = [
     ("rbf", RBF()),
@@ -154,7 +157,15 @@ REFUSED = [
     ("rfb", r"no kernel is called 'rfb'; did you mean 'rbf'\? \(there are \['changepoint'"),
     ("linear + perodic(12)", r"no kernel is called 'perodic'; did you mean 'periodic'\?"),
     ("matern", "no kernel is called 'matern'; did you mean 'matern"),
-    ("RBF", "no kernel is called 'RBF'"),
+    ("RBF", r"no kernel is called 'RBF'; did you mean 'rbf'\?"),
+    ("Matern52", r"no kernel is called 'Matern52'; did you mean 'matern52'\?"),
+    ("linear + Periodic(12)", r"no kernel is called 'Periodic'; did you mean 'periodic'\?"),
+    ("matern53", r"no kernel is called 'matern53'; did you mean 'matern[35]2'\?"),
+    ("periodc", r"no kernel is called 'periodc'; did you mean 'periodic'\?"),
+    ("RationalQuadratic", r"no kernel is called 'RationalQuadratic'; did you mean 'rq'\?"),
+    ("WhiteNoise", r"no kernel is called 'WhiteNoise'; did you mean 'white'\?"),
+    ("WhiteKernel", r"no kernel is called 'WhiteKernel'; did you mean 'white'\?"),
+    ("RBFKernel", r"no kernel is called 'RBFKernel'; did you mean 'rbf'\?"),
     ("xyzzy", r"no kernel is called 'xyzzy' \(there are"),
     # not a kernel
     ("2", "kernel '2' is 2: expected at least one of"),
@@ -194,7 +205,10 @@ REFUSED = [
     ("rbf(*[1])", r"cannot read '\*\[1\]'"),
     ("rbf(**{'lengthscale': 1})", "rbf does not take these arguments"),
     # arguments
-    ("rbf(1, 2)", "rbf does not take these arguments"),
+    (
+        "rbf(1, 2)",
+        r"takes? these arguments \(too many positional arguments\); it takes lengthscale, ard, act",
+    ),
     ("rbf(lengthscale=1, lengthscale=2)", "rbf is given an argument twice"),
     ("rbf(1, lengthscale=2)", "rbf does not take these arguments .*'lengthscale'"),
     ("rbf(period=2)", "rbf does not take these arguments .*'period'"),
@@ -219,10 +233,26 @@ REFUSED = [
     ("-2 * rbf", "outputscale must be positive and finite, got -2"),
     ("rbf + -2", "variance must be positive and finite, got -2"),
     ("0 * rbf", "outputscale must be positive and finite, got 0"),
-    ("polynomial(1.5)", "power must be a positive integer, got 1.5"),
-    ("polynomial('two')", "power must be a positive integer, got 'two'"),
-    ("rbf(active_dims=0)", "active_dims must be column numbers"),
-    ("rbf(fixed=3)", "rbf does not take these arguments"),
+    ("polynomial(1.5)", "power must be a positive integer, at most 100; got 1.5"),
+    ("polynomial('two')", "power must be a positive integer, at most 100; got 'two'"),
+    ("polynomial(True)", "power must be a positive integer, at most 100; got True"),
+    ("polynomial(1" + "0" * 400 + ")", "power must be a positive integer, at most 100"),
+    ("rbf(ard='x')", "RBF: ard must be True or False, got 'x'"),
+    ("rbf(ard=1)", "RBF: ard must be True or False, got 1"),
+    ("rq(ard=None)", "RationalQuadratic: ard must be True or False, got None"),
+    ("matern32(ard=0)", "Matern: ard must be True or False, got 0"),
+    ("linear(ard='no')", "Linear: ard must be True or False, got 'no'"),
+    ("polynomial(ard=2)", "Polynomial: ard must be True or False, got 2"),
+    ("periodic(zero_mean=5)", "Periodic: zero_mean must be True or False, got 5"),
+    (
+        "wiener(active_dims=(0, 1))",
+        r"Wiener: active_dims must name one column, got \(0, 1\): multiply or add",
+    ),
+    ("changepoint(rbf, rbf, column='x')", "ChangePoint: column must be a column number from 0, got 'x'"),
+    ("changepoint(rbf, rbf, column=True)", "ChangePoint: column must be a column number from 0, got True"),
+    ("changepoint(rbf, rbf, column=-1)", "ChangePoint: column must be a column number from 0, got -1"),
+    ("rbf(active_dims=0)", "active_dims must be different column numbers"),
+    ("rbf(fixed=3)", "fixed must list some of its hyperparameters"),
 ]
 
 
@@ -236,3 +266,87 @@ def test_refused(text: str, message: str):
 def test_only_text_is_a_formula(text: object):
     with pytest.raises(InputError, match="a kernel's formula must be text"):
         parse(text)
+
+
+@pytest.mark.parametrize("text", [text for text, _ in REFUSED if text], ids=lambda text: text[:30])
+def test_no_refusal_names_what_a_user_cannot_see(text: str):
+    with pytest.raises(InputError) as caught:
+        parse(text)
+    assert "__init__" not in str(caught.value).replace(text, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda: RBF().set_params(ard="x"), "ard must be True or False, got 'x'"),
+        (lambda: Periodic().set_params(zero_mean=5), "zero_mean must be True or False, got 5"),
+        (lambda: Wiener().set_params(active_dims=(0, 1)), "active_dims must name one column"),
+        (lambda: ChangePoint(RBF(), RBF()).set_params(column="x"), "column must be a column number"),
+        (lambda: Polynomial().set_params(power=0), "power must be a positive integer, at most 100; got 0"),
+        (lambda: Matern().set_params(nu=[2.5]), r"nu must be 0.5, 1.5 or 2.5, got \[2.5\]"),
+    ],
+)
+def test_parameters_are_checked_when_they_are_set_later(change, said: str):
+    with pytest.raises(InputError, match=said):
+        change()
+
+
+def test_numbers_and_flags_may_be_of_numpy():
+    assert repr(RBF(ard=np.False_)) == "rbf(ard=False)"
+    assert ChangePoint(RBF(), RBF(), column=np.int64(1)).column == 1
+    assert repr(Polynomial(np.int64(3))) == "polynomial(power=3)"
+
+
+# what may stand for a kernel -----------------------------------------------------------------
+
+
+def test_a_kernel_is_copied_and_a_formula_is_read():
+    kernel, foreign = RBF(2.0), gpytorch.kernels.RBFKernel()
+    assert repr(as_kernel("rbf(2)")) == repr(as_kernel(kernel)) == "rbf(lengthscale=2)"
+    assert as_kernel(kernel) is not kernel
+    assert type(as_kernel(foreign)) is gpytorch.kernels.RBFKernel and as_kernel(foreign) is not foreign
+
+
+SKLEARN = [
+    (sk.RBF(), "rbf"),
+    (sk.RBF, "rbf"),
+    (sk.Matern(nu=0.5), "matern12"),
+    (sk.Matern(), "matern32"),
+    (sk.Matern(nu=2.5), "matern52"),
+    (sk.Matern(nu=np.inf), "rbf"),
+    (sk.RationalQuadratic(), "rq"),
+    (sk.ExpSineSquared(1.0, 12.0), "periodic(12)"),
+    (sk.ExpSineSquared, "periodic"),
+    (sk.WhiteKernel(), "white"),
+    (sk.ConstantKernel(2.0) * sk.RBF() + sk.WhiteKernel(), "constant * rbf + white"),
+    (sk.RBF() * (sk.DotProduct() + sk.RBF()), "rbf * ((constant + linear(center=0)) + rbf)"),
+    (sk.DotProduct() * sk.RBF(), "(constant + linear(center=0)) * rbf"),
+]
+
+
+@pytest.mark.parametrize(("kernel", "formula"), SKLEARN, ids=[formula for _, formula in SKLEARN])
+def test_a_kernel_of_scikit_learn_is_answered_with_its_formula(kernel: object, formula: str):
+    with pytest.raises(InputError, match=r"got scikit-learn's .*: write kernel=") as caught:
+        as_kernel(kernel)
+    assert str(caught.value).endswith(f"write kernel={formula!r}")
+    assert isinstance(parse(formula), Kernel)
+
+
+@pytest.mark.parametrize("kernel", [sk.PairwiseKernel(), sk.Matern(nu=1.2), sk.RBF() ** 2, sk.Sum], ids=repr)
+def test_a_kernel_of_scikit_learn_without_an_equal(kernel: object):
+    with pytest.raises(InputError, match=r"which has no equal here: write a formula of \['changepoint'"):
+        as_kernel(kernel)
+
+
+@pytest.mark.parametrize("kind", [RBF, gpytorch.kernels.RBFKernel])
+def test_a_class_is_no_kernel(kind: type):
+    with pytest.raises(
+        InputError, match=rf"got the class {kind.__name__}: call it, as in {kind.__name__}\(\)"
+    ):
+        as_kernel(kind)
+
+
+@pytest.mark.parametrize("value", [None, 3, [RBF()], abs], ids=repr)
+def test_anything_else_is_no_kernel(value: object):
+    with pytest.raises(InputError, match=r"kernel must be a formula or a kernel, got .*: try 'matern52' or"):
+        as_kernel(value)

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from scipy.signal import lombscargle
 
 from nonparam.errors import InputError
 from nonparam.kernels import RBF, Linear, Periodic, Sum, WhiteNoise, parse
 from nonparam.means import Mean
-from nonparam.scales import default_priors, initialise, measure, waits_for_period
+from nonparam.scales import _periodogram, default_priors, initialise, measure, waits_for_period
 from nonparam.theta import Theta
 
 RNG = np.random.default_rng(0)
@@ -71,6 +72,62 @@ def test_the_strongest_period_is_found_on_irregular_rows_with_a_trend(period):
     y = np.sin(2 * np.pi * x / period) + 0.5 * x + 0.1 * RNG.standard_normal((120, 1))
     found = measure(x, y, np.ones(120), normalize_y=True).period
     assert found[0] == pytest.approx(period, rel=0.05)
+
+
+def test_the_periodogram_is_that_of_scipy():
+    time, y, weights = RNG.uniform(-0.5, 0.5, 50), RNG.standard_normal((50, 2)), RNG.uniform(0.1, 3.0, 50)
+    frequencies = np.linspace(1.0, 20.0, 77)
+    power = [
+        lombscargle(time, column, 2 * np.pi * frequencies, weights=weights, normalize=True) for column in y.T
+    ]
+    ours = _periodogram(time, y, weights / weights.sum(), frequencies)
+    np.testing.assert_allclose(ours, np.sum(power, 0), rtol=1e-9)
+
+
+def test_the_periodogram_where_all_rows_have_one_phase():
+    """At every other place of a wave its sine is 0, and the cosine alone explains what it can."""
+    y = np.array([1.0, -1.0, 1.0, 1.0])
+    power = _periodogram(np.arange(4.0), y[:, None], np.full(4, 0.25), np.array([0.5]))
+    assert power == pytest.approx(0.25)  # (1 + 1 + 1 - 1)^2 / 4 of a sum of squares of 4
+
+
+def test_the_period_of_weighted_rows_is_that_of_repeated_rows():
+    """The heavy rows follow another wave than the light ones, and decide."""
+    x = np.sort(RNG.uniform(0.0, 10.0, 90))[:, None]
+    heavy = np.arange(90) % 3 == 0
+    y = np.where(heavy[:, None], np.sin(2 * np.pi * x / 2.5), np.sin(2 * np.pi * x / 0.9)) + x
+    weights = np.where(heavy, 8.0, 1.0)
+    weighted = measure(x, y, weights, normalize_y=True).period
+    repeated = measure(
+        np.repeat(x, weights.astype(int), 0),
+        np.repeat(y, weights.astype(int), 0),
+        np.ones(300),
+        normalize_y=True,
+    ).period
+    assert weighted == pytest.approx(repeated, rel=1e-9)
+    assert weighted == pytest.approx(2.5, rel=0.1)
+    assert measure(x, y, np.ones(90), normalize_y=True).period == pytest.approx(0.9, rel=0.1)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e9])
+def test_all_outputs_vote_for_the_period_whatever_their_units(scale):
+    x = np.linspace(0.0, 10.0, 80)[:, None]
+    noise = RNG.standard_normal((80, 2))
+    y = np.c_[scale * noise[:, :1], np.sin(2 * np.pi * x / 2.5) + 0.1 * noise[:, 1:], np.ones((80, 1))]
+    for order in ([0, 1, 2], [2, 1, 0]):
+        period = measure(x, y[:, order], np.ones(80), normalize_y=True).period
+        assert period == pytest.approx(2.5, rel=0.05)
+
+
+def test_hyperparameters_are_about_the_columns_that_their_kernel_names():
+    x = np.c_[X, 100 * X]
+    kernel = parse("changepoint(rbf, rbf, column=3) + wiener(active_dims=[2]) + wiener")
+    initialise(kernel, measure(x, Y, ONES, normalize_y=True))
+    change, third, first = kernel.kernels
+    assert change.value("location") == pytest.approx(0.5 * (x[:, 3].min() + x[:, 3].max()))
+    assert change.value("width") == pytest.approx(0.1 * x[:, 3].std())
+    assert third.value("origin") == pytest.approx(x[:, 2].min())
+    assert first.value("origin") == pytest.approx(x[:, 0].min())
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 from torch import Tensor
 
 from nonparam.errors import NotPositiveDefiniteError
 
-__all__ = ["JITTERS", "CholeskyFactor", "cholesky"]
+__all__ = ["JITTERS", "CholeskyFactor", "cholesky", "outer_minus"]
 
 JITTERS = (0.0, 1e-12, 1e-10, 1e-8, 1e-6)  # tried in turn, relative to the mean of the diagonal
 
@@ -132,6 +132,26 @@ def cholesky(a: Tensor, scale: float | None = None) -> CholeskyFactor:
             return CholeskyFactor(a, jitter)
         a = a.tril(-1) + a.tril(-1).mT  # the lower triangle is as it was: restore the upper one from it
     raise NotPositiveDefiniteError(_advice(a, diagonal))
+
+
+def outer_minus(a: Tensor, factor: float, symmetric: Tensor) -> Tensor:
+    """Return ``a a' - factor * symmetric`` in the upper triangle of the memory of ``symmetric``.
+
+    Args:
+        a: ``(n, t)``.
+        factor: a number.
+        symmetric: ``(n, n)``, of which the upper triangle is read; overwritten.
+
+    Examples:
+        >>> a = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
+        >>> outer_minus(a, 1.0, torch.eye(2, dtype=torch.float64)).triu()
+        tensor([[0., 2.],
+                [0., 3.]], dtype=torch.float64)
+    """
+    if symmetric.is_cuda:
+        return torch.addmm(symmetric, a, a.mT, beta=-factor, out=symmetric)
+    result = blas.dsyrk(1.0, a.numpy(), beta=-factor, c=symmetric.numpy().T, lower=1, overwrite_c=1)
+    return torch.from_numpy(result.T)
 
 
 def _factorise(a: Tensor) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import psutil
+import torch
 
 from nonparam.errors import InputError, InsufficientMemoryError
 
@@ -10,6 +11,7 @@ __all__ = ["SOLVERS", "Plan", "check_covariance", "choose"]
 
 SOLVERS = ("auto", "cholesky")
 BYTES = 8  # of a float64
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,17 @@ class Plan:
         return f"n={self.n:,}: float64 Cholesky, {readable(self.memory)}"
 
 
-def choose(solver: str, n: int, matrices: int, available: int | None = None) -> Plan:
+def choose(
+    solver: str, n: int, matrices: int, device: torch.device = CPU, *, available: int | None = None
+) -> Plan:
     """Choose a solver for ``n`` rows, or say why there is none.
 
     Args:
         solver: one of `SOLVERS`.
         n: rows.
         matrices: how many ``n x n`` matrices are alive at the peak.
-        available: bytes of memory; by default what the machine has free.
+        device: where they are.
+        available: bytes of memory; by default what the device has free.
 
     Returns:
         The plan.
@@ -51,35 +56,53 @@ def choose(solver: str, n: int, matrices: int, available: int | None = None) -> 
         >>> print(choose("auto", 1000, 5))
         n=1,000: float64 Cholesky, 40.0 MB
     """
-    if solver not in SOLVERS:
+    if not isinstance(solver, str) or solver not in SOLVERS:
         raise InputError(f"solver must be one of {SOLVERS}, got {solver!r}")
-    available = psutil.virtual_memory().available if available is None else available
+    available = free_memory(device) if available is None else available
     memory = BYTES * matrices * n * n
     if memory > available:
         largest = int((available / (BYTES * matrices)) ** 0.5)
         raise InsufficientMemoryError(
             f"an exact Gaussian process on {n:,} rows needs about {readable(memory)} ({matrices} matrices of "
-            f"{n:,} x {n:,} numbers), and {readable(available)} are free: at most about {largest:,} rows "
-            "fit; train on a random subset of the rows, or use a machine with more memory"
+            f"{n:,} x {n:,} numbers), and {readable(available)} are free{_on(device)}: at most about "
+            f"{largest:,} rows fit; train on a random subset of the rows, or use a machine with more memory"
         )
     return Plan("cholesky", n, memory)
 
 
-def check_covariance(m: int, n: int, available: int | None = None) -> None:
+def check_covariance(m: int, n: int, device: torch.device = CPU, *, available: int | None = None) -> None:
     """Raise `InsufficientMemoryError` where the joint covariance of new rows does not fit.
 
     Args:
         m: new rows.
         n: rows of the training data.
-        available: bytes of memory; by default what the machine has free.
+        device: where they are.
+        available: bytes of memory; by default what the device has free.
     """
-    available = psutil.virtual_memory().available if available is None else available
+    available = free_memory(device) if available is None else available
     memory = BYTES * (4 * m * m + 3 * m * n)
     if memory > available:
         raise InsufficientMemoryError(
             f"the joint covariance of {m:,} rows needs about {readable(memory)}, and {readable(available)} "
-            "are free: ask for fewer rows at a time, or for return_std"
+            f"are free{_on(device)}: ask for fewer rows at a time, or for return_std"
         )
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are free on ``device``: on a GPU with those that torch keeps for later.
+
+    Examples:
+        >>> free_memory(CPU) > 0
+        True
+    """
+    if device.type != "cuda":
+        return int(psutil.virtual_memory().available)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0] + kept)
+
+
+def _on(device: torch.device) -> str:
+    return f" on {device}, and device='cpu' may have more" if device.type == "cuda" else ""
 
 
 def readable(count: float) -> str:
