@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 COVERAGES = (0.5, 0.95)
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito (2008)
 POINT_COLOR = "#333333"
+FIGURE_SIZE = (8.0, 4.5)  # inches
 GRID = 600  # places at which the curves are evaluated, besides the data
 MARGIN = 0.06  # of the span of the data, drawn on either side
 TITLE_WIDTH = 90  # characters
@@ -149,7 +150,7 @@ def plot_regression(model: GPRegressor, ax: Axes | None = None) -> Axes:
             f"plot draws models with one input, and this one has {model.n_features_in_}: make rows in which "
             "one column varies, and give their predict_quantiles to nonparam.plotting.draw_bands"
         )
-    ax = _new_axes() if ax is None else ax
+    ax = new_axes() if ax is None else ax
     data = model.posterior_.data
     x = data.x[:, 0].cpu().numpy()
     y = data.y.cpu().numpy() * model.y_scale_ + model.y_mean_
@@ -164,10 +165,11 @@ def plot_regression(model: GPRegressor, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _new_axes() -> Axes:
+def new_axes() -> Axes:
+    """Return axes of a new figure."""
     import matplotlib.pyplot as plt  # chooses a backend: only where a figure is to be made
 
-    return plt.subplots(figsize=(8.0, 4.5), layout="constrained")[1]
+    return plt.subplots(figsize=FIGURE_SIZE, layout="constrained")[1]
 
 
 def _grid(x: Array) -> Array:

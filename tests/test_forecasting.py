@@ -1,6 +1,7 @@
 """The forecaster: what it promises of any series, and its figures on the airline passengers."""
 
 import pickle
+import warnings
 
 import matplotlib
 
@@ -18,6 +19,7 @@ from nonparam.datasets import load_airline
 from nonparam.errors import InputError
 from nonparam.forecasting import GPForecaster
 from nonparam.forecasting.structure import build_structure
+from nonparam.plotting import FIGURE_SIZE
 from nonparam.theta import free_parameters
 
 H = 6
@@ -151,6 +153,46 @@ def test_irregular_times_are_forecast_like_regular_ones():
     regular, irregular = (GPForecaster(4).fit(pd.Series(seasonal(40), index=i)) for i in (t, moved))
     at = pd.Index(40.0 + t[:H])
     np.testing.assert_allclose(irregular.predict(at), regular.predict(at), rtol=1e-3)
+
+
+def test_dates_of_no_calendar_are_forecast_with_a_warning():
+    rng = np.random.RandomState(0)
+    dates = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.cumsum(rng.randint(1, 9, 40)), unit="D")
+    y = pd.Series(seasonal(40), index=dates)
+    found = r"keep to no calendar .* 1 days 00:00:00 to 8 days 00:00:00 apart. .* median distance, . days"
+    with pytest.warns(UserWarning, match=found) as caught:
+        forecaster = GPForecaster(season=None).fit(y)
+    assert [warning.filename for warning in caught] == [__file__]
+    median = forecaster.predict(2)  # the one warning is enough
+    assert list(median.index - dates[-1]) == [np.median(np.diff(dates)), 2 * np.median(np.diff(dates))]
+    own = forecaster.predict(median.index)
+    np.testing.assert_allclose(own, median, rtol=1e-9)
+    assert np.isfinite(forecaster.log_predictive_density(pd.Series([20.0], index=median.index[:1])))
+
+
+def test_dates_of_a_calendar_are_as_good_as_rows():
+    opened = pd.date_range(
+        "2020-01-06", periods=46, freq=pd.offsets.CustomBusinessDay(weekmask="Mon Wed Fri")
+    )
+    dates = pd.DatetimeIndex(list(opened))
+    y = seasonal(40, period=3)
+    dated = GPForecaster().fit(pd.Series(y, index=dates[:40]))
+    assert {member.season for member in dated.report_.members} == {3.0, None}
+    assert list(dated.predict(H).index) == list(dates[40:])
+    np.testing.assert_allclose(dated.predict(H), GPForecaster(3).fit(y).predict(H), rtol=1e-9)
+
+
+def test_periods_of_business_days_are_forecast_and_drawn_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # pandas warns whoever makes them
+        index = pd.period_range("2020-01-01", periods=46, freq="B")
+    y = pd.Series(seasonal(40, period=5), index=index[:40])
+    forecaster = GPForecaster().fit(y)
+    assert forecaster.report_.members[0].season == 5.0
+    assert forecaster.predict(H).index.equals(index[40:])
+    assert np.isfinite(forecaster.log_predictive_density(pd.Series([25.0], index=index[40:41])))
+    assert len(forecaster.decompose(H)) == 46
+    assert forecaster.plot(H, ax=Figure().add_subplot()).get_lines()
 
 
 def test_the_order_of_the_rows_does_not_matter():
@@ -345,14 +387,14 @@ def test_it_is_an_estimator_of_scikit_learn(fitted):
     copy = clone(forecaster)
     assert copy.get_params() == forecaster.get_params()
     assert repr(GPForecaster()) == "GPForecaster()"
-    with pytest.raises(NotFittedError):
+    with pytest.raises(NotFittedError, match="This GPForecaster instance is not fitted yet"):
         clone(fitted).predict(2)
 
 
 @pytest.mark.parametrize("method", ["predict", "predict_quantiles", "predict_interval", "sample", "plot"])
 def test_nothing_is_forecast_before_the_fit(method):
     arguments = (2, 0.5) if method == "predict_quantiles" else (2,)
-    with pytest.raises(NotFittedError):
+    with pytest.raises(NotFittedError, match="This GPForecaster instance is not fitted yet"):
         getattr(GPForecaster(), method)(*arguments)
 
 
@@ -426,6 +468,7 @@ def test_the_picture_shows_series_median_and_bands(name):
 
 def test_the_picture_needs_no_arguments():
     ax = GPForecaster(4).fit(seasonal(20)).plot()
+    assert tuple(ax.figure.get_size_inches()) == FIGURE_SIZE
     assert len(ax.get_lines()[1].get_xdata()) == 8
     ax = GPForecaster(None).fit(seasonal(20)).plot()
     assert len(ax.get_lines()[1].get_xdata()) == 5
@@ -444,15 +487,23 @@ def test_a_horizon_that_is_none_gets_a_clear_error(mixed, h):
 def test_times_that_are_not_after_the_series_get_a_clear_error(fitted, airline):
     with pytest.raises(InputError, match="expected times after the end of the series, 1958-07"):
         fitted.predict(airline.index[100:120])
-    with pytest.raises(InputError, match="expected periods of frequency 'M', got"):
+    with pytest.raises(InputError, match=r"expected period\[M\], as in the series, got"):
         fitted.predict(pd.period_range("1961Q1", periods=2, freq="Q"))
 
 
-@pytest.mark.parametrize("levels", [0.0, 1.0, -0.1, [0.5, 1.5], [], "half", np.nan, [[0.5]]])
-def test_levels_outside_of_0_and_1_get_a_clear_error(mixed, levels):
-    with pytest.raises(InputError, match="q must lie between 0 and 1, got"):
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        *((bad, "must lie strictly between 0 and 1, got") for bad in (0.0, 1.0, -0.1, [0.5, 1.5], np.nan)),
+        ([[0.5]], "must lie strictly between 0 and 1, got"),
+        ([], "{name} must be one probability or several, got"),
+        ("half", "{name} must be a number or an array of numbers, got 'half'"),
+    ],
+)
+def test_levels_outside_of_0_and_1_get_a_clear_error(mixed, levels, message):
+    with pytest.raises(InputError, match=message.format(name="q")):
         mixed.predict_quantiles(1, levels)
-    with pytest.raises(InputError, match="coverage must lie between 0 and 1, got"):
+    with pytest.raises(InputError, match=message.format(name="coverage")):
         mixed.predict_interval(1, levels)
 
 

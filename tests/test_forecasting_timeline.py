@@ -1,12 +1,15 @@
 """Indexes as positions and back, and what they tell of seasons."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from nonparam.errors import InputError
+from nonparam.forecasting.plot import places
 from nonparam.forecasting.season import Cycle, cycles
-from nonparam.forecasting.timeline import timeline
+from nonparam.forecasting.timeline import irregularity, timeline
 
 N = 30
 REGULAR = {  # an index, and how many steps make its natural cycle; None where it tells of none
@@ -37,6 +40,50 @@ REGULAR = {  # an index, and how many steps make its natural cycle; None where i
     "durations": (pd.timedelta_range("0s", periods=100, freq="h"), 24),
 }
 cases = pytest.mark.parametrize("name", REGULAR)
+
+
+def weekly(days: str, periods: int = N) -> pd.DatetimeIndex:
+    return pd.date_range("2020-01-07", periods=periods, freq=pd.offsets.CustomBusinessDay(weekmask=days))
+
+
+def monthly(first: str, months: int = 1) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex([pd.Timestamp(first) + pd.DateOffset(months=months * k) for k in range(40)])
+
+
+def opened(hours: list[float], days: range = range(7), tz: str | None = None) -> pd.DatetimeIndex:
+    """Some hours of the weekdays that are counted, in four weeks around a change to summer time."""
+    stamps = pd.date_range("2020-03-16", periods=28 * 48, freq="30min", tz=tz)
+    return stamps[stamps.day_of_week.isin(days) & (stamps.hour + stamps.minute / 60).isin(hours)]
+
+
+CALENDARS = {  # dates at unequal distances that follow a rule, and how many of them make a cycle
+    "Monday, Wednesday, Friday": (weekly("Mon Wed Fri"), 3),
+    "Tuesday and Thursday": (weekly("Tue Thu"), 2),
+    "Monday and Tuesday": (weekly("Mon Tue"), 2),
+    "weekends": (weekly("Sat Sun"), 2),
+    "all but Sundays": (weekly("Mon Tue Wed Thu Fri Sat", 60), 6),
+    "Sunday to Thursday": (weekly("Sun Mon Tue Wed Thu"), 5),
+    "third Fridays": (pd.date_range("2020-01-01", periods=N, freq="WOM-3FRI"), 12),
+    "last Wednesdays": (
+        pd.date_range("2020-01-01", periods=N, freq=pd.offsets.LastWeekOfMonth(weekday=2)),
+        12,
+    ),
+    "third Fridays of quarters": (pd.date_range("2020-03-01", periods=N, freq="3WOM-3FRI"), 4),
+    "30th of the month": (monthly("2020-01-30"), 12),
+    "29th of the month": (monthly("2021-01-29"), 12),
+    "31st of the month": (monthly("2020-01-31"), 12),
+    "30th of every third month": (monthly("2020-11-30", 3), 4),
+    "15th at half past nine in a zone": (monthly("2020-01-15 09:30").tz_localize("Europe/Berlin"), 12),
+    "1st and 15th": (pd.date_range("2020-01-01", periods=60, freq="SMS"), 24),
+    "15th and last": (pd.date_range("2020-01-01", periods=60, freq="SME"), 24),
+    "business hours of pandas": (pd.date_range("2020-01-06", periods=80, freq="bh"), 8),
+    "9 to 17 on business days": (opened(list(range(9, 18)), range(5)), 9),
+    "half hours on business days": (opened(list(np.arange(9.5, 16.0, 0.5)), range(5)), 13),
+    "8 to 18 but on Sundays": (opened(list(range(8, 19)), range(6)), 11),
+    "8, 12 and 20 o'clock in a zone": (opened([8, 12, 20], tz="Europe/Berlin"), 3),
+    "nights in a zone": (opened([0, 1, 2, 3, 4], tz="Europe/Berlin"), 5),
+}
+calendars = pytest.mark.parametrize("name", CALENDARS)
 
 
 def season_of(index: pd.Index) -> Cycle:
@@ -98,6 +145,77 @@ def test_less_than_two_cycles_show_no_season_but_keep_the_unit():
     assert season_of(pd.period_range("2020-01", periods=24, freq="M")) == Cycle(12.0, seasonal=True)
 
 
+@calendars
+def test_a_calendar_is_continued_on_its_dates(name):
+    index, season = CALENDARS[name]
+    untold = pd.DatetimeIndex(list(index), name="when")
+    line = timeline(untold[:-6])
+    assert irregularity(line) is None
+    later = line.future(np.arange(1, 7))
+    assert list(later) == list(index[-6:])
+    assert list(line.future(np.array([2, 5]))) == list(index[[-5, -2]])
+    assert (later.dtype, later.name) == (untold.dtype, "when")
+    np.testing.assert_allclose(line.locate(untold), np.arange(7 - len(index), 7), atol=1e-9)
+    assert season_of(untold) == Cycle(pytest.approx(season, abs=1e-6), seasonal=True)
+
+
+@calendars
+def test_a_calendar_may_have_gaps(name):
+    index, _ = CALENDARS[name]
+    kept = pd.DatetimeIndex(list(index[:-6].delete([3, 4, 10])))
+    line = timeline(kept)
+    assert list(line.future(np.arange(1, 7))) == list(index[-6:])
+    np.testing.assert_array_equal(line.locate(kept), np.delete(np.arange(7.0 - len(index), 1), [3, 4, 10]))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
+def test_missing_days_and_hours_are_no_calendar(share):
+    rng = np.random.RandomState(0)
+    for freq in ("D", "h"):
+        for periods in (40, 100):
+            index = pd.date_range("2020-01-01", periods=periods, freq=freq)
+            seen = rng.uniform(size=periods) < share
+            seen[[0, 1, -1]] = True
+            line = timeline(pd.DatetimeIndex(list(index[seen])))
+            assert list(line.future(np.array([1, 2]))) == [index[-1] + k * index.freq for k in (1, 2)]
+
+
+def test_a_frequency_that_is_told_is_kept():
+    holidays = pd.offsets.CustomBusinessDay(holidays=["2020-12-24", "2020-12-25", "2021-01-01"])
+    for freq, season in ((holidays, 5), (pd.offsets.BusinessHour(start="10:00", end="16:00"), 6)):
+        index = pd.date_range("2020-11-23", periods=40, freq=freq)
+        line = timeline(index[:20])
+        pd.testing.assert_index_equal(line.future(np.arange(1, 21)), index[20:])
+        np.testing.assert_array_equal(line.locate(index), np.arange(-19, 21))
+        assert season_of(index).length == pytest.approx(season)
+
+
+def test_a_time_between_two_sessions_is_placed_in_proportion():
+    line = timeline(opened([8, 12, 20]))
+    between = pd.DatetimeIndex(["2020-04-13 08:00", "2020-04-13 09:00", "2020-04-14 02:00"])
+    np.testing.assert_allclose(line.locate(between), [1.0, 1.25, 3.5])
+    with pytest.raises(InputError, match="expected dates, as in the series"):
+        line.locate(pd.RangeIndex(3))
+
+
+def business_periods(periods: int) -> pd.PeriodIndex:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # pandas warns whoever makes them
+        return pd.period_range("2020-01-01", periods=periods, freq="B", name="day")
+
+
+def test_periods_of_business_days_raise_no_warning():
+    index = business_periods(30)
+    line = timeline(index[:24])
+    later = line.future(np.arange(1, 7))
+    assert later.equals(index[24:]) and (later.dtype, later.name) == (index.dtype, "day")
+    np.testing.assert_array_equal(line.locate(index), np.arange(-23, 7))
+    assert season_of(index) == Cycle(5.0, seasonal=True)
+    assert list(places(index[:4])) == list(pd.date_range("2020-01-01", periods=4, freq="B"))
+    with pytest.raises(InputError, match=r"expected period\[B\], as in the series"):
+        line.locate(pd.RangeIndex(3))
+
+
 def test_business_days_with_holidays_are_business_days():
     index = pd.bdate_range("2020-01-01", periods=60).delete([5, 17, 18])
     assert index.freq is None
@@ -126,6 +244,7 @@ def test_irregular_times_are_measured_in_their_median_distance():
     assert line.future(np.array([2]))[0] - stamps[-1] == pytest.approx(
         2 * pd.Timedelta(hours=step), abs=pd.Timedelta("1s")
     )
+    assert "at its true time" in irregularity(line)
     numbers = pd.Index([0.0, 0.31, 1.1, 1.7, 2.9])
     np.testing.assert_allclose(
         timeline(numbers).locate(numbers), (numbers.to_numpy() - 2.9) / 0.695, rtol=1e-12
@@ -208,5 +327,5 @@ def test_an_index_of_text_is_refused():
     ],
 )
 def test_times_of_another_kind_are_refused(index, other):
-    with pytest.raises(InputError, match="expected"):
+    with pytest.raises(InputError, match=r"expected .*, as in the series, got"):
         timeline(index).locate(other)

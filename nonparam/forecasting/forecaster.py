@@ -1,6 +1,7 @@
 """Forecasts of a time series by an average of structural Gaussian processes."""
 
 import time
+import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from nonparam.forecasting.mixture import JointMixture, Mixture
 from nonparam.forecasting.report import ForecastReport, MemberReport
 from nonparam.forecasting.season import Cycle, cycles
 from nonparam.forecasting.structure import build_structure
+from nonparam.forecasting.timeline import irregularity
 from nonparam.forecasting.transforms import LINKS, LOG, Link, Standardised, standardise
 from nonparam.forecasting.validation import Observed, read_horizon, read_levels, read_series
 from nonparam.threads import threads_for
@@ -80,6 +82,9 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
 
         Raises:
             InputError: a series that cannot be read, or an unknown season or transform.
+
+        Warns:
+            UserWarning: dates that keep to no calendar; steps of their median distance continue them.
         """
         began = time.perf_counter()
         observed = read_series(y)
@@ -88,6 +93,9 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
                 f"expected at most {MOST_OBSERVATIONS} observations, got {len(observed.values)}; "
                 "fit the last years only, or sum them over longer periods, as in y.resample('D').sum()"
             )
+        remark = irregularity(observed.line)
+        if remark is not None:
+            warnings.warn(remark, UserWarning, stacklevel=2)
         links = self._links(observed.values)
         options = cycles(self.season, observed.line, observed.positions, observed.values)
         with threads_for(len(observed.values)):

@@ -35,6 +35,15 @@ class Candidate:
         laplace: their uncertainty.
         log_evidence: log density of the observations as they are, in nats.
         data: the transformed series.
+
+    Examples:
+        >>> from nonparam.forecasting.structure import build_structure
+        >>> from nonparam.forecasting.transforms import IDENTITY, standardise
+        >>> times, y = np.linspace(-2.0, 0.0, 12), np.sin(np.arange(12.0))
+        >>> plain = standardise(IDENTITY, y)
+        >>> (found,) = fit_candidates(build_structure(-2.0), [["season"]], times, y, [plain])
+        >>> [part.name for part in found.structure.parts]
+        ['base', 'drift', 'trend', 'level', 'memory']
     """
 
     structure: Structure
@@ -65,6 +74,17 @@ class Member:
         names: of the terms of its kernel.
         transform: of the series.
         posterior: of the transformed series.
+
+    Examples:
+        >>> from nonparam.forecasting.structure import build_structure
+        >>> from nonparam.forecasting.transforms import IDENTITY, standardise
+        >>> times, y = np.linspace(-2.0, 0.0, 12), np.sin(np.arange(12.0))
+        >>> plain = standardise(IDENTITY, y)
+        >>> (found,) = fit_candidates(build_structure(-2.0), [["season"]], times, y, [plain])
+        >>> member = found.conditioned()
+        >>> parts = member.parts(times)
+        >>> np.allclose(sum(parts.values()), plain.inverse(member.mean(times)))
+        True
     """
 
     names: tuple[str, ...]
@@ -112,6 +132,15 @@ def fit_candidates(
 
     Returns:
         One candidate for each omission and each transform.
+
+    Examples:
+        >>> from nonparam.forecasting.structure import build_structure
+        >>> from nonparam.forecasting.transforms import IDENTITY, standardise
+        >>> times, y = np.linspace(-2.0, 0.0, 12), np.sin(np.arange(12.0))
+        >>> plain = standardise(IDENTITY, y)
+        >>> (found,) = fit_candidates(build_structure(-2.0), [["season"]], times, y, [plain])
+        >>> found.search.converged, found.data.y.shape
+        (True, torch.Size([12, 1]))
     """
     x, z = _column(times), torch.from_numpy(np.stack([t.forward(y) for t in transforms], 1))
     data = Data(x, z, x[:, :0], torch.ones_like(x[:, 0]), None)

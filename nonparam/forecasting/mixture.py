@@ -31,6 +31,13 @@ class Mixture:
         transforms: of the ``k`` members.
         mean: ``(k, m)``, of the transformed numbers.
         sd: ``(k, m)``, positive.
+
+    Examples:
+        >>> from nonparam.forecasting.transforms import IDENTITY
+        >>> plain = Standardised(IDENTITY, 0.0, 1.0)
+        >>> two = Mixture(np.array([0.5, 0.5]), (plain, plain), np.array([[-3.0], [3.0]]), np.ones((2, 1)))
+        >>> two.cdf(np.array([0.0])), two.quantile(np.array([0.25])).round(6)
+        (array([0.5]), array([[-3.]]))
     """
 
     weights: Array
@@ -77,6 +84,13 @@ class JointMixture:
         transforms: of the ``k`` members.
         mean: ``(k, m)``, of the transformed numbers.
         covariance: ``(k, m, m)``, positive definite.
+
+    Examples:
+        >>> from nonparam.forecasting.transforms import IDENTITY
+        >>> plain = Standardised(IDENTITY, 0.0, 1.0)
+        >>> one = JointMixture(np.ones(1), (plain,), np.zeros((1, 2)), np.eye(2)[None])
+        >>> round(one.log_density(np.zeros(2)), 4)  # of two standard normal numbers
+        -1.8379
     """
 
     weights: Array

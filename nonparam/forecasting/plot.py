@@ -21,12 +21,10 @@ def draw_forecast(y: pd.Series, quantiles: pd.DataFrame, ax: Any = None) -> Any:
     Returns:
         The axes.
     """
-    from nonparam.plotting import POINT_COLOR, draw_bands
+    from nonparam.plotting import POINT_COLOR, draw_bands, new_axes
 
     if ax is None:
-        from matplotlib import pyplot
-
-        ax = pyplot.subplots(figsize=(8.0, 4.5), layout="constrained")[1]
+        ax = new_axes()
     ax.plot(places(y.index), y.to_numpy(), color=POINT_COLOR, linewidth=1.0, label=str(y.name or "series"))
     alone = y.notna() & y.shift(1).isna() & y.shift(-1).isna()  # a line does not show them
     draw_bands(ax, places(quantiles.index), quantiles.to_numpy(), COVERAGES, label="median")
@@ -45,7 +43,8 @@ def draw_forecast(y: pd.Series, quantiles: pd.DataFrame, ax: Any = None) -> Any:
 def places(index: pd.Index) -> Any:
     """Return an index as matplotlib draws it: periods at their beginnings, durations in days."""
     if isinstance(index, pd.PeriodIndex):
-        return index.to_timestamp().to_numpy()
+        days = index.asfreq("D", how="S") if isinstance(index.freq, pd.offsets.BDay) else index
+        return days.to_timestamp().to_numpy()  # pandas warns of periods of business days
     if isinstance(index, pd.TimedeltaIndex):
         return (index / pd.Timedelta(1, "D")).to_numpy()
     return np.asarray(index)

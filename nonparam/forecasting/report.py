@@ -22,6 +22,10 @@ class MemberReport:
         evaluations: of the log posterior during the search.
         converged: whether the search met a tolerance.
         message: why it ended.
+
+    Examples:
+        >>> MemberReport(12.0, "log", 1.0, -469.0, {}, 20, 30, True, "the gradient vanishes").name
+        'season of 12, log'
     """
 
     season: float | None
@@ -50,6 +54,12 @@ class ForecastReport:
         observations: how many numbers were seen.
         missing: how many were missing.
         seconds: wall-clock time.
+
+    Examples:
+        >>> log = MemberReport(12.0, "log", 1.0, -469.0, {}, 20, 30, True, "the gradient vanishes")
+        >>> print(ForecastReport((log,), observations=144, missing=0, seconds=0.5))
+        144 observations, fitted in 0.5 s, converged
+          100.0%     -469.00 nats  season of 12, log
     """
 
     members: tuple[MemberReport, ...]

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonparam.errors import InputError
-from nonparam.forecasting.timeline import DAY, YEAR, Timeline
+from nonparam.forecasting.calendars import DAY, YEAR
+from nonparam.forecasting.timeline import Timeline
 from nonparam.forecasting.transforms import IDENTITY, LOG
 
 __all__ = ["Cycle", "cycles"]
@@ -27,6 +28,10 @@ class Cycle:
     Attributes:
         length: in steps, at least 1.
         seasonal: whether a season is to be tried.
+
+    Examples:
+        >>> Cycle(12.0, seasonal=True)
+        Cycle(length=12.0, seasonal=True)
     """
 
     length: float
@@ -47,6 +52,13 @@ def cycles(season: object, line: Timeline, positions: Array, y: Array) -> list[C
 
     Raises:
         InputError: a season that is no number of at least 2.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from nonparam.forecasting.timeline import timeline
+        >>> months, steps = timeline(pd.period_range("2020-01", periods=36, freq="M")), np.arange(36.0)
+        >>> cycles("auto", months, steps, np.sin(steps))  # months: a season is a year
+        [Cycle(length=12.0, seasonal=True)]
     """
     span = float(positions[-1] - positions[0])
     known = _natural(line.seconds, span)

@@ -31,7 +31,7 @@ __all__ = ["Structure", "build_structure"]
 Array = NDArray[np.float64]
 
 REACH = 8.0  # standard deviations of its prior that a search may move a hyperparameter
-NOISE_FLOOR = math.log(1e-8)  # of the variance of the series, whose fits have few rows
+SERIES_NOISE_FLOOR = 1e-8  # of the variance; `scales.NOISE_FLOOR` would widen forecasts of noiseless series
 OFF = -80.0  # logarithm of the variance of a part that is switched off: it leaves no trace in 16 digits
 
 
@@ -88,6 +88,13 @@ class Structure:
 
     Attributes:
         parts: in the order in which they are shown.
+
+    Examples:
+        >>> plain = build_structure(-2.0).without(["season", "level"])
+        >>> [part.name for part in plain.parts]
+        ['base', 'drift', 'trend', 'memory']
+        >>> plain.theta().size
+        7
     """
 
     parts: tuple[Part, ...]
@@ -117,7 +124,7 @@ class Structure:
             for name, p in part.priors.items()
         }
         noise = NOISE.prior
-        priors["noise"] = Prior(noise.mean, noise.sd, NOISE_FLOOR, noise.upper)
+        priors["noise"] = Prior(noise.mean, noise.sd, math.log(SERIES_NOISE_FLOOR), noise.upper)
         return Theta(kernel, priors, NOISE.median)
 
     def natural(self, point: Array, unit: float, scale: float) -> dict[str, float]:
@@ -161,6 +168,10 @@ def build_structure(first: float) -> Structure:
 
     Returns:
         The structure.
+
+    Examples:
+        >>> [part.name for part in build_structure(-2.0).parts]
+        ['base', 'drift', 'trend', 'level', 'season', 'memory']
     """
     cycle = Periodic(1.0, SEASON_SHAPE.median, zero_mean=True, fixed=("period",))
     parts = (

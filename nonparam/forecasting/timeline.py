@@ -1,34 +1,31 @@
 """The index of a series as positions on a line, and back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from nonparam.errors import InputError
+from nonparam.forecasting.calendars import (
+    DAY,
+    MOST_GAPS,
+    Hours,
+    duration,
+    find_hours,
+    find_offset,
+    grid,
+    is_fixed,
+)
 
-__all__ = ["DAY", "YEAR", "Timeline", "timeline"]
+__all__ = ["Timeline", "irregularity", "timeline"]
 
 Array = NDArray[np.float64]
 Steps = NDArray[np.int64]
 
-DAY = 86_400.0  # seconds
-YEAR = 365.25 * DAY
-PER_YEAR = {  # of calendar offsets, by the beginning of their names; the others have a fixed length
-    **dict.fromkeys(("Y", "YE", "YS", "BYE", "BYS"), 1.0),
-    **dict.fromkeys(("Q", "QE", "QS", "BQE", "BQS"), 4.0),
-    **dict.fromkeys(("M", "ME", "MS", "BME", "BMS", "CBME", "CBMS", "WOM", "LWOM"), 12.0),
-    **dict.fromkeys(("SME", "SMS"), 24.0),
-    **dict.fromkeys(("B", "C"), 365.25 * 5.0 / 7.0),
-    "W": 365.25 / 7.0,
-    "D": 365.25,
-}
 SNAP = 1e-6  # of a step: a position so close to a whole number is that number
-MOST_GAPS = 3.0  # a grid is no grid where the median distance is more than so many steps
 
 
 class Timeline(ABC):
@@ -68,19 +65,19 @@ class Periods(Timeline):
     def locate(self, index: pd.Index) -> Array:
         """Count periods."""
         if not isinstance(index, pd.PeriodIndex) or index.freq != self.freq:
-            raise InputError(f"expected periods of frequency {self.index.freqstr!r}, got {index!r}")
+            raise InputError(f"expected {self.index.dtype}, as in the series, got {index!r}")
         positions: Array = (index.asi8 - self.index.asi8[-1]) / self.freq.n
         return positions
 
     def future(self, steps: Steps) -> pd.Index:
         """Count on."""
-        last = self.index[-1]
-        return pd.PeriodIndex([last + int(k) for k in steps], freq=self.freq, name=self.index.name)
+        later: pd.Index = self.index[-1:].repeat(len(steps)) + steps
+        return later
 
     @property
     def seconds(self) -> float | None:
         """The average length of a period."""
-        return _duration(self.freq)
+        return duration(self.freq)
 
 
 @dataclass(frozen=True)
@@ -97,27 +94,53 @@ class Stamps(Timeline):
 
     def locate(self, index: pd.Index) -> Array:
         """Count stamps of the grid; between two of them, in proportion."""
-        if not isinstance(index, pd.DatetimeIndex):
-            raise InputError(f"expected dates, as in the series, got {index!r}")
-        if _is_fixed(self.freq):
+        _check_dates(index)
+        if is_fixed(self.freq):
             return _snapped(_differences(index, self.index[-1]) / pd.Timedelta(self.freq))
-        known = pd.date_range(self.index[0], self.index[-1], freq=self.freq)
-        last = max(index.max(), self.index[-1])
-        grid = known.append(_until(self.index[-1], last, self.freq))
-        places, knots = (_differences(x, self.index[0]).total_seconds() for x in (index, grid))
-        positions: Array = np.interp(places, knots, np.arange(len(grid)) - (len(known) - 1.0))
-        return positions
+        last = max(self.index[-1], index.max())
+        return _interpolated(index, grid(self.index[0], last, self.freq), self.index[-1])
 
     def future(self, steps: Steps) -> pd.Index:
         """Take stamps of the grid."""
         start = self.index[-1]
-        grid = pd.date_range(start, periods=int(steps.max()) + 1, freq=self.freq, name=self.index.name)
-        return grid[1:] if np.array_equal(steps, np.arange(1, len(grid))) else grid.take(steps)
+        later = pd.date_range(start, periods=int(steps.max()) + 1, freq=self.freq, name=self.index.name)
+        return later[1:] if np.array_equal(steps, np.arange(1, len(later))) else later.take(steps)
 
     @property
     def seconds(self) -> float | None:
         """The average length of a step."""
-        return _duration(self.freq)
+        return duration(self.freq)
+
+
+@dataclass(frozen=True)
+class Sessions(Timeline):
+    """Dates at the same times of day, some of which may be missing.
+
+    Attributes:
+        index: of the series.
+        hours: the days and the times of day.
+    """
+
+    index: pd.DatetimeIndex
+    hours: Hours
+
+    def locate(self, index: pd.Index) -> Array:
+        """Count sessions; between two of them, in proportion."""
+        _check_dates(index)
+        last = max(self.index[-1], index.max()) + pd.offsets.Day()
+        days = grid(self.index[0].normalize(), last.normalize(), self.hours.days)
+        return _interpolated(index, self.hours.on(days), self.index[-1])
+
+    def future(self, steps: Steps) -> pd.Index:
+        """Take sessions."""
+        last, enough = self.index[-1], int(steps.max()) // len(self.hours.clock) + 2
+        stamps = self.hours.on(pd.date_range(last.normalize(), periods=enough, freq=self.hours.days))
+        return stamps[stamps > last].take(steps - 1).rename(self.index.name)
+
+    @property
+    def seconds(self) -> float | None:
+        """A share of the day."""
+        return DAY / len(self.hours.clock)
 
 
 @dataclass(frozen=True)
@@ -176,8 +199,7 @@ def timeline(index: pd.Index) -> Timeline:
     if isinstance(index, pd.PeriodIndex):
         return Periods(index)
     if isinstance(index, pd.DatetimeIndex):
-        freq = _frequency(index)
-        return Numbers(index, _median_step(index)) if freq is None else Stamps(index, freq)
+        return _dated(index)
     if isinstance(index, pd.RangeIndex):
         return Numbers(index, index.step)
     if isinstance(index, pd.TimedeltaIndex) or pd.api.types.is_any_real_numeric_dtype(index.dtype):
@@ -185,6 +207,53 @@ def timeline(index: pd.Index) -> Timeline:
     raise InputError(
         f"the index of y must be dates, periods or numbers, got {index.inferred_type} such as {index[0]!r}; "
         "pandas.to_datetime reads dates from text, and y.reset_index(drop=True) counts the rows"
+    )
+
+
+def _dated(index: pd.DatetimeIndex) -> Timeline:
+    if index.freq is not None:
+        return Stamps(index, index.freq)
+    offset = find_offset(index)
+    hours = find_hours(index) if offset is None or is_fixed(offset) else None
+    if hours is not None:
+        return Sessions(index, hours)
+    return Numbers(index, _median_step(index)) if offset is None else Stamps(index, offset)
+
+
+def _check_dates(index: pd.Index) -> None:
+    if not isinstance(index, pd.DatetimeIndex):
+        raise InputError(f"expected dates, as in the series, got {index!r}")
+
+
+def _interpolated(index: pd.Index, stamps: pd.DatetimeIndex, origin: pd.Timestamp) -> Array:
+    """Return positions among stamps, counted from one of them."""
+    places, knots = (_differences(x, origin).total_seconds() for x in (index, stamps))
+    return np.asarray(np.interp(places, knots, np.arange(len(stamps)) - float(np.searchsorted(knots, 0.0))))
+
+
+def irregularity(line: Timeline) -> str | None:
+    """Return what to tell users whose dates keep to no calendar; ``None`` for all other times.
+
+    Args:
+        line: of the series.
+
+    Returns:
+        What was found, what it is taken for, and what to do.
+
+    Examples:
+        >>> dates = pd.to_datetime(["2020-01-01", "2020-01-03", "2020-01-12", "2020-01-13", "2020-02-20"])
+        >>> print(irregularity(timeline(dates)))  # doctest: +ELLIPSIS
+        the dates of y keep to no calendar that is recognised: neighbours are 1 days 00:00:00 to 38 days ...
+    """
+    if not isinstance(line, Numbers) or not isinstance(line.index, pd.DatetimeIndex):
+        return None
+    distances = _neighbours(line.index)
+    return (
+        "the dates of y keep to no calendar that is recognised: neighbours are "
+        f"{distances.min()} to {distances.max()} apart. They are taken as irregular, each at its true time, "
+        f"and a step of the forecast is their median distance, {line.step}. If they do keep to a calendar, "
+        "give its frequency, as in y.asfreq('B'); if not, forecast at dates of your own, as in "
+        "predict(pd.DatetimeIndex(['2030-01-01']))"
     )
 
 
@@ -196,12 +265,6 @@ def _snapped(positions: Any) -> Array:
 
 def _both_numeric(a: pd.Index, b: pd.Index) -> bool:
     return all(pd.api.types.is_any_real_numeric_dtype(index.dtype) for index in (a, b))
-
-
-def _until(start: pd.Timestamp, last: pd.Timestamp, freq: pd.tseries.offsets.BaseOffset) -> pd.DatetimeIndex:
-    """Return the stamps of the grid after ``start``, up to the first that is not before ``last``."""
-    grid = pd.date_range(start, last, freq=freq)
-    return pd.date_range(grid[-1], periods=2, freq=freq)[1:].union(grid[1:])
 
 
 def _median_step(index: pd.Index) -> Any:
@@ -229,54 +292,3 @@ def _numeric_step(index: pd.Index) -> Any:
             return distances.min()
     integral = isinstance(median, float) and median.is_integer() and index.inferred_type == "integer"
     return int(median) if integral else median
-
-
-def _frequency(index: pd.DatetimeIndex) -> pd.tseries.offsets.BaseOffset | None:
-    if index.freq is not None:
-        return index.freq
-    return next((freq for freq in _candidates(index) if _keeps_to(index, freq)), None)
-
-
-def _candidates(index: pd.DatetimeIndex) -> Iterator[pd.tseries.offsets.BaseOffset]:
-    """Yield offsets about as long as the shortest distance of neighbours."""
-    if len(index) < 2:
-        yield pd.tseries.offsets.Day()
-        return
-    on_the_clock = _neighbours(index.tz_localize(None))
-    distances = on_the_clock if on_the_clock.min() >= pd.Timedelta(1, "D") else _neighbours(index)
-    shortest = distances.min()
-    for months in (1, 2, 3, 4, 6, 12):
-        if 0.9 < shortest.total_seconds() / (months * YEAR / 12.0) < 1.1:
-            for offset in ("MonthBegin", "MonthEnd", "BMonthBegin", "BMonthEnd"):
-                yield getattr(pd.tseries.offsets, offset)(months)
-            yield pd.DateOffset(months=months)
-    if _median_step(index) > MOST_GAPS * shortest:
-        return
-    days = shortest / pd.Timedelta(1, "D")
-    if days == 1.0 and index.day_of_week.max() < 5 and index[-1] - index[0] > pd.Timedelta(4, "D"):
-        yield pd.tseries.offsets.BDay()
-    yield (
-        pd.tseries.offsets.Day(int(days)) if days.is_integer() else pd.tseries.frequencies.to_offset(shortest)
-    )
-
-
-def _is_fixed(freq: pd.tseries.offsets.BaseOffset) -> TypeGuard[pd.tseries.offsets.Tick]:
-    """Whether all steps have the same length: a day may have 23 or 25 hours."""
-    return isinstance(freq, pd.tseries.offsets.Tick) and not isinstance(freq, pd.tseries.offsets.Day)
-
-
-def _keeps_to(index: pd.DatetimeIndex, freq: pd.tseries.offsets.BaseOffset) -> bool:
-    if _is_fixed(freq):
-        ratios = np.asarray(_differences(index, index[0]) / pd.Timedelta(freq), dtype=np.float64)
-        return bool((ratios == np.round(ratios)).all())
-    return bool(index.isin(pd.date_range(index[0], index[-1], freq=freq)).all())
-
-
-def _duration(freq: pd.tseries.offsets.BaseOffset) -> float | None:
-    months = freq.kwds.get("months")
-    if months is not None:
-        return float(months) * YEAR / 12.0
-    per_year = PER_YEAR.get(freq.rule_code.split("-")[0])
-    if per_year is not None:
-        return float(freq.n) * YEAR / per_year
-    return pd.Timedelta(freq).total_seconds() if isinstance(freq, pd.tseries.offsets.Tick) else None

@@ -16,7 +16,13 @@ LEAST_RANGE = 1e-4  # of the smallest observation: below it the logarithm is a s
 
 
 class Link(ABC):
-    """An increasing function ``g`` of the observations."""
+    """An increasing function ``g`` of the observations.
+
+    Examples:
+        >>> y = np.array([0.1, 10.0, 100.0])
+        >>> LINKS["log"].inverse(LINKS["log"].forward(y)).round(6), LINKS["log"].suits(y)
+        (array([  0.1,  10. , 100. ]), False)
+    """
 
     name: str
 
@@ -110,6 +116,11 @@ class Standardised:
         link: the function ``g``.
         centre: ``c``.
         scale: ``s``, positive.
+
+    Examples:
+        >>> z = Standardised(LOG, 0.0, 2.0)
+        >>> z.forward(np.exp([0.0, 4.0])), z.inverse(np.array([2.0])).round(4)
+        (array([0., 2.]), array([54.5982]))
     """
 
     link: Link

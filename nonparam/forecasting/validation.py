@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nonparam.errors import InputError
 from nonparam.forecasting.timeline import Timeline, timeline
+from nonparam.validation import check_numbers, check_probabilities
 
 __all__ = ["Observed", "read_horizon", "read_levels", "read_series"]
 
@@ -136,11 +137,9 @@ def read_horizon(h: Any, line: Timeline) -> tuple[Array, pd.Index]:
 
 
 def read_levels(name: str, levels: Any) -> Array:
-    """Return probabilities strictly between 0 and 1 as an array ``(l,)``."""
-    try:
-        array = np.atleast_1d(np.asarray(levels, dtype=np.float64))
-    except (TypeError, ValueError):
-        array = np.array([np.nan])
-    if array.ndim != 1 or not array.size or not ((array > 0.0) & (array < 1.0)).all():
-        raise InputError(f"{name} must lie between 0 and 1, got {levels!r}")
+    """Return at least one probability, as an array ``(l,)``; raise `InputError` for anything else."""
+    check_numbers(levels, name)
+    array = check_probabilities(levels)
+    if not array.size:
+        raise InputError(f"{name} must be one probability or several, got {levels!r}")
     return array
