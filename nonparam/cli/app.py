@@ -69,7 +69,14 @@ class Transform(StrEnum):
     log = "log"
 
 
-Table = Annotated[str, typer.Argument(metavar="FILE", help="A CSV file (or Parquet), or a bundled table.")]
+Table = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="A CSV file (or Parquet), a bundled table, or - for standard input."),
+]
+Csv = Annotated[
+    Path | None,
+    typer.Option("--csv", metavar="PATH", help="Save the result as CSV; - prints it and nothing else."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
@@ -88,7 +95,10 @@ def options(
 @app.command("forecast")
 def forecast_command(
     source: Annotated[
-        str, typer.Argument(metavar="FILE|NAME", help="A CSV file, or a bundled series such as airline.")
+        str,
+        typer.Argument(
+            metavar="FILE|NAME", help="A CSV file, a bundled series such as airline, or - for standard input."
+        ),
     ],
     horizon: Annotated[
         int | None, typer.Option(min=1, help="Steps to forecast; by default two seasons.")
@@ -102,9 +112,9 @@ def forecast_command(
         typer.Option(metavar="PATH", help="Save the plot there; by default as NAME-forecast.png."),
     ] = None,
     no_plot: Annotated[
-        bool, typer.Option("--no-plot", help="Save no plot; nor does --json without --plot.")
+        bool, typer.Option("--no-plot", help="Save no plot; nor do --json and --csv - without --plot.")
     ] = False,
-    csv: Annotated[Path | None, typer.Option(metavar="PATH", help="Save the forecast as CSV.")] = None,
+    csv: Csv = None,
     as_json: Json = False,
 ) -> None:
     """Forecast a series, with intervals and a plot.
@@ -115,9 +125,19 @@ def forecast_command(
 
     if no_plot and plot is not None:
         raise typer.BadParameter("cannot be used with --plot", param_hint="'--no-plot'")
-    if plot is None and not (no_plot or as_json):
-        plot = Path(f"{Path(source).stem}-forecast.png")
+    prints_document = _prints_document(csv, as_json)
+    if plot is None and not (no_plot or prints_document):
+        plot = Path("forecast.png" if source == "-" else f"{Path(source).stem}-forecast.png")
     forecast(ForecastRequest(source, horizon, season, transform.value, time, value, plot, csv, as_json))
+
+
+def _prints_document(csv: Path | None, as_json: bool) -> bool:
+    """Whether standard output is for a program; it cannot be CSV and JSON."""
+    from nonparam.cli.output import STDOUT
+
+    if as_json and csv == STDOUT:
+        raise typer.BadParameter("cannot be used with --json: both print", param_hint="'--csv -'")
+    return as_json or csv == STDOUT
 
 
 @app.command("fit")
@@ -145,9 +165,7 @@ def fit_command(
 def predict_command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file that fit --save wrote.")],
     file: Table,
-    csv: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Save the table with the predictions as CSV.")
-    ] = None,
+    csv: Csv = None,
     as_json: Json = False,
 ) -> None:
     """Predict the rows of a table with a saved model.
@@ -156,6 +174,7 @@ def predict_command(
     """
     from nonparam.cli.predict import PredictRequest, predict
 
+    _prints_document(csv, as_json)
     predict(PredictRequest(model, file, csv, as_json))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from nonparam.cli.reading import check_column, did_you_mean, first_text
+from nonparam.cli.reading import check_column, did_you_mean, numbers
 from nonparam.errors import InputError
 
 __all__ = ["inputs_and_target", "inputs_like"]
@@ -36,9 +36,10 @@ def inputs_and_target(
     inputs = table.drop(columns=[target, *drop])
     if inputs.columns.empty:
         raise InputError(f"no column is left beside the target {target!r}: expected at least one input")
-    y = _target(table[target])
+    y = _complete(table[target], "the target")
     columns = {
-        name: _input(inputs[name], f"leave it out with --drop {shlex.quote(name)}") for name in inputs.columns
+        name: _complete(inputs[name], advice=f", or leave it out with {_drop(name)}")
+        for name in inputs.columns
     }
     return pd.DataFrame(columns), y, [text for name in columns for text in _doubts(columns[name])]
 
@@ -63,35 +64,14 @@ def inputs_like(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         raise InputError(
             f"there is no column {', '.join(map(repr, absent))}{hint} (the model needs {', '.join(names)})"
         )
-    return pd.DataFrame(
-        {name: _input(table[name], "the model needs a number in every row") for name in names}
-    )
+    return pd.DataFrame({name: _complete(table[name]) for name in names})
 
 
-def _target(column: pd.Series) -> pd.Series:
-    text = first_text(column)
-    if text is not None:
-        raise InputError(
-            f"the target {column.name!r} is not numbers: row {text[0]} holds {text[1]!r}; expected a "
-            "number in every row"
-        )
-    if column.isna().any():
-        raise InputError(f"the target {column.name!r} {_gaps(column)}: remove these rows or fill them in")
-    return pd.to_numeric(column).astype(float)
-
-
-def _input(column: pd.Series, advice: str) -> pd.Series:
-    text = first_text(column)
-    if text is not None:
-        raise InputError(
-            f"column {column.name!r} is not numbers: row {text[0]} holds {text[1]!r}; write it as "
-            f"numbers, or {advice}"
-        )
-    if column.isna().any():
-        raise InputError(
-            f"column {column.name!r} {_gaps(column)}: fill them in, remove these rows, or {advice}"
-        )
-    return pd.to_numeric(column).astype(float)
+def _complete(column: pd.Series, what: str = "column", advice: str = "") -> pd.Series:
+    values = numbers(column, what, advice)
+    if values.isna().any():
+        raise InputError(f"{what} {column.name!r} {_gaps(column)}: fill them in or remove these rows{advice}")
+    return values
 
 
 def _gaps(column: pd.Series) -> str:
@@ -99,9 +79,13 @@ def _gaps(column: pd.Series) -> str:
     return f"has no value in {len(gaps)} of {len(column)} rows, the first of them row {gaps[0] + 1}"
 
 
+def _drop(name: object) -> str:
+    return f"--drop {shlex.quote(str(name))}"
+
+
 def _doubts(column: pd.Series) -> list[str]:
     """Columns that are legal, and seldom meant."""
-    option = f"--drop {shlex.quote(str(column.name))} leaves it out"
+    option = f"{_drop(column.name)} leaves it out"
     if column.nunique() == 1 and len(column) > 1:
         return [f"column {column.name!r} is constant, so that nothing is learnt from it; {option}"]
     if len(column) > 2 and (column.diff().iloc[1:] == 1.0).all():

@@ -1,5 +1,6 @@
 """``nonparam forecast``: a series, its forecast with intervals, what was chosen and why, and a plot."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import pandas as pd
 import typer
 
 from nonparam.cli.output import (
+    STDOUT,
     check_writable,
     draw,
     format_for,
@@ -21,7 +23,10 @@ from nonparam.cli.output import (
 )
 from nonparam.cli.reading import read
 from nonparam.cli.series import series_from_table
+from nonparam.errors import InputError
 from nonparam.forecasting import GPForecaster, MemberReport
+from nonparam.forecasting.calendars import YEAR
+from nonparam.forecasting.timeline import timeline
 
 __all__ = ["ForecastRequest", "forecast"]
 
@@ -41,6 +46,9 @@ SPANS = {
     pd.Timedelta(minutes=1): "minute",
 }
 LONGEST_DEFAULT = 104  # steps
+FARTHEST = 10  # times the length of the series, at most
+ALWAYS = 1000  # steps, allowed for a short series too
+LAST_YEAR = 9999  # that dates are written and drawn with
 MANY = 1000  # observations, from which on a forecast takes minutes
 SURE = 0.9  # the weight above which a reason is given
 REASONS = {"log": "its swings grow with its level", "identity": "its swings do not grow with its level"}
@@ -64,25 +72,30 @@ class ForecastRequest:
 def forecast(request: ForecastRequest) -> None:
     """Forecast a series, print the table, save what was asked for."""
     season = _season(request.season)
-    check_writable(request.csv)
+    check_writable(request.csv, table=True)
     check_writable(request.plot, picture=True)
     table = read(request.source)
     y, notes = series_from_table(table, request.time, request.value)
     for text in notes:
         note(text)
+    _check_horizon(request.horizon, y)
     if len(y) > MANY:
         note(f"{len(y):,} observations take minutes: the time grows with the cube of their number")
     with progress(f"Fitting {len(y):,} observations of {y.name}"):
-        forecaster = GPForecaster(season, request.transform).fit(y)
+        with warnings.catch_warnings(record=True) as remarks:
+            warnings.simplefilter("always", UserWarning)
+            forecaster = GPForecaster(season, request.transform).fit(y)
         horizon = request.horizon or min(forecaster.default_horizon(), LONGEST_DEFAULT)
         result = _table(forecaster, horizon)
         if request.plot is not None:
             draw(lambda ax: forecaster.plot(horizon, ax=ax), request.plot)
+    for remark in remarks:
+        note(str(remark.message))
     if request.csv is not None:
         save_table(result, request.csv)
     if request.as_json:
         print_json(_document(request, y, forecaster, result))
-    else:
+    elif request.csv != STDOUT:
         _print(request, y, forecaster, result)
 
 
@@ -98,6 +111,19 @@ def _season(text: str) -> str | float | None:
             f"{text!r} is not auto, none, or a number of at least 2", param_hint="'--season'"
         )
     return season
+
+
+def _check_horizon(horizon: int | None, y: pd.Series) -> None:
+    """Refuse a forecast far beyond what the series can tell, or beyond the calendar."""
+    longest = max(FARTHEST * len(y), ALWAYS)
+    seconds = timeline(y.index).seconds if isinstance(y.index, pd.DatetimeIndex | pd.PeriodIndex) else None
+    if seconds is not None:
+        longest = min(longest, int((LAST_YEAR - y.index[-1].year) * YEAR / seconds))
+    if horizon is not None and horizon > longest:
+        raise InputError(
+            f"--horizon {horizon} is too far for {len(y)} observations: expected at most {longest} steps "
+            f"({FARTHEST} times their number or {ALWAYS}, and none after the year {LAST_YEAR})"
+        )
 
 
 def _table(forecaster: GPForecaster, horizon: int) -> pd.DataFrame:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
+    "STDOUT",
     "check_writable",
     "draw",
     "format_for",
@@ -29,8 +30,8 @@ __all__ = [
     "save_table",
 ]
 
+STDOUT = Path("-")
 PICTURES = (".png", ".pdf", ".svg")
-PICTURE_SIZE = (8.0, 4.5)  # inches
 PICTURE_DPI = 150
 MOST_DECIMALS = 8
 LARGEST = 1e9  # beyond it numbers are written with an exponent
@@ -140,12 +141,24 @@ def format_for(resolution: float, largest: float) -> str:
     return f".{max(decimals, 0)}f" if decimals <= MOST_DECIMALS else ".6g"
 
 
-def check_writable(path: Path | None, *, picture: bool = False) -> None:
-    """Refuse a path that nothing can be written to, before a long computation."""
-    if path is None:
+def check_writable(path: Path | None, *, table: bool = False, picture: bool = False) -> None:
+    """Refuse a path that nothing can be written to, before a long computation.
+
+    Args:
+        path: of the file, if one is wanted.
+        table: is to be written, for which ``-`` is standard output.
+        picture: is to be written, by which the name must end.
+
+    Raises:
+        BadParameter: a picture of another kind.
+        InputError: a path that cannot be written.
+    """
+    if path is None or (table and path == STDOUT):
         return
     if picture and path.suffix.lower() not in PICTURES:
         raise typer.BadParameter(f"{str(path)!r} must end in {', '.join(PICTURES)}", param_hint="'--plot'")
+    if path == STDOUT:
+        raise InputError("cannot write '-': only --csv writes to standard output; name a file")
     if path.is_dir():
         raise InputError(f"cannot write {str(path)!r}: it is a folder; name a file in it")
     if not path.parent.is_dir():
@@ -155,7 +168,10 @@ def check_writable(path: Path | None, *, picture: bool = False) -> None:
 
 
 def save_table(table: "pd.DataFrame", path: Path) -> None:
-    """Write a table as CSV, without its index."""
+    """Write a table as CSV in UTF-8, without its index, to a file or to standard output."""
+    if path == STDOUT:
+        typer.echo(table.to_csv(index=False, lineterminator="\n").encode(), nl=False)
+        return
     with _writing(path):
         table.to_csv(path, index=False)
 
@@ -164,7 +180,9 @@ def draw(plot: "Callable[[Axes], object]", path: Path) -> None:
     """Let ``plot`` draw on new axes and write the figure; needs no display."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=PICTURE_SIZE, layout="constrained")
+    from nonparam.plotting import FIGURE_SIZE
+
+    figure = Figure(figsize=FIGURE_SIZE, layout="constrained")
     plot(figure.subplots())
     with _writing(path):
         figure.savefig(path, dpi=PICTURE_DPI)

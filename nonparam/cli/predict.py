@@ -10,6 +10,7 @@ import pandas as pd
 
 from nonparam.cli.columns import inputs_like
 from nonparam.cli.output import (
+    STDOUT,
     check_writable,
     format_for,
     note,
@@ -42,7 +43,7 @@ class PredictRequest:
 
 def predict(request: PredictRequest) -> None:
     """Predict every row of a table with a saved model."""
-    check_writable(request.csv)
+    check_writable(request.csv, table=True)
     with progress("Reading the model"):
         model = GPRegressor.load(request.model)
     table = read(request.file).reset_index(drop=True)
@@ -58,10 +59,10 @@ def predict(request: PredictRequest) -> None:
     if request.as_json:
         rows = result.to_dict("records")
         print_json({"model": str(request.model), "rows": len(rows), "predictions": rows})
-        return
-    _print(result, predicted)
-    if request.csv is not None:
-        note(f"{len(result):,} rows with all columns saved as {request.csv}")
+    elif request.csv != STDOUT:
+        _print(result, predicted)
+        if request.csv is not None:
+            note(f"{len(result):,} rows with all columns saved as {request.csv}")
 
 
 def _predictions(model: GPRegressor, table: pd.DataFrame) -> pd.DataFrame:

@@ -1,33 +1,32 @@
 """Tables from files: a data frame, or one line that says what is wrong with the file."""
 
 import difflib
-import io
-import re
-import warnings
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from nonparam.cli.delimited import parse_text
 from nonparam.datasets import list_datasets, load_airline, load_co2, load_diabetes, load_elnino, load_us_macro
 from nonparam.errors import FileFormatError, InputError
 
-__all__ = ["check_column", "did_you_mean", "first_text", "read", "read_table"]
+__all__ = ["check_column", "did_you_mean", "first_text", "numbers", "read", "read_table"]
 
 SERIES: dict[str, Callable[[], pd.Series]] = {
     "airline": load_airline,
     "co2": load_co2,
     "elnino": load_elnino,
 }
-NUMBER_OR_DATE = re.compile(r"[-+]?\d[-+\d.,:/ TZe]*")
-SEPARATORS = (",", ";", "\t")
+STDIN = "-"
 
 
 def read(source: str) -> pd.DataFrame:
     """Return a bundled series or table by its name, or else the table in a file.
 
     Args:
-        source: a name, or the path of a file; ``./airline`` is a file called like a bundled series.
+        source: a name, or the path of a file; ``./airline`` is a file called like a bundled series, and
+            ``-`` is standard input.
 
     Returns:
         The table; that of a bundled series has its times as index, and ``attrs`` holds the units.
@@ -49,6 +48,8 @@ def read(source: str) -> pd.DataFrame:
     if source == "diabetes":
         X, y = load_diabetes()
         return _with_units(X.assign(**{str(y.name): y}), {**X.attrs["units"], str(y.name): y.attrs["units"]})
+    if source == STDIN:
+        return _with_rows("standard input", parse_text("standard input", sys.stdin.buffer.read()))
     return read_table(Path(source))
 
 
@@ -58,7 +59,7 @@ def _with_units(table: pd.DataFrame, units: dict[str, str]) -> pd.DataFrame:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a table from a file of comma, semicolon or tab separated text, or of Parquet.
+    """Read a table from a file of text (see `parse_text`) or of Parquet.
 
     Args:
         path: of the file; its first line names the columns.
@@ -78,11 +79,14 @@ def read_table(path: Path) -> pd.DataFrame:
         raise InputError(f"there is no file {str(path)!r}{_elsewhere(path)}") from None
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
-    table = _parse_parquet(path) if path.suffix in (".parquet", ".pq") else _parse_text(path, content)
-    table.columns = table.columns.map(str)
+    parquet = path.suffix in (".parquet", ".pq")
+    return _with_rows(str(path), _parse_parquet(path) if parquet else parse_text(str(path), content))
+
+
+def _with_rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
     if table.empty:
-        raise InputError(f"{str(path)!r} has a header but no rows: expected one row for each observation")
-    return table
+        raise InputError(f"{name!r} has a header but no rows: expected one row for each observation")
+    return table.rename(columns=str)
 
 
 def _elsewhere(path: Path) -> str:
@@ -122,54 +126,6 @@ def _parse_parquet(path: Path) -> pd.DataFrame:
         raise FileFormatError(f"{str(path)!r} cannot be read as Parquet: {error}") from error
 
 
-def _parse_text(path: Path, content: bytes) -> pd.DataFrame:
-    text = _decode(path, content)
-    if not text.strip():
-        raise InputError(f"{str(path)!r} is empty: expected a header line and one row for each observation")
-    header = text.lstrip().split("\n", 1)[0]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                io.StringIO(text), sep=max(SEPARATORS, key=header.count), index_col=False, low_memory=False
-            )
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        more = isinstance(error, pd.errors.ParserWarning)
-        reason = "all have more entries than the header" if more else str(error).partition("C error: ")[2]
-        raise FileFormatError(
-            f"{str(path)!r} is not a table, its lines differ in length: {reason}"
-        ) from error
-    _refuse_missing_header(path, table)
-    return table
-
-
-def _decode(path: Path, content: bytes) -> str:
-    if b"\0" in content:
-        raise FileFormatError(
-            f"{str(path)!r} is a binary file: expected text (CSV in UTF-8); a spreadsheet can be saved as CSV"
-        )
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise FileFormatError(
-            f"{str(path)!r} is not UTF-8 text (byte {content[error.start]:#04x} in line {line}): save it as "
-            "CSV in UTF-8"
-        ) from error
-
-
-def _refuse_missing_header(path: Path, table: pd.DataFrame) -> None:
-    if all(_is_value(name) for name in table.columns):
-        raise FileFormatError(
-            f"{str(path)!r} starts with {', '.join(table.columns[:3])}, which looks like data: expected a "
-            "line with the names of the columns first"
-        )
-
-
-def _is_value(name: str) -> bool:
-    return NUMBER_OR_DATE.fullmatch(name.strip()) is not None
-
-
 def check_column(table: pd.DataFrame, name: str, option: str) -> str:
     """Return the name of a column, or raise `InputError` with close names if there is none.
 
@@ -197,3 +153,24 @@ def first_text(column: pd.Series) -> tuple[int, object] | None:
         return None
     row = int(bad.to_numpy().argmax())
     return row + 1, column.iloc[row]
+
+
+def numbers(column: pd.Series, what: str = "column", advice: str = "") -> pd.Series:
+    """Return a column as float64, or raise `InputError` if an entry is not a number.
+
+    Args:
+        column: ``(n,)``; missing entries stay missing.
+        what: the column is, for the message.
+        advice: what else to do about it.
+
+    Examples:
+        >>> numbers(pd.Series(["1", None, "2.5"])).tolist()
+        [1.0, nan, 2.5]
+    """
+    text = first_text(column)
+    if text is not None:
+        raise InputError(
+            f"{what} {column.name!r} is not numbers: row {text[0]} holds {text[1]!r}; write them as "
+            f"1234.5{advice}"
+        )
+    return pd.to_numeric(column).astype(float)

@@ -7,14 +7,16 @@ import numpy as np
 import pandas as pd
 from pandas.tseries.api import guess_datetime_format
 
-from nonparam.cli.reading import check_column, first_text
+from nonparam.cli.reading import check_column, first_text, numbers
 from nonparam.errors import InputError
 
 __all__ = ["parse_times", "series_from_table"]
 
 TIME_NAMES = re.compile(r"time|date|ds|t|year|quarter|month|week|day|hour|period|timestamp|datetime", re.I)
 ROW_NAMES = re.compile(r"|index|id|no|nr|row|rownames|unnamed: 0", re.I)
-QUARTER = re.compile(r"\d{4}[- ]?Q[1-4]", re.I)
+QUARTER = re.compile(r"(\d{4})[-/ ]?Q([1-4])|Q([1-4])[-/ ]?(\d{4})", re.I)
+YEAR_FIRST = re.compile(r"\d{4}\D")  # and then the month
+OFFSET = re.compile(r":\d\d(?:\.\d+)?\s*(Z|[+-]\d\d(?::?\d\d)?)$")  # from UTC, after a time
 MONTH_FORMATS = ("%b %Y", "%b-%Y", "%B %Y", "%Y %b", "%Y/%m", "%m/%Y", "%YM%m")  # pandas cannot tell these
 DIGITS = ("%Y%m%d", "%Y%m")  # 19490131, 194901
 STEPS_A_YEAR = {1: "Y", 4: "Q", 12: "M"}
@@ -45,10 +47,7 @@ def series_from_table(
     elif not given:
         time = _time_column(table, value)
     value = _value_column(table, time) if value is None else check_column(table, value, "--value")
-    text = first_text(table[value])
-    if text is not None:
-        raise InputError(f"column {value!r} is not numbers: row {text[0]} holds {text[1]!r}")
-    y = pd.to_numeric(table[value]).astype(float)
+    y = numbers(table[value])
     y.attrs = {"units": table.attrs["units"][value]} if "units" in table.attrs else {}
     if given:
         return _sorted(y), []
@@ -56,7 +55,10 @@ def series_from_table(
         _refuse_labels(table.drop(columns=value))
         steps = f"no column of times: the rows are taken as equal steps, 0 to {len(y) - 1}"
         return y.reset_index(drop=True), [steps]
-    return _sorted(y.set_axis(_complete(parse_times(table[time])).rename(time))), []
+    times = _complete(parse_times(table[time]))
+    offsets = _offsets(table[time])
+    in_utc = f"column {time!r} has times of several offsets ({', '.join(offsets)}): they are put into UTC"
+    return _sorted(y.set_axis(times.rename(time))), [in_utc] if len(offsets) > 1 else []
 
 
 def _refuse_labels(others: pd.DataFrame) -> None:
@@ -86,7 +88,7 @@ def _holds_dates(column: pd.Series) -> bool:
     entries = column.dropna()
     if pd.api.types.is_numeric_dtype(column) or entries.empty:
         return False
-    return bool(_readings(entries.astype(str).iloc[:1]))
+    return _is_time(entries.astype("string").iloc[:1])
 
 
 def _value_column(table: pd.DataFrame, time: str | None) -> str:
@@ -100,7 +102,10 @@ def _value_column(table: pd.DataFrame, time: str | None) -> str:
     if not others:
         raise InputError(f"expected a column of values beside the times {time!r}, and there is none")
     row, entry = first_text(table[others[0]]) or (1, "")
-    raise InputError(f"no column of numbers to forecast: column {others[0]!r} holds {entry!r} in row {row}")
+    raise InputError(
+        f"no column of numbers to forecast: column {others[0]!r} holds {entry!r} in row {row}; write numbers "
+        "as 1234.5"
+    )
 
 
 def _counts_rows(column: pd.Series) -> bool:
@@ -132,8 +137,8 @@ def parse_times(column: pd.Series) -> pd.Index:
     if pd.api.types.is_numeric_dtype(column):
         return _numeric_times(column)
     text = column.astype("string").str.strip()
-    if text.str.fullmatch(QUARTER).fillna(True).all():
-        return pd.PeriodIndex(text.str.replace(r"[- ]", "", regex=True), freq="Q")
+    if _are_quarters(text):
+        return pd.PeriodIndex(text.str.replace(QUARTER, r"\1\4Q\2\3", regex=True), freq="Q")
     dates = _readings(text)
     if not dates:
         raise InputError(_unreadable(text))
@@ -141,6 +146,14 @@ def parse_times(column: pd.Series) -> pd.Index:
     if len(regular) > 1:
         raise InputError(_ambiguous(text, regular))
     return _named_periods((regular or dates)[0])
+
+
+def _are_quarters(text: "pd.Series[str]") -> bool:
+    return bool(text.str.fullmatch(QUARTER).fillna(True).all())
+
+
+def _is_time(text: "pd.Series[str]") -> bool:
+    return _are_quarters(text) or bool(_readings(text))
 
 
 def _ambiguous(text: "pd.Series[str]", readings: list[pd.DatetimeIndex]) -> str:
@@ -161,13 +174,21 @@ def _readings(text: "pd.Series[str]") -> list[pd.DatetimeIndex]:
 def _guesses(entry: str) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that the day may come first, which is tried
-        guesses = [guess_datetime_format(entry, dayfirst=day_first) for day_first in (False, True)]
+        orders = (False,) if YEAR_FIRST.match(entry) else (False, True)
+        guesses = [guess_datetime_format(entry, dayfirst=day_first) for day_first in orders]
     return [guess for guess in guesses if guess is not None]
+
+
+def _offsets(column: pd.Series) -> list[str]:
+    """Return the different offsets from UTC that times in text are written with."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return []
+    return list(column.astype("string").str.strip().str.extract(OFFSET)[0].dropna().unique())
 
 
 def _dates(text: "pd.Series[str]", pattern: str) -> pd.DatetimeIndex | None:
     try:
-        return pd.DatetimeIndex(pd.to_datetime(text, format=pattern))
+        return pd.DatetimeIndex(pd.to_datetime(text, format=pattern, utc=len(_offsets(text)) > 1))
     except (ValueError, OverflowError):
         return None
 
@@ -182,7 +203,7 @@ def _is_regular(index: pd.DatetimeIndex) -> bool:
 
 def _unreadable(text: "pd.Series[str]") -> str:
     entries = text.dropna()
-    pairs = (not _readings(pd.Series([entries.iloc[0], entry])) for entry in entries)
+    pairs = (not _is_time(pd.Series([entries.iloc[0], entry], dtype="string")) for entry in entries)
     row, entry = next(
         ((row, text[row]) for row, bad in zip(entries.index, pairs, strict=True) if bad), (0, text[0])
     )
