@@ -18,6 +18,11 @@ class DatasetInfo:
         units: of the series or of the target; "by column" refers to ``attrs["units"]``.
         licence: on which the data may be used.
         source: who published the data, and where.
+
+    Examples:
+        >>> from nonparam.datasets.bundled import BUNDLED
+        >>> BUNDLED["airline"].rows, BUNDLED["airline"].units
+        (144, 'thousands of passengers')
     """
 
     name: str

@@ -19,6 +19,11 @@ class UCISet:
         info: its line of the catalogue.
         sha256: of its content, see ``nonparam.datasets.uci.content_sha256``.
         note: what to know before results on it are compared; may be empty.
+
+    Examples:
+        >>> elevators = UCI_SETS["elevators"]
+        >>> elevators.info.rows, elevators.info.columns
+        (16599, 19)
     """
 
     info: DatasetInfo

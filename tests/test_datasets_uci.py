@@ -289,7 +289,7 @@ def test_store_in_double_precision_is_as_good(small, tmp_path):
 
 def test_offline_says_what_to_do_and_it_works(server, small, tmp_path):
     url = f"http://127.0.0.1:{closed_port()}"
-    with pytest.raises(DownloadError) as caught:
+    with pytest.raises(DownloadError, match="could not download") as caught:
         datasets.fetch_uci("small", data_home=tmp_path, base_url=url)
     assert isinstance(caught.value, NonparamError) and isinstance(caught.value, OSError)
     message = str(caught.value)
