@@ -244,7 +244,11 @@ def test_horizon_far_beyond_the_series_is_refused(folder: Path):
 
 @pytest.mark.parametrize("days", [False, True])
 def test_horizon_beyond_the_calendar_is_refused(days: bool):
-    years = [f"{year}-01-0{2 if days else 1}" for year in range(9980, 9991)]  # stamps, or periods
+    nanoseconds = pd.to_datetime(["2020-01-02"]).unit == "ns"
+    if nanoseconds and not days:
+        pytest.skip("the dates of this pandas end before its periods do")
+    last = 2261 if nanoseconds else 9999
+    years = [f"{year}-01-0{2 if days else 1}" for year in range(last - 19, last - 8)]  # stamps, or periods
     given = pd.DataFrame({"day": years, "v": range(11)}).to_csv(index=False).encode()
     refused = run("forecast", "-", "--horizon", "10", "--no-plot", given=given)
     assert refused.exit_code == FAILED and "expected at most 9 steps" in refused.stderr

@@ -115,14 +115,16 @@ def _season(text: str) -> str | float | None:
 
 def _check_horizon(horizon: int | None, y: pd.Series) -> None:
     """Refuse a forecast far beyond what the series can tell, or beyond the calendar."""
-    longest = max(FARTHEST * len(y), ALWAYS)
+    longest, last = max(FARTHEST * len(y), ALWAYS), LAST_YEAR
+    if getattr(y.index, "unit", None) == "ns":  # whose calendar is that of 64-bit nanoseconds
+        last = pd.Timestamp.max.year - 1
     seconds = timeline(y.index).seconds if isinstance(y.index, pd.DatetimeIndex | pd.PeriodIndex) else None
     if seconds is not None:
-        longest = min(longest, int((LAST_YEAR - y.index[-1].year) * YEAR / seconds))
+        longest = min(longest, int((last - y.index[-1].year) * YEAR / seconds))
     if horizon is not None and horizon > longest:
         raise InputError(
             f"--horizon {horizon} is too far for {len(y)} observations: expected at most {longest} steps "
-            f"({FARTHEST} times their number or {ALWAYS}, and none after the year {LAST_YEAR})"
+            f"({FARTHEST} times their number or {ALWAYS}, and none after the year {last})"
         )
 
 
