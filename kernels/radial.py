@@ -277,7 +277,7 @@ def one_row(difference: Tensor, profile: Profile) -> Tensor:
 
 
 def centre_of(x: Tensor) -> Tensor:
-    """Return the first row: subtracting it keeps the digits of inputs far from 0.
+    """Return the mean of the rows: subtracting it keeps the digits of inputs far from 0.
 
     Args:
         x: ``(..., n, d)``.
@@ -285,4 +285,4 @@ def centre_of(x: Tensor) -> Tensor:
     Returns:
         ``(..., 1, d)``, detached.
     """
-    return x[..., :1, :].detach()
+    return x.detach().mean(-2, keepdim=True)
