@@ -62,7 +62,8 @@ class WhiteNoise(Kernel):
     .. math:: k(x_i, x_j) = v \, \delta_{ij}
 
     Two different observations are independent even at the same ``x``. A regressor has its own ``noise``;
-    this kernel is for noise inside a composition.
+    this kernel is for noise inside a composition. A ``sample_weight`` does not divide it: a row has one such
+    number however much it weighs, and the row given twice has two.
 
     Args:
         variance: in units of ``y`` squared; ``None`` to start from the data.

@@ -24,6 +24,7 @@ from nonparam.kernels.evaluate import covariance, variance
 __all__ = ["KernelOperator", "cross_product"]
 
 Tile = tuple[int, int]
+SUMMED = 512  # terms of a sum in the precision of the rows; what is longer is summed in float64
 TILES: dict[str, Tile] = {
     "cpu": (256, 4096),  # the fastest or nearly so of 128 to 1024 rows, 512 to n columns, either precision
     "cuda": (8192, 8192),  # by memory only: 256 MB in float32
@@ -198,14 +199,16 @@ class KernelOperator(LinearOperator):  # type: ignore[misc]  # linear_operator i
 
     def _matmul(self, rhs: Tensor) -> Tensor:
         across = rhs.mT.contiguous()  # BLAS is two to four times as fast with a few long rows
+        product = torch.zeros_like(across, dtype=torch.float64)  # a long sum in float32 loses four digits
         if self._matrix is not None:
-            return (across @ self._matrix).mT
-        product = torch.zeros_like(across)
+            for strip in _strips(len(self.x)):
+                product += across[..., strip] @ self._matrix[strip]
+            return product.mT.to(rhs)
         for rows, columns, beyond in self._places():
             values = self._values(rows, columns)
             product[..., rows] += across[..., columns] @ values.mT
             product[..., beyond] += across[..., rows] @ values[:, beyond.start - columns.start :]
-        return product.mT
+        return product.mT.to(rhs)
 
     def _size(self) -> torch.Size:
         return torch.Size((len(self.x), len(self.x)))
@@ -267,6 +270,11 @@ def _checked(tile: Tile | None, x: Tensor) -> Tile:
     if min(tile) < 1:
         raise InputError(f"a tile must have at least one row and one column, got {tile!r}")
     return tile
+
+
+def _strips(n: int) -> Iterator[slice]:
+    for start in range(0, n, SUMMED):
+        yield slice(start, start + SUMMED)
 
 
 def _grid(m: int, n: int, tile: Tile) -> Iterator[tuple[slice, slice]]:

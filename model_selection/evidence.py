@@ -20,6 +20,7 @@ from torch import Tensor
 
 from nonparam.errors import NotPositiveDefiniteError
 from nonparam.solvers.cholesky import CholeskyFactor, cholesky, outer_minus
+from nonparam.solvers.operator import Inverse
 from nonparam.solvers.toeplitz import autocorrelation, inverse_diagonal_sums
 
 __all__ = ["Evidence", "MeanFit", "evidence", "fit_mean", "log_density"]
@@ -34,6 +35,7 @@ class MeanFit:
     Attributes:
         coefficients: ``(q, t)``, the weights of the basis functions.
         alpha: ``(n, t)``, ``A^-1 (Y - H coefficients)``.
+        weighted_basis: ``(n, q)``, ``A^-1 H``.
         information: ``(q, q)``, ``H' A^-1 H``, the inverse covariance of the coefficients.
         quadratic: ``tr (Y - H coefficients)' alpha``.
 
@@ -46,6 +48,7 @@ class MeanFit:
 
     coefficients: Tensor
     alpha: Tensor
+    weighted_basis: Tensor
     information: Tensor
     quadratic: float
 
@@ -73,7 +76,7 @@ class Evidence:
     jitter: float
 
 
-def log_density(mean: MeanFit, factor: CholeskyFactor, n: int, t: int) -> float:
+def log_density(mean: MeanFit, factor: Inverse, n: int, t: int) -> float:
     """Return the log density of ``t`` outputs at ``n`` rows (algorithm 2.1, line 7), in nats.
 
     Examples:
@@ -85,7 +88,7 @@ def log_density(mean: MeanFit, factor: CholeskyFactor, n: int, t: int) -> float:
     return -0.5 * (mean.quadratic + t * factor.log_determinant() + n * t * LOG_2PI)
 
 
-def fit_mean(factor: CholeskyFactor, y: Tensor, basis: Tensor) -> MeanFit:
+def fit_mean(factor: Inverse, y: Tensor, basis: Tensor) -> MeanFit:
     """Fit the mean by generalised least squares.
 
     Args:
@@ -109,7 +112,7 @@ def fit_mean(factor: CholeskyFactor, y: Tensor, basis: Tensor) -> MeanFit:
     """
     if basis.shape[1] == 0:
         alpha = factor.solve(y)
-        return MeanFit(y[:0], alpha, basis[:0], float((y * alpha).sum()))
+        return MeanFit(y[:0], alpha, basis, basis[:0], float((y * alpha).sum()))
     solved = factor.solve(torch.cat([y, basis], -1))
     alpha, weighted_basis = solved[:, : y.shape[1]], solved[:, y.shape[1] :]
     information = basis.mT @ weighted_basis
@@ -122,7 +125,7 @@ def fit_mean(factor: CholeskyFactor, y: Tensor, basis: Tensor) -> MeanFit:
     coefficients = torch.cholesky_solve(weighted_basis.mT @ y, root)
     alpha = alpha - weighted_basis @ coefficients
     quadratic = float(((y - basis @ coefficients) * alpha).sum())
-    return MeanFit(coefficients, alpha, information, quadratic)
+    return MeanFit(coefficients, alpha, weighted_basis, information, quadratic)
 
 
 def evidence(

@@ -31,6 +31,8 @@ Array = NDArray[np.float64]
 
 MATRICES = 5  # of n x n at the peak, in strips of rows
 BATCHED = 512  # rows; up to here several points are evaluated at once
+LARGEST_LOG = 700.0  # of a noise that a float holds, and whose inverse it holds
+FAR = 100.0  # beyond it numbers may overflow, which shows in the gradient first
 MATRICES_ON_GRID = 14  # where terms that are not functions of the lag keep their graphs
 
 
@@ -55,6 +57,11 @@ class Data:
     def noise_variances(self, learnt: float) -> Tensor:
         """Return the variance of every row's noise, ``(n,)``."""
         return learnt / self.weights if self.noise is None else self.noise / self.weights
+
+    def rows(self, index: Tensor) -> "Data":
+        """Return some of the rows, by their numbers ``(m,)``."""
+        noise = None if self.noise is None else self.noise[index]
+        return Data(self.x[index], self.y[index], self.basis[index], self.weights[index], noise)
 
     def output(self, column: int) -> "Data":
         """Return the same rows with one output only."""
@@ -136,7 +143,7 @@ class Objective:
         parameters = self.theta.parameters if gradient else []
         with torch.set_grad_enabled(bool(parameters)):
             k = self._lags() if self._is_toeplitz else covariance(self.theta.kernel, self.data.x)
-        entries = k.detach().reshape(len(points), *k.shape[-2:])
+        entries = k.detach().expand(len(points), *k.shape[-2:])  # no batch where the kernel has nothing free
         matrices = spread(entries[:, 0]) if self._is_toeplitz else entries.contiguous().clone()
         found = [self._one(*each, gradient) for each in zip(matrices, data, points, strict=True)]
         values, noise_slopes, slopes, jitters = zip(*found, strict=True)
@@ -146,6 +153,25 @@ class Objective:
             gradients = torch.autograd.grad(k, parameters, pulled.reshape(k.shape), materialize_grads=True)
         gathered = self.theta.gather(list(gradients), np.array(noise_slopes), len(points))
         return np.array(values), gathered, max(jitters)
+
+    def evaluate(self, point: Array, *, gradient: bool) -> tuple[float, Array]:
+        """Evaluate the log marginal likelihood of hyperparameters that may be of any size.
+
+        Args:
+            point: ``(p,)``.
+            gradient: whether the gradient is needed.
+
+        Returns:
+            The value in nats and the ``(p,)`` gradient; minus infinity and zeros where the covariance has no
+            factor, or where some number on the way is beyond what a float holds.
+        """
+        nowhere = -np.inf, np.zeros_like(point)
+        if self.theta.learns_noise and abs(point[-1]) > LARGEST_LOG:
+            return nowhere
+        far = bool((np.abs(point) > FAR).any())
+        values, slopes, _ = self.log_marginal_likelihood(point[None], gradient=gradient or far)
+        usable = np.isfinite(values).all() and (np.isfinite(slopes).all() or not (gradient or far))
+        return (float(values[0]), slopes[0]) if usable else nowhere
 
     def _lags(self) -> Tensor:
         """Return the covariance of the first row with every row, ``(*batch, 1, n)``: all that there is."""

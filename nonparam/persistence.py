@@ -11,10 +11,11 @@ back, `save_regressor` and `load_regressor` say what a `GPRegressor` consists of
 import hashlib
 import json
 import os
+import reprlib
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,14 +30,16 @@ from torch import Tensor
 
 from nonparam.errors import FileFormatError, InputError
 from nonparam.kernels.evaluate import covariance
-from nonparam.means import Mean
-from nonparam.model_selection.evidence import fit_mean
+from nonparam.means import MEANS, Mean
+from nonparam.model_selection.evidence import MeanFit, fit_mean
 from nonparam.objective import Data
 from nonparam.packing import Packer, Unpacker
 from nonparam.posterior import Posterior
 from nonparam.scales import Scales
 from nonparam.solvers.cholesky import CholeskyFactor
 from nonparam.solvers.plan import choose
+from nonparam.solvers.quadrature import LogDeterminant
+from nonparam.solves import solver_for
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
 
@@ -48,6 +51,7 @@ Location = str | os.PathLike[str]
 
 FORMAT = "nonparam"
 FORMAT_VERSION = "1"
+TINY = np.finfo(np.float64).tiny  # the least of numbers that are positive
 KERNEL_TOLERANCE = 1e-6  # of the variance: another kernel differs by more, another processor by less
 
 
@@ -64,7 +68,7 @@ def write_file(path: Location, kind: str, document: Json, tensors: Mapping[str, 
         tensors: by name, on any device.
 
     Raises:
-        InputError: the folder does not exist, or the path is a folder.
+        InputError: the folder does not exist, or the path is a folder or no path at all.
         OSError: the system refused, for example because the disk is full.
 
     Examples:
@@ -75,6 +79,7 @@ def write_file(path: Location, kind: str, document: Json, tensors: Mapping[str, 
         ...     read_file(path, "Note")
         ({'seed': 1}, {'noise': tensor([1., 1.])})
     """
+    _check_path(path)
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise InputError(f"cannot save to {str(path)!r}: it is a folder; add the name of a file")
@@ -93,6 +98,11 @@ def write_file(path: Location, kind: str, document: Json, tensors: Mapping[str, 
         _replace(target, content)
     except OSError as error:
         raise OSError(error.errno, f"cannot save the model, {error.strerror}", str(path)) from error
+
+
+def _check_path(path: Any) -> None:
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"path must be text or a pathlib.Path, got {path!r}: name a file")
 
 
 def _replace(target: Path, content: bytes) -> None:
@@ -126,6 +136,7 @@ def read_file(path: Location, kind: str) -> tuple[Json, dict[str, Tensor]]:
         Traceback (most recent call last):
         nonparam.errors.InputError: cannot load 'nowhere.safetensors': there is no such file; ...
     """
+    _check_path(path)
     if not os.path.isfile(path):
         what = "it is a folder" if os.path.isdir(path) else "there is no such file"
         raise InputError(f"cannot load {str(path)!r}: {what}; expected a file that save has written")
@@ -224,8 +235,20 @@ def _state(model: Any) -> dict[str, Any]:
         "rows": {"x": data.x, "y": data.y, "weights": data.weights, "noise": data.noise},
         "learnt_noise": posterior.noise,
         "jitter": factor.jitter,
-        "factor": factor.upper[_upper_triangle(factor.n).to(factor.upper.device)],
+        **_inverse(posterior),
     }
+
+
+def _inverse(posterior: Posterior) -> dict[str, Any]:
+    """Return the factor, or what a solver and the fit of the mean by it consist of."""
+    factor = posterior.factor
+    if isinstance(factor, CholeskyFactor):
+        upper = _upper_triangle(factor.n).to(factor.upper.device)
+        return {"factor": factor.upper[upper], "solver": None, "mean_fit": None}
+    settings = {name: getattr(factor, name) for name in ("tolerance", "rank", "seed")}
+    estimate = None if factor.estimate is None else asdict(factor.estimate)
+    solver = settings | {"estimate": estimate}
+    return {"factor": np.zeros(0), "solver": solver, "mean_fit": asdict(posterior.mean)}
 
 
 def _upper_triangle(n: int) -> Tensor:
@@ -245,7 +268,8 @@ def load_regressor(cls: type[Model], path: Location, kernel: gpytorch.kernels.Ke
 
     Raises:
         InputError: no such file, another class, or a GPyTorch kernel that is missing or built otherwise.
-        FileFormatError: the file is damaged, was changed, or is of another program or version.
+        FileFormatError: the file is damaged, was changed, is of another program or version, or holds numbers
+            that no fit leaves behind.
         InsufficientMemoryError: the model does not fit into the memory.
 
     Examples:
@@ -263,7 +287,9 @@ def load_regressor(cls: type[Model], path: Location, kernel: gpytorch.kernels.Ke
     with _complete(path):
         unpacker = Unpacker(tensors, kernel)
         model = cls(**unpacker.unpack(document["params"]))
-        _restore(model, unpacker.unpack(document["fitted"]))
+        state = unpacker.unpack(document["fitted"])
+        _check_state(path, state)
+        _restore(model, state)
     return model
 
 
@@ -275,6 +301,45 @@ def _complete(path: Location) -> Iterator[None]:
         raise FileFormatError(
             f"{str(path)!r} lacks a part of the model, or has one of a wrong kind ({error}): get a fresh copy"
         ) from error
+
+
+def _check_state(path: Location, state: dict[str, Any]) -> None:
+    """Raise `FileFormatError` for a model that no fit could have made."""
+    if state["mean"]["name"] not in MEANS:
+        raise FileFormatError(f"{str(path)!r} has a mean {state['mean']['name']!r}: expected one of {MEANS}")
+    for name, value, least in _numbers(state):
+        numbers = np.asarray(value)
+        if numbers.dtype.kind not in "fi" or not (np.isfinite(numbers) & (numbers >= least)).all():
+            raise FileFormatError(
+                f"{str(path)!r} has {name} = {reprlib.repr(value)}, expected finite numbers of at least "
+                f"{least:g}: get a fresh copy, or fit and save again"
+            )
+    rows = state["rows"]
+    n = len(rows["x"])
+    shapes = {"x": (n, state["columns"]), "y": (n, len(state["y_scale"])), "weights": (n,), "noise": (n,)}
+    for name, array in rows.items():
+        if n == 0 or (array is not None and array.shape != shapes[name]):
+            raise FileFormatError(f"{str(path)!r} has {name} of shape {array.shape}, expected {shapes[name]}")
+
+
+def _numbers(state: dict[str, Any]) -> Iterator[tuple[str, Any, float]]:
+    """Yield the names, the values and the least admissible value of all numbers."""
+    for key in ("theta", "y_mean", "log_marginal_likelihood", "factor"):
+        yield key, state[key], -np.inf
+    rows, mean, scales = state["rows"], state["mean"], state["scales"]
+    for key, parameter in state["kernel"].named_parameters():
+        yield f"kernel.{key}", parameter.detach().numpy(), -np.inf
+    yield from (("x", rows["x"], -np.inf), ("y", rows["y"], -np.inf), ("weights", rows["weights"], TINY))
+    if rows["noise"] is not None:
+        yield "noise per row", rows["noise"], 0.0
+    yield from (("noise", state["noise"], 0.0), ("jitter", state["jitter"], 0.0))
+    for key, value in (state["mean_fit"] or {}).items():
+        yield f"mean_fit.{key}", value, -np.inf
+    yield "learnt noise", state["learnt_noise"], TINY if rows["noise"] is None else 0.0
+    yield from (("mean.centre", mean["centre"], -np.inf), ("mean.spread", mean["spread"], 0.0))
+    yield "y_scale", state["y_scale"], TINY
+    for key, value in scales.items():
+        yield f"scales.{key}", value, TINY if key in ("x_sd", "y_variance", "period") else -np.inf
 
 
 def _restore(model: Any, state: dict[str, Any]) -> None:
@@ -299,6 +364,8 @@ def _restore(model: Any, state: dict[str, Any]) -> None:
 def _posterior(kernel: gpytorch.kernels.Kernel, mean: Mean, state: dict[str, Any]) -> Posterior:
     rows: Any = {k: None if array is None else torch.from_numpy(array) for k, array in state["rows"].items()}
     data = Data(basis=mean.basis(rows["x"]), **rows)
+    if state["solver"] is not None:
+        return _solved_posterior(kernel, data, state)
     n = len(data.x)
     choose("cholesky", n, 2)
     upper = torch.zeros(n, n, dtype=torch.float64)
@@ -308,6 +375,17 @@ def _posterior(kernel: gpytorch.kernels.Kernel, mean: Mean, state: dict[str, Any
     with threads_for(n), torch.no_grad():
         fit = fit_mean(factor, data.y, data.basis)
     return Posterior(kernel, data, state["learnt_noise"], factor, fit)
+
+
+def _solved_posterior(kernel: gpytorch.kernels.Kernel, data: Data, state: dict[str, Any]) -> Posterior:
+    settings, fit = dict(state["solver"]), dict(state["mean_fit"])
+    estimate = settings.pop("estimate")
+    choose("cg", len(data.x), 1)
+    solver = solver_for(kernel, data, state["learnt_noise"], dtype=torch.float64, **settings)
+    solver = replace(solver, estimate=None if estimate is None else LogDeterminant(**estimate))
+    quadratic = fit.pop("quadratic")
+    mean = MeanFit(**{name: torch.from_numpy(array) for name, array in fit.items()}, quadratic=quadratic)
+    return Posterior(kernel, data, state["learnt_noise"], solver, mean)
 
 
 @torch.no_grad()

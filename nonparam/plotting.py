@@ -14,7 +14,15 @@ from nonparam.errors import InputError
 from nonparam.kernels.base import formula
 from nonparam.regression import GPRegressor
 
-__all__ = ["COLORS", "COVERAGES", "band_probabilities", "draw_bands", "draw_points", "plot_regression"]
+__all__ = [
+    "COLORS",
+    "COVERAGES",
+    "band_probabilities",
+    "draw_bands",
+    "draw_legend",
+    "draw_points",
+    "plot_regression",
+]
 
 Array = NDArray[np.float64]
 
@@ -25,6 +33,7 @@ FIGURE_SIZE = (8.0, 4.5)  # inches
 GRID = 600  # places at which the curves are evaluated, besides the data
 MARGIN = 0.06  # of the span of the data, drawn on either side
 TITLE_WIDTH = 90  # characters
+LEGEND_COLUMNS = 5  # where there is room for them
 RASTER = 5000  # points from which vector files hold them as pixels
 
 
@@ -119,6 +128,38 @@ def draw_points(ax: Axes, x: Any, y: ArrayLike, *, color: str = POINT_COLOR, lab
     )
 
 
+def draw_legend(ax: Axes, title: str | None = None) -> None:
+    """Draw a legend no wider than the axes, where it covers least; what it covers shines through.
+
+    Args:
+        ax: with all that is to be named.
+        title: above the names.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> ax = Figure((2.0, 2.0)).add_subplot()
+        >>> for name in ("one", "two", "three", "four"):
+        ...     draw_points(ax, [0.0], [0.0], label=name)
+        >>> draw_legend(ax)
+        >>> ax.get_legend().get_window_extent().width <= ax.get_window_extent().width
+        True
+    """
+    for ncols in range(LEGEND_COLUMNS, 0, -1):
+        legend = ax.legend(
+            title=title,
+            ncols=ncols,
+            fontsize="small",
+            title_fontsize="small",
+            handlelength=1.2,
+            columnspacing=1.0,
+            borderaxespad=0.2,
+            framealpha=0.4,
+            edgecolor="none",
+        )
+        if legend.get_window_extent().width <= ax.get_window_extent().width:
+            return
+
+
 def plot_regression(model: GPRegressor, ax: Axes | None = None) -> Axes:
     """Draw the data, the mean and the bands of a fitted model with one input.
 
@@ -204,11 +245,9 @@ def _describe(ax: Axes, model: GPRegressor) -> None:
     ax.set_ylabel("y")
     ax.set_title(_wrapped(formula(model.kernel_)), loc="left", fontsize="small", parse_math=False)
     title = "bands without noise" if isinstance(model.noise_, np.ndarray) else None
-    ax.legend(
-        title=title, ncols=5, fontsize="small", title_fontsize="small", framealpha=0.8, edgecolor="none"
-    )
     ax.spines[["top", "right"]].set_visible(False)
     ax.margins(x=0.0)
+    draw_legend(ax, title)
 
 
 def _wrapped(formula: str) -> str:

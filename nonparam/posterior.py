@@ -27,7 +27,9 @@ from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.strips import assemble
 from nonparam.model_selection.evidence import MeanFit, fit_mean, log_density
 from nonparam.objective import Data
+from nonparam.solvers.certified import CertifiedSolver
 from nonparam.solvers.cholesky import CholeskyFactor, cholesky
+from nonparam.solves import solver_for
 
 __all__ = ["Posterior", "condition", "correlate"]
 
@@ -42,7 +44,7 @@ class Posterior:
         kernel: at its fitted hyperparameters.
         data: the observations.
         noise: the learnt noise variance; 0 where the noise is known for every row.
-        factor: of the covariance of the observations.
+        factor: of the covariance of the observations, or what solves with it.
         mean: the fit of the mean function, and the solve of the residual.
 
     Examples:
@@ -57,7 +59,7 @@ class Posterior:
     kernel: gpytorch.kernels.Kernel
     data: Data
     noise: float
-    factor: CholeskyFactor
+    factor: CholeskyFactor | CertifiedSolver
     mean: MeanFit
 
     @torch.no_grad()
@@ -76,7 +78,7 @@ class Posterior:
 
     def _variance(self, x: Tensor, basis: Tensor) -> Tensor:
         cross = covariance(self.kernel, self.data.x, x)
-        explained = self.factor.half_solve(cross).square().sum(0)
+        explained = self.factor.quadratic(cross)
         left = (variance(self.kernel, x) - explained).clamp_min(0.0)  # rounding may leave -1e-16
         root = self._mean_uncertainty(cross, basis)
         return left + root.square().sum(0)
@@ -85,15 +87,15 @@ class Posterior:
     def predict_covariance(self, x: Tensor, basis: Tensor) -> Tensor:
         """Return the posterior covariance of the noise-free function between the rows: ``(m, m)``."""
         cross = covariance(self.kernel, self.data.x, x)
-        half = self.factor.half_solve(cross)
+        explained = self.factor.gram(cross)
         root = self._mean_uncertainty(cross, basis)
-        joint = covariance(self.kernel, x) - half.mT @ half + root.mT @ root
+        joint = covariance(self.kernel, x) - explained + root.mT @ root
         torch.diagonal(joint).clamp_(min=0.0)
         return 0.5 * (joint + joint.mT)
 
     def _mean_uncertainty(self, cross: Tensor, basis: Tensor) -> Tensor:
         """Return ``(q, m)``, whose columns' squared norms are the variance due to the coefficients."""
-        residual = basis.mT - self.data.basis.mT @ self.factor.solve(cross)
+        residual = basis.mT - self.mean.weighted_basis.mT @ cross
         root = torch.linalg.cholesky(self.mean.information)
         half: Tensor = torch.linalg.solve_triangular(root, residual, upper=False)
         return half
@@ -109,7 +111,7 @@ class Posterior:
         Source: Duvenaud (2014), Automatic model construction with Gaussian processes, section 2.4.5.
         """
         cross = covariance(part, self.data.x, x)
-        explained = self.factor.half_solve(cross).square().sum(0)
+        explained = self.factor.quadratic(cross)
         return cross.mT @ self.mean.alpha, (variance(part, x) - explained).clamp_min(0.0)
 
     def log_marginal_likelihood(self) -> float:
@@ -120,6 +122,10 @@ class Posterior:
     @torch.no_grad()
     def extended(self, data: Data, new: int) -> "Posterior":
         """Condition on the last ``new`` rows of ``data`` as well, whose other rows are the present ones."""
+        if isinstance(self.factor, CertifiedSolver):
+            return condition(
+                self.kernel, data, self.noise, _again(self.factor, self.kernel, data, self.noise)
+            )
         old = len(data.x) - new
         cross = covariance(self.kernel, data.x[:old], data.x[old:])
         corner = covariance(self.kernel, data.x[old:])
@@ -129,13 +135,16 @@ class Posterior:
 
 
 @torch.no_grad()
-def condition(kernel: gpytorch.kernels.Kernel, data: Data, noise: float) -> Posterior:
+def condition(
+    kernel: gpytorch.kernels.Kernel, data: Data, noise: float, solver: CertifiedSolver | None = None
+) -> Posterior:
     """Condition a Gaussian process on observations.
 
     Args:
         kernel: the prior covariance.
         data: the observations.
         noise: the noise variance, used where ``data.noise`` is ``None``.
+        solver: of the covariance of the observations; by default that is factorised.
 
     Returns:
         The posterior.
@@ -153,10 +162,29 @@ def condition(kernel: gpytorch.kernels.Kernel, data: Data, noise: float) -> Post
         >>> torch.allclose(posterior.predict_mean(x, x[:, :0]), data.y)  # without noise it interpolates
         True
     """
+    factor = _factorised(kernel, data, noise) if solver is None else solver
+    return Posterior(kernel, data, noise, factor, fit_mean(factor, data.y, data.basis))
+
+
+def _factorised(kernel: gpytorch.kernels.Kernel, data: Data, noise: float) -> CholeskyFactor:
     matrix = assemble(kernel, data.x).matrix
     torch.diagonal(matrix).add_(data.noise_variances(noise))
-    factor = cholesky(matrix)
-    return Posterior(kernel, data, noise, factor, fit_mean(factor, data.y, data.basis))
+    return cholesky(matrix)
+
+
+def _again(
+    solver: CertifiedSolver, kernel: gpytorch.kernels.Kernel, data: Data, noise: float
+) -> CertifiedSolver:
+    """Return a solver with the settings of another one, for other rows."""
+    return solver_for(
+        kernel,
+        data,
+        noise,
+        dtype=solver.matrix.dtype,
+        tolerance=solver.tolerance,
+        rank=solver.rank,
+        seed=solver.seed,
+    ).measured()
 
 
 def correlate(joint: Tensor, z: Tensor, scale: float) -> Tensor:

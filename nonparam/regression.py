@@ -3,6 +3,7 @@
 import copy
 import os
 import time
+import warnings
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -12,15 +13,17 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from nonparam.errors import InputError
+from nonparam.fitting import Search, fit
 from nonparam.kernels import variance, with_amplitude
-from nonparam.kernels.grammar import as_kernel
+from nonparam.kernels.grammar import as_kernel, parse
 from nonparam.means import Mean
 from nonparam.objective import Data, Objective, matrices_needed
-from nonparam.posterior import condition, correlate
+from nonparam.posterior import correlate
 from nonparam.scales import (
     NOISE_FRACTION,
     Scales,
@@ -30,14 +33,16 @@ from nonparam.scales import (
     output_scales,
     waits_for_period,
 )
-from nonparam.solvers.plan import check_covariance, choose
+from nonparam.solvers.cholesky import CholeskyFactor
+from nonparam.solvers.plan import Plan, check_covariance, choose
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
-from nonparam.training import FitReport, maximise
+from nonparam.training import FitReport
 from nonparam.validation import (
     check_choice,
     check_count,
     check_device,
+    check_kernel,
     check_noise,
     check_numbers,
     check_outputs,
@@ -74,7 +79,8 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         mean: ``"zero"``, ``"constant"`` or ``"linear"``; fitted by generalised least squares, its
             uncertainty counted in every prediction.
         noise: ``"learn"``, a known variance, or one known variance per row of ``X``.
-        solver: ``"auto"`` or ``"cholesky"``.
+        solver: ``"cholesky"``; ``"cg"``, conjugate gradients, each solve certified, hyperparameters to within
+            the noise of the probes; or ``"auto"``: Cholesky as long as it fits the memory.
         objective: what is maximised: ``"lml"``, the log marginal likelihood.
         n_restarts: searches besides the one that starts from the scale of the data.
         priors: ``"default"`` for weakly informative ones (maximum a posteriori), or ``None`` (maximum
@@ -148,10 +154,11 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         Args:
             X: ``(n, d)``.
             y: ``(n,)``, or ``(n, t)`` for several outputs that share the kernel.
-            sample_weight: ``(n,)``; a weight of 2 is the same as the row given twice.
+            sample_weight: ``(n,)``; a weight of 2 is the same as the row given twice, unless the kernel has a
+                `WhiteNoise` term: a row has one draw of that, which its weight does not average out.
 
         Returns:
-            The estimator.
+            The estimator. A ``ConvergenceWarning`` says that the search ended before it met a tolerance.
         """
         began = time.perf_counter()
         self._check_arguments()
@@ -174,11 +181,14 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         centred = 0.0 if self.mean == "zero" else np.average(table, axis=0, weights=weights)
         self.y_mean_ = np.zeros(table.shape[1]) + centred  # the mean's own fit starts from here
         with threads_for(len(x)):
-            report = self._train(kernel, x, table, weights, noise, device, str(plan))
-        jitter = self.posterior_.factor.jitter
-        self.fit_report_ = replace(report, seconds=time.perf_counter() - began, jitter=jitter)
+            report = self._train(kernel, x, table, weights, noise, device, plan)
+        self.fit_report_ = replace(report, seconds=time.perf_counter() - began)
         if self.verbose:
             print(self.fit_report_)
+        if not report.converged:
+            said = f"the search for hyperparameters did not converge ({report.message}): try noise='learn', "
+            said += "a larger noise, n_restarts, or a kernel with fewer hyperparameters"
+            warnings.warn(said, ConvergenceWarning, stacklevel=2)
         return self
 
     def _check_arguments(self) -> None:
@@ -196,29 +206,26 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         weights: Array,
         noise: float | Array | None,
         device: torch.device,
-        plan: str,
+        plan: Plan,
     ) -> FitReport:
-        search = waits_for_period(kernel)
-        scales = measure(x, y / self.y_scale_, weights, normalize_y=self.normalize_y, find_periods=search)
+        cyclic = waits_for_period(kernel)
+        scales = measure(x, y / self.y_scale_, weights, normalize_y=self.normalize_y, find_periods=cyclic)
         initialise(kernel, scales)
         self.kernel_ = kernel.to(device)
+        check_kernel(self.kernel_, torch.tensor(x[:1], device=device))
         mean = Mean.from_scales(self.mean, scales).to(device)
         self._mean = mean.identified(torch.tensor(x, device=device))
         data = self._data(x, y, weights, noise, device)
         objective = self._objective(scales, data)
-        rng = check_seed(self.random_state)
-        theta = objective.theta
-        self.theta_, report = maximise(
-            objective.negative,
-            theta.starting_points(self.n_restarts, rng),
-            theta.lower,
-            theta.upper,
-            scale=theta.step,
-            plan=plan,
-            tolerance=RIDGE_TOLERANCE if self.priors is None else TOLERANCE,
-        )
-        self._finish(scales, theta, data, noise)
-        return report
+        tolerance = RIDGE_TOLERANCE if self.priors is None else TOLERANCE
+        search = Search(self.n_restarts, check_seed(self.random_state), tolerance, bool(self.verbose))
+        fitted = fit(objective, plan, search)
+        self.theta_, self.posterior_ = fitted.theta, fitted.posterior
+        self.theta_names_ = objective.theta.names
+        self.noise_ = self.posterior_.noise if noise is None else noise
+        self._scales = scales
+        self._likelihood()
+        return fitted.report
 
     def _data(
         self, x: Array, y: Array, weights: Array, noise: float | Array | None, device: torch.device
@@ -237,15 +244,6 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         priors = default_priors(self.kernel_, scales, informative=self.priors == "default")
         start = NOISE_FRACTION * scales.y_variance if data.noise is None else None
         return Objective(data, Theta(self.kernel_, priors, start), with_prior=self.priors == "default")
-
-    def _finish(self, scales: Scales, theta: Theta, data: Data, noise: float | Array | None) -> None:
-        theta.assign(self.theta_)
-        self.theta_names_ = theta.names
-        learnt = float(np.exp(self.theta_[-1])) if theta.learns_noise else 0.0
-        self.noise_ = learnt if noise is None else noise
-        self._scales = scales
-        self.posterior_ = condition(self.kernel_, data, learnt)
-        self._likelihood()
 
     def _likelihood(self) -> None:
         rows = float(self.posterior_.data.weights.sum())
@@ -277,14 +275,9 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         weights = check_weights(sample_weight, x)
         counted = weights > 0.0
         known = None if old.noise is None else self.noise_
-        new = self._data(
-            x[counted],
-            outputs[counted],
-            weights[counted],
-            known,
-            old.x.device,
-        )
-        choose(self.solver, len(old.x) + len(new.x), 3, old.x.device)
+        new = self._data(x[counted], outputs[counted], weights[counted], known, old.x.device)
+        solver = "cholesky" if isinstance(self.posterior_.factor, CholeskyFactor) else "cg"
+        choose(solver, len(old.x) + len(new.x), 3, old.x.device)
         with threads_for(len(old.x) + len(new.x)):
             self.posterior_ = self.posterior_.extended(old.joined(new), len(new.x))
         self._likelihood()
@@ -322,10 +315,9 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         with threads_for(len(self.posterior_.data.x)):
             mean = self._mean_in_units(x, basis)
             if return_std:
-                variance = self.posterior_.predict_variance(x, basis) + self._new_noise(include_noise)
-                return self._shaped(mean), self._shaped(
-                    variance.sqrt().cpu().numpy()[:, None] * self.y_scale_
-                )
+                predicted = self.posterior_.predict_variance(x, basis) + self._new_noise(include_noise)
+                sd = predicted.sqrt().cpu().numpy()[:, None] * self.y_scale_
+                return self._shaped(mean), self._shaped(sd)
             if return_cov:
                 return self._shaped(mean), self._covariance(x, basis, include_noise)
         return self._shaped(mean)
@@ -439,7 +431,8 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
             eval_gradient: whether to return the gradient too.
 
         Returns:
-            A number of nats (minus infinity: no factor); with ``eval_gradient`` also ``(p,)`` derivatives.
+            A number of nats; with ``eval_gradient`` also ``(p,)`` derivatives. Minus infinity and zeros where
+            the covariance has no factor, or a number is beyond what a float holds.
 
         Raises:
             InputError: another number of hyperparameters, or such that are not finite.
@@ -456,10 +449,9 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         other.kernel_ = copy.deepcopy(self.kernel_)
         objective = other._objective(self._scales, self.posterior_.data)
         with threads_for(len(self.posterior_.data.x)):
-            values, slopes, _ = objective.log_marginal_likelihood(point[None], gradient=eval_gradient)
-        change_of_units = float(self.posterior_.data.weights.sum()) * float(np.log(self.y_scale_).sum())
-        value = float(values[0]) - change_of_units
-        return (value, np.where(np.isfinite(value), slopes[0], 0.0)) if eval_gradient else value
+            value, slope = objective.evaluate(point, gradient=eval_gradient)
+        value -= float(self.posterior_.data.weights.sum()) * float(np.log(self.y_scale_).sum())
+        return (value, slope) if eval_gradient else value
 
     def plot(self, ax: Any = None) -> Any:
         """Draw data, mean and bands of a fitted model with one input; return the axes."""
@@ -490,6 +482,13 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         from nonparam.persistence import load_regressor
 
         return load_regressor(cls, path, kernel)
+
+    def set_params(self, **params: Any) -> Any:
+        """Set arguments by name; ``kernel__lengthscale`` is one of the kernel's, also of a formula's."""
+        kernel = params.get("kernel", self.kernel)
+        if isinstance(kernel, str) and any(name.startswith("kernel__") for name in params):
+            params["kernel"] = parse(kernel)
+        return super().set_params(**params)
 
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn's checks need to know."""

@@ -1,6 +1,6 @@
 """The free hyperparameters of a model as one vector, with names, bounds and a prior."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import gpytorch
@@ -163,7 +163,9 @@ class Theta:
         for i, point in enumerate(theta if priors else theta[:0]):
             self.assign(point)
             density = sum(prior.log_prob(closure(owner)).sum() for _, owner, prior, closure, _ in priors)
-            gradients = torch.autograd.grad(density, self.parameters, materialize_grads=True)
+            gradients: Sequence[Tensor] = ()
+            if self.parameters:
+                gradients = torch.autograd.grad(density, self.parameters, materialize_grads=True)
             values[i] = float(density.detach())
             slopes[i] = self.gather(list(gradients), np.zeros(1), 1)
         return values, slopes

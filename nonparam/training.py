@@ -30,6 +30,8 @@ class FitReport:
         starts: the maximum that each search reached, in nats.
         gradient: the largest entry of the gradient where the best search ended, in nats.
         jitter: added to the diagonal of the covariance, in units of ``y`` squared.
+        residual: the largest relative residual of the last solves; 0 where the matrix was factorised.
+        standard_error: of the log marginal likelihood, in nats; 0 where it is exact.
 
     Examples:
         >>> print(FitReport("n=2: by hand", 0.01, True, "no slope", 3, 4, -1.5, (-1.5,), 1e-9, 0.0))
@@ -48,6 +50,8 @@ class FitReport:
     starts: tuple[float, ...]
     gradient: float
     jitter: float
+    residual: float = 0.0
+    standard_error: float = 0.0
 
     def __str__(self) -> str:
         """Return the report as a few lines."""
@@ -58,6 +62,14 @@ class FitReport:
             f"from {len(self.starts)} start(s), in {self.seconds:.3g} s\n"
             f"objective {self.objective:.6g} nats, largest gradient {self.gradient:.1e}, "
             f"jitter {self.jitter:g}"
+        ) + self._certificate()
+
+    def _certificate(self) -> str:
+        if self.residual == 0.0:
+            return ""
+        return (
+            f"\nlargest relative residual {self.residual:.1e}, standard error of the log marginal likelihood "
+            f"{self.standard_error:.2g} nats"
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any, cast
 
+import gpytorch
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -13,11 +14,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
 
 from nonparam.errors import InputError
+from nonparam.kernels.evaluate import covariance
 
 __all__ = [
     "check_choice",
     "check_count",
     "check_device",
+    "check_kernel",
     "check_noise",
     "check_numbers",
     "check_outputs",
@@ -43,7 +46,7 @@ def check_table(estimator: BaseEstimator, table: Any, *, reset: bool) -> Array:
 
     Args:
         estimator: remembers the number and names of the columns, or compares them.
-        table: an array or a data frame of numbers.
+        table: an array, a tensor or a data frame of numbers.
         reset: whether the columns are to be remembered.
 
     Returns:
@@ -54,6 +57,7 @@ def check_table(estimator: BaseEstimator, table: Any, *, reset: bool) -> Array:
             names the column where there is one; or another shape.
         ValueError: another number of columns than at `fit`, or no row at all.
     """
+    table = _without_torch(table, "X")
     _refuse_kinds(table, "X")
     try:
         x = validate_data(
@@ -70,6 +74,17 @@ def check_table(estimator: BaseEstimator, table: Any, *, reset: bool) -> Array:
         raise
     _refuse_infinite(x, _names(estimator, x.shape[1]))
     return np.asarray(x, dtype=np.float64)
+
+
+def _without_torch(values: Any, name: str) -> Any:
+    """Return a tensor, on whatever device, as an array; anything else as it is."""
+    if not isinstance(values, torch.Tensor):
+        return values
+    if values.layout != torch.strided or values.is_meta or values.is_quantized:
+        kind = f"{values.layout}, {values.dtype} on {values.device}"
+        raise InputError(f"{name} must be a dense tensor of numbers, got one of {kind}: try to_dense()")
+    wide = values.double() if values.is_floating_point() else values  # numpy has no bfloat16
+    return wide.numpy(force=True)
 
 
 def _names(estimator: BaseEstimator, d: int) -> Sequence[str]:
@@ -165,7 +180,7 @@ def check_outputs(y: Any, n: int, *, multi_output: bool = True) -> Array:
     """Return the outputs as float64, ``(n,)`` or ``(n, t)``.
 
     Args:
-        y: an array, series or data frame of numbers.
+        y: an array, a tensor, a series or a data frame of numbers.
         n: the number of rows of ``X``.
         multi_output: whether two dimensions are allowed.
 
@@ -178,6 +193,7 @@ def check_outputs(y: Any, n: int, *, multi_output: bool = True) -> Array:
     """
     if y is None:
         raise InputError("requires y to be passed, but the target y is None")
+    y = _without_torch(y, "y")
     _refuse_kinds(y, "y")
     if np.asarray(y).ndim == 0:
         raise InputError(f"y should be a 1d array, one number for each of the {n} rows of X; got {y!r}")
@@ -225,7 +241,7 @@ def check_scale(x: Array, y: Array) -> None:
 def check_numbers(values: Any, name: str) -> Array:
     """Return ``values`` as float64 numbers; raise `InputError` where they are something else."""
     try:
-        array = np.asarray(values)
+        array = np.asarray(_without_torch(values, name))
         if array.dtype.kind in "cmM":  # numpy would convert them
             raise TypeError(f"{array.dtype} values are not real numbers")
         return np.asarray(array, dtype=np.float64)
@@ -291,6 +307,7 @@ def check_weights(sample_weight: ArrayLike | None, x: Array) -> Array:
         InputError: weights that are no numbers, a negative one, one far beyond any count, or none that is
             positive.
     """
+    sample_weight = _without_torch(sample_weight, "sample_weight")
     if sample_weight is not None:
         check_numbers(sample_weight, "sample_weight")
     weights = np.asarray(_check_sample_weight(sample_weight, x, dtype=np.float64))
@@ -327,7 +344,7 @@ def check_noise(noise: Any, n: int) -> float | Array | None:
             f"noise must be one variance or one per row ({n}); got an array of shape {values.shape}"
         )
     if not np.isfinite(values).all() or (values < 0.0).any():
-        raise InputError(f"noise variances must be finite and not negative, got {noise!r}")
+        raise InputError(f"noise variances must be finite and not negative, got {reprlib.repr(noise)}")
     return float(values) if values.ndim == 0 else values
 
 
@@ -340,7 +357,7 @@ def check_probabilities(q: ArrayLike) -> Array:
     """
     values = np.atleast_1d(check_numbers(q, "q"))
     if values.ndim != 1 or not ((values > 0.0) & (values < 1.0)).all():
-        raise InputError(f"probabilities must lie strictly between 0 and 1, got {q!r}")
+        raise InputError(f"probabilities must lie strictly between 0 and 1, got {reprlib.repr(q)}")
     return values
 
 
@@ -359,3 +376,22 @@ def check_device(device: str, n: int) -> torch.device:
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {device!r} was asked for, but there are {torch.cuda.device_count()} GPUs")
     return chosen
+
+
+def check_kernel(kernel: gpytorch.kernels.Kernel, x: torch.Tensor) -> None:
+    """Raise `InputError` for a kernel that is a batch of several.
+
+    Args:
+        kernel: with values for all its hyperparameters.
+        x: ``(n, d)``.
+
+    Examples:
+        >>> from nonparam.kernels import RBF
+        >>> check_kernel(RBF(1.0), torch.zeros(3, 1, dtype=torch.float64))
+    """
+    shape = tuple(covariance(kernel, x[:1]).shape)
+    if shape != (1, 1):
+        raise InputError(
+            f"kernel gives a covariance of shape {shape} for one row, expected (1, 1): build it without "
+            "batch_shape, with one value for each hyperparameter or each column"
+        )

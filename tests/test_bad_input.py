@@ -4,7 +4,7 @@ import gpytorch
 import numpy as np
 import pytest
 import torch
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.gaussian_process import kernels as sk
 
 from nonparam import GPRegressor
@@ -130,6 +130,7 @@ def test_a_huge_offset_of_y_moves_predictions_with_it(offset, tolerance):
     np.testing.assert_allclose(sd, plain[1], rtol=tolerance)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # without noise it may be so
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("noise", [0.0, 1e-12, 1e12])
 def test_known_noise_of_any_size(kernel, noise):
@@ -181,6 +182,7 @@ BAD_ARGUMENTS = [
     ("noise", -0.1, "noise variances must be finite and not negative, got -0.1"),
     ("noise", np.nan, "noise variances must be finite and not negative"),
     ("noise", np.inf, "noise variances must be finite and not negative"),
+    ("noise", [np.nan] * 20, r"not negative, got \[nan, nan, nan, nan, nan, nan, \.\.\.\]$"),
     ("noise", None, "noise variances must be finite and not negative"),
     ("noise", True, "noise must be 'learn', a variance, or one variance per row; got True"),
     ("noise", np.arange(20).astype("m8[s]"), "noise must be a number or an array of numbers"),
@@ -248,6 +250,37 @@ def test_a_kernel_that_is_never_positive_definite():
 
     with pytest.raises(ConvergenceError, match=r"not positive definite at any start.*try a larger noise"):
         GPRegressor(Wrong(), noise=0.0).fit(X, Y)
+
+
+def test_a_search_that_does_not_converge_says_so():
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(size=(80, 1)), rng.standard_normal(80)
+    with pytest.warns(ConvergenceWarning, match=r"not converge \(the line search .*\): try noise='learn'"):
+        model = GPRegressor(noise=0.0).fit(np.r_[x, x], np.r_[y, -y])
+    assert not model.fit_report_.converged
+    assert GPRegressor().fit(np.r_[x, x], np.r_[y, -y]).fit_report_.converged  # as the warning advises
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda of: gpytorch.kernels.RBFKernel(batch_shape=of(2)), "2, 1, 1"),
+        (lambda of: gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel(), batch_shape=of(1)), "1, 1, 1"),
+        (lambda of: gpytorch.kernels.MaternKernel(batch_shape=of(3)) + RBF(), "3, 1, 1"),
+        (lambda of: RBF(torch.ones(of(2, 1, 1), dtype=torch.float64)), "2, 1, 1"),
+    ],
+)
+def test_a_batch_of_kernels(make, shape):
+    kernel = make(lambda *sizes: torch.Size(sizes))
+    with pytest.raises(
+        InputError, match=rf"covariance of shape \({shape}\) for one row.*without batch_shape"
+    ):
+        GPRegressor(kernel).fit(X, Y)
+
+
+def test_a_parameter_that_a_formula_lacks():
+    with pytest.raises(InputError, match="RBF has no parameter 'period'; it has"):
+        GPRegressor("rbf").set_params(kernel__period=2.0)
 
 
 # methods -------------------------------------------------------------------------------------
@@ -342,6 +375,26 @@ def test_hyperparameters_far_from_the_data(model, shift):
     assert not np.isnan(gradient).any()
 
 
+def test_hyperparameters_beyond_what_a_float_holds(model):
+    weighted = GPRegressor("rbf").fit(X, Y, sample_weight=np.linspace(0.5, 2.0, 20))
+    for entry in range(4):
+        for size in (-1e308, -1000.0, -400.0, 400.0, 710.0, 1e308):
+            theta = model.theta_.copy()
+            theta[entry] = size
+            for fitted in (model, weighted):
+                value, gradient = fitted.log_marginal_likelihood(theta, eval_gradient=True)
+                assert fitted.log_marginal_likelihood(theta) == value
+                assert np.isfinite(gradient).all()
+                assert np.isfinite(value) or not gradient.any()
+                assert abs(size) < 710.0 or np.isneginf(value)
+
+
+def test_hyperparameters_that_are_large_because_the_units_are():
+    tiny = GPRegressor("linear").fit(X * 1e-59, Y * 1e59)
+    assert np.abs(tiny.theta_).max() > 350.0
+    assert tiny.log_marginal_likelihood() == pytest.approx(tiny.log_marginal_likelihood_)
+
+
 def test_a_failed_update_leaves_the_model_as_it_was(model):
     before = model.predict(NEW)
     for x, y in ((X, Y[:3]), (X[:, :1], Y), (X, np.full(20, np.nan))):
@@ -356,7 +409,9 @@ def test_a_failed_update_leaves_the_model_as_it_was(model):
 def test_rows_beyond_the_memory_are_refused_before_anything_is_allocated():
     n = 3_000_000
     with pytest.raises(InsufficientMemoryError, match=r"3,000,000 rows needs about .* TB.*at most about"):
-        GPRegressor().fit(np.broadcast_to(np.arange(2.0), (n, 2))[:, :1], np.broadcast_to(1.0, n))
+        GPRegressor(solver="cholesky").fit(
+            np.broadcast_to(np.arange(2.0), (n, 2))[:, :1], np.broadcast_to(1.0, n)
+        )
 
 
 @pytest.mark.parametrize("ask", [lambda m, x: m.predict(x, return_cov=True), lambda m, x: m.sample_y(x)])

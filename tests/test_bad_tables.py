@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from nonparam import GPRegressor
 from nonparam.errors import InputError
@@ -192,3 +193,55 @@ def test_bad_weights(weight, said):
         GPRegressor().fit(X, Y, sample_weight=weight)
     with pytest.raises(ValueError, match=said):
         GPRegressor().fit(X, Y).update(X, Y, sample_weight=weight)
+
+
+# tensors -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.int64])
+def test_tensors_count_as_their_numbers(dtype):
+    x, y = torch.tensor(4.0 * X).to(dtype), torch.tensor(9.0 * Y).to(dtype)
+    weights = torch.linspace(1.0, 3.0, 20).to(dtype)
+    plain = [t.double().numpy() for t in (x, y, weights)]
+    expected = GPRegressor("rbf").fit(plain[0], plain[1], sample_weight=plain[2])
+    if dtype.is_floating_point:
+        x, y = x.requires_grad_(), y.requires_grad_()
+    found = GPRegressor("rbf").fit(x, y, sample_weight=weights)
+    np.testing.assert_array_equal(found.predict(x), expected.predict(plain[0]))
+    np.testing.assert_array_equal(
+        found.update(x, y).predict(x), expected.update(*plain[:2]).predict(plain[0])
+    )
+
+
+def test_a_tensor_of_noise():
+    noise = torch.full((20,), 0.1, requires_grad=True)
+    expected = GPRegressor("rbf", noise=noise.tolist()).fit(X, Y)
+    np.testing.assert_array_equal(
+        GPRegressor("rbf", noise=noise).fit(X, Y).predict(NEW), expected.predict(NEW)
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_tensors_on_a_gpu():
+    expected = GPRegressor("rbf").fit(X, Y).predict(NEW)
+    x, y, new = (torch.tensor(table, device="cuda") for table in (X, Y, NEW))
+    np.testing.assert_array_equal(GPRegressor("rbf").fit(x, y).predict(new), expected)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    [
+        (
+            torch.tensor(X).to_sparse(),
+            r"X must be a dense tensor of numbers, got .*sparse_coo.*try to_dense\(\)",
+        ),
+        (torch.empty(20, 2, device="meta"), "X must be a dense tensor of numbers, got .* on meta"),
+        (torch.tensor(X) + 1j, "Complex data not supported: X holds complex128 numbers"),
+        (torch.full((20, 2), torch.nan), r"Input X contains NaN in column 0 \(20 of 20 rows"),
+        (torch.tensor(X[0]), r"Expected 2D array, got 1D array instead: X has shape \(2,\)"),
+    ],
+    ids=["sparse", "meta", "complex", "nan", "one row"],
+)
+def test_tensors_that_are_no_table(tensor, said):
+    with pytest.raises(InputError, match=said):
+        GPRegressor().fit(tensor, Y)

@@ -13,12 +13,10 @@ import pandas as pd
 import pytest
 import torch
 from cases import CASES
-from safetensors import safe_open
-from safetensors.torch import save_file
 from sklearn.exceptions import NotFittedError
 
 from nonparam import GPRegressor
-from nonparam.errors import FileFormatError, InputError
+from nonparam.errors import InputError
 from nonparam.kernels import RBF, Linear, Matern, Scale, Sum
 from nonparam.packing import Packer, Unpacker
 from nonparam.persistence import read_file, save_regressor, write_file
@@ -238,6 +236,7 @@ class Damped(RBF):
     keyword = "damped"
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # without priors: no matter
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_gpytorch_kernel_comes_back_through_a_template(name, path):
     model = GPRegressor(FOREIGN[name]()).fit(X, Y)
@@ -340,11 +339,6 @@ def content(tmp_path_factory):
     return file.read_bytes()
 
 
-def opened(file):
-    with safe_open(file, "pt") as source:
-        return dict(source.metadata()), {name: source.get_tensor(name).clone() for name in source.keys()}
-
-
 def test_no_pickle_is_inside(content):
     size = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8 : 8 + size])
@@ -358,123 +352,6 @@ def test_no_pickle_is_inside(content):
 def test_a_model_that_is_not_fitted(path):
     with pytest.raises(NotFittedError, match="not fitted"):
         save_regressor(GPRegressor(), path)
-
-
-def test_a_file_that_is_missing(path):
-    with pytest.raises(InputError, match=r"cannot load .*model.safetensors': there is no such file"):
-        GPRegressor.load(path)
-    with pytest.raises(InputError, match="it is a folder"):
-        GPRegressor.load(path.parent)
-
-
-@pytest.mark.parametrize("size", [0, 5, 100, 2000, -1])
-def test_a_file_that_was_cut_short(size, content, path):
-    path.write_bytes(content[:size])
-    with pytest.raises(FileFormatError, match=r"no safetensors file, or was cut short .* get a fresh copy"):
-        GPRegressor.load(path)
-
-
-@pytest.mark.parametrize("text", [b"x,y\n1,2\n" * 9, b"\x80\x04\x95 a pickle, perhaps", b"{}"])
-def test_a_file_of_another_format(text, path):
-    path.write_bytes(text)
-    with pytest.raises(FileFormatError, match="no safetensors file"):
-        GPRegressor.load(path)
-
-
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
-def test_a_safetensors_file_of_another_program(metadata, path):
-    save_file({"weights": torch.ones(2)}, path, metadata)
-    with pytest.raises(FileFormatError, match="a safetensors file of another program"):
-        GPRegressor.load(path)
-
-
-def test_another_version_of_the_format(content, path):
-    path.write_bytes(content)
-    metadata, tensors = opened(path)
-    save_file(tensors, path, metadata | {"format_version": "2", "package_version": "9.9"})
-    with pytest.raises(
-        FileFormatError, match=r"format version 2, of nonparam 9.9; .* reads format version 1"
-    ):
-        GPRegressor.load(path)
-
-
-@pytest.mark.parametrize("position", [-1, -500, -2000])
-def test_a_flipped_bit_in_a_tensor(position, content, path):
-    changed = bytearray(content)
-    changed[position] ^= 1
-    path.write_bytes(changed)
-    with pytest.raises(FileFormatError, match="was changed after it was saved"):
-        GPRegressor.load(path)
-
-
-def tampered(metadata, tensors, what):
-    match what:
-        case "document":
-            metadata["document"] = metadata["document"].replace('"RBF"', '"Cosine"')
-        case "kind":
-            metadata["kind"] = "Careful"
-        case "package":
-            metadata["package_version"] = "0.0.1"
-        case "digest":
-            metadata["sha256"] = "0" * 64
-        case "no digest":
-            del metadata["sha256"]
-        case "shape":
-            tensors["fitted.theta"] = tensors["fitted.theta"][None]
-        case "type":
-            tensors["fitted.theta"] = tensors["fitted.theta"].view(torch.int64)
-        case "name":
-            tensors["fitted.thetb"] = tensors.pop("fitted.theta")
-        case "more":
-            tensors["more"] = torch.ones(1)
-
-
-TAMPERING = ["document", "kind", "package", "digest", "no digest", "shape", "type", "name", "more"]
-
-
-@pytest.mark.parametrize("what", TAMPERING)
-def test_anything_that_was_tampered_with(what, content, path):
-    path.write_bytes(content)
-    metadata, tensors = opened(path)
-    tampered(metadata, tensors, what)
-    save_file(tensors, path, metadata)
-    with pytest.raises(FileFormatError, match=r"was changed after it was saved .*SHA-256"):
-        GPRegressor.load(path)
-
-
-def test_a_rewritten_but_equal_file_is_read(content, path):
-    """The check of the checks above: `save_file` by itself breaks nothing."""
-    path.write_bytes(content)
-    metadata, tensors = opened(path)
-    save_file(tensors, path, metadata)
-    assert GPRegressor.load(path).noise_ == 0.1
-
-
-def forged(path, change):
-    document, tensors = read_file(path, "GPRegressor")
-    change(document, tensors)
-    write_file(path, "GPRegressor", document, tensors)
-
-
-FORGERIES = [
-    (lambda d, t: d.pop("params"), r"lacks a part of the model"),
-    (
-        lambda d, t: d["params"]["dict"].update(colour=1),
-        "lacks a part of the model, or has one of a wrong kind",
-    ),
-    (lambda d, t: t.pop("fitted.theta"), "lacks a part of the model"),
-    (lambda d, t: t.update({"fitted.factor": torch.ones(3)}), "lacks a part of the model"),
-    (lambda d, t: d["fitted"]["dict"]["kernel"]["kernel"].update({"class": "Exec"}), "has a kernel 'Exec'"),
-    (lambda d, t: d["fitted"]["dict"].update(report=[]), "lacks a part of the model"),
-]
-
-
-@pytest.mark.parametrize(("change", "message"), FORGERIES)
-def test_a_file_with_a_right_digest_and_wrong_content(change, message, content, path):
-    path.write_bytes(content)
-    forged(path, change)
-    with pytest.raises(FileFormatError, match=message):
-        GPRegressor.load(path)
 
 
 def test_a_folder_that_does_not_exist(path):

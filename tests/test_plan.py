@@ -27,8 +27,18 @@ def test_a_plan_asks_the_device():
     with pytest.raises(
         InsufficientMemoryError, match=r"40.0 MB are free on cuda:1.*device='cpu'.*1,000 rows fit"
     ):
-        choose("auto", 1001, 5, GPU)
-    assert choose("auto", 1001, 5).n == 1001  # the host has room
+        choose("cholesky", 1001, 5, GPU)
+    assert choose("cholesky", 1001, 5).n == 1001  # the host has room
+
+
+def test_what_does_not_fit_is_solved_by_iterations():
+    plan = choose("auto", 1001, 5, available=5 * MATRIX)
+    assert (plan.solver, str(plan)) == ("cg", "n=1,001: certified conjugate gradients, 16.0 MB")
+    assert choose("cg", 10, 5).solver == "cg"
+    with pytest.raises(
+        InsufficientMemoryError, match=r"conjugate gradients on 1,000,000 rows need about 16.0 GB"
+    ):
+        choose("auto", 10**6, 5, available=10**10)
 
 
 def test_a_joint_covariance_asks_the_device():

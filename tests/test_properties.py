@@ -108,6 +108,7 @@ def tables(draw):
     return x, y, np.clip(new, -1e60, 1e60)  # no larger numbers are legal
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # nasty data may do that
 @settings(
     max_examples=120,
     deadline=None,

@@ -13,6 +13,7 @@ from cases import CASES
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.model_selection import GridSearchCV
 
 from nonparam import GPRegressor
 from nonparam.errors import InputError
@@ -101,6 +102,20 @@ def test_whole_weights_train_to_the_same_hyperparameters_as_repeated_rows():
     repeated = GPRegressor().fit(np.repeat(X, weights, 0), np.repeat(Y, weights))
     np.testing.assert_allclose(weighted.theta_, repeated.theta_, atol=1e-3)
     assert weighted.log_marginal_likelihood_ == pytest.approx(repeated.log_marginal_likelihood_, abs=1e-4)
+
+
+def test_a_weight_does_not_divide_white_noise_in_the_kernel():
+    weights = RNG.integers(1, 4, 14)
+    kernel = frozen(RBF(1.2) + WhiteNoise(0.1))
+    weighted = GPRegressor(kernel, noise=0.05, mean="zero").fit(X, Y, sample_weight=weights)
+    A = dense.rbf(X, X, 1.2, 1.0) + np.diag(0.1 + 0.05 / weights)
+    cross, prior = dense.rbf(X, NEW, 1.2, 1.0), dense.rbf(NEW, NEW, 1.2, 1.0)
+    none = np.zeros((14, 0)), np.zeros((6, 0))
+    np.testing.assert_allclose(weighted.predict(NEW), dense.posterior(A, cross, prior, Y, *none)[0])
+    repeated = GPRegressor(kernel, noise=0.05, mean="zero")
+    repeated.fit(np.repeat(X, weights, 0), np.repeat(Y, weights))
+    averaged = A - np.diag(0.1 - 0.1 / weights)  # each repetition has a draw of its own
+    np.testing.assert_allclose(repeated.predict(NEW), dense.posterior(averaged, cross, prior, Y, *none)[0])
 
 
 def test_weights_and_noise_per_row_of_rows_that_count():
@@ -306,6 +321,19 @@ def test_restarts_keep_the_best_and_follow_their_seed():
     np.testing.assert_array_equal(several.theta_, again.theta_)
 
 
+@pytest.mark.parametrize("x", [X, np.linspace(0.0, 1.0, 14)[:, None]], ids=["rows", "grid"])
+@pytest.mark.parametrize("noise", ["learn", 0.1])
+def test_restarts_where_the_kernel_has_nothing_to_learn(x, noise):
+    def model(restarts):
+        kernel = Scale(RBF(1.0, fixed=("lengthscale",)), 2.0, fixed=("outputscale",))
+        return GPRegressor(kernel, noise=noise, n_restarts=restarts, random_state=0).fit(x, Y)
+
+    one, several = model(0), model(3)
+    assert len(several.fit_report_.starts) == 4
+    assert several.log_marginal_likelihood_ == pytest.approx(one.log_marginal_likelihood_, rel=1e-9)
+    np.testing.assert_allclose(several.predict(x), one.predict(x), rtol=1e-5)
+
+
 # peers ---------------------------------------------------------------------------------------
 
 
@@ -438,6 +466,18 @@ def test_the_kernel_that_was_given_is_not_touched():
     assert clone(model).kernel.get_params()["kernel__lengthscale"] is None
 
 
+def test_a_search_reaches_into_the_kernel_that_a_formula_means():
+    grid = {"kernel__lengthscale": [0.5, 5.0], "kernel__fixed": [("lengthscale",)]}
+    by_formula, by_kernel = (GridSearchCV(GPRegressor(k), grid, cv=2).fit(X, Y) for k in ("rbf", RBF()))
+    scores = [search.cv_results_["mean_test_score"] for search in (by_formula, by_kernel)]
+    np.testing.assert_array_equal(*scores)
+    assert scores[0][0] != scores[0][1]
+    model = GPRegressor(RBF()).set_params(kernel="rbf + linear", kernel__k2__variance=3.0, noise=0.1)
+    assert str(model.kernel) == "rbf + linear(variance=3)" and model.noise == 0.1
+    assert clone(model).get_params()["kernel__k2__variance"] == pytest.approx(3.0)
+    assert GPRegressor("rbf").set_params(mean="zero").kernel == "rbf"  # a formula stays one
+
+
 def test_fitting_again_forgets_the_first_fit():
     used = GPRegressor("rbf").fit(5.0 * X[:, :1], np.exp(Y)).fit(X, Y)
     np.testing.assert_array_equal(used.predict(NEW), GPRegressor("rbf").fit(X, Y).predict(NEW))
@@ -517,7 +557,7 @@ def test_the_prior_of_a_gpytorch_kernel_counts():
 
 def test_an_update_reports_its_jitter_and_a_fit_its_whole_time():
     x = np.linspace(0.0, 1.0, 10)[:, None]
-    model = GPRegressor(RBF(1.0), noise=0.0, mean="zero").fit(x, x[:, 0])
+    model = fixed(RBF(1.0), noise=0.0).fit(x, x[:, 0])
     model.update(x[:3], x[:3, 0])
     assert model.fit_report_.jitter == model.posterior_.factor.jitter > 0.0
     assert model.fit_report_.seconds > 0.0

@@ -11,6 +11,7 @@ from nonparam.cli.columns import inputs_and_target
 from nonparam.cli.output import (
     check_writable,
     draw,
+    heard,
     note,
     print_facts,
     print_json,
@@ -51,9 +52,12 @@ def fit(request: FitRequest) -> None:
     for text in notes:
         note(text)
     with progress(f"Fitting {request.kernel} to {len(X):,} rows"):
-        model = GPRegressor(request.kernel).fit(X, y)
+        with heard() as remarks:
+            model = GPRegressor(request.kernel).fit(X, y)
         if request.plot is not None:
             draw(model.plot, request.plot)
+    for remark in remarks:
+        note(remark)
     if request.save is not None:
         model.save(request.save)
     if request.as_json:

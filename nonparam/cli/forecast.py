@@ -1,6 +1,5 @@
 """``nonparam forecast``: a series, its forecast with intervals, what was chosen and why, and a plot."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from nonparam.cli.output import (
     check_writable,
     draw,
     format_for,
+    heard,
     note,
     print_facts,
     print_json,
@@ -82,15 +82,14 @@ def forecast(request: ForecastRequest) -> None:
     if len(y) > MANY:
         note(f"{len(y):,} observations take minutes: the time grows with the cube of their number")
     with progress(f"Fitting {len(y):,} observations of {y.name}"):
-        with warnings.catch_warnings(record=True) as remarks:
-            warnings.simplefilter("always", UserWarning)
+        with heard() as remarks:
             forecaster = GPForecaster(season, request.transform).fit(y)
         horizon = request.horizon or min(forecaster.default_horizon(), LONGEST_DEFAULT)
         result = _table(forecaster, horizon)
         if request.plot is not None:
             draw(lambda ax: forecaster.plot(horizon, ax=ax), request.plot)
     for remark in remarks:
-        note(str(remark.message))
+        note(remark)
     if request.csv is not None:
         save_table(result, request.csv)
     if request.as_json:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = [
     "check_writable",
     "draw",
     "format_for",
+    "heard",
     "note",
     "print_facts",
     "print_json",
@@ -35,6 +37,16 @@ PICTURES = (".png", ".pdf", ".svg")
 PICTURE_DPI = 150
 MOST_DECIMALS = 8
 LARGEST = 1e9  # beyond it numbers are written with an exponent
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Keep the warnings of what runs inside as a list of texts, to be noted after it."""
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield texts
+    texts.extend(str(warning.message) for warning in caught)
 
 
 def note(text: str) -> None:

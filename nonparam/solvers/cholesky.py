@@ -56,6 +56,15 @@ class CholeskyFactor:
         solution, _ = lapack.dtrtrs(self._lower(), b.numpy(), lower=1)
         return torch.from_numpy(solution)
 
+    def gram(self, b: Tensor) -> Tensor:
+        """Return ``b' A^-1 b``, ``(k, k)``, for ``b`` of shape ``(n, k)``."""
+        half = self.half_solve(b)
+        return half.mT @ half
+
+    def quadratic(self, b: Tensor) -> Tensor:
+        """Return the diagonal of ``b' A^-1 b``, ``(k,)``."""
+        return self.half_solve(b).square().sum(0)
+
     def multiply(self, z: Tensor) -> Tensor:
         """Return ``U' z``: a draw with covariance ``A`` for standard normal ``z`` of shape ``(n, k)``."""
         return self._clean().mT @ z

@@ -9,8 +9,10 @@ from nonparam.errors import InputError, InsufficientMemoryError
 
 __all__ = ["SOLVERS", "Plan", "check_covariance", "choose"]
 
-SOLVERS = ("auto", "cholesky")
+SOLVERS = ("auto", "cholesky", "cg")
+METHODS = {"cholesky": "float64 Cholesky", "cg": "certified conjugate gradients"}
 BYTES = 8  # of a float64
+VECTORS = 4000  # float32 columns of n rows that conjugate gradients keep: a preconditioner of rank 2000
 CPU = torch.device("cpu")
 
 
@@ -19,7 +21,7 @@ class Plan:
     """A solver, and the memory it is expected to need.
 
     Attributes:
-        solver: ``"cholesky"``.
+        solver: ``"cholesky"`` or ``"cg"``.
         n: rows.
         memory: bytes at the peak.
     """
@@ -30,7 +32,7 @@ class Plan:
 
     def __str__(self) -> str:
         """Return the plan in a line."""
-        return f"n={self.n:,}: float64 Cholesky, {readable(self.memory)}"
+        return f"n={self.n:,}: {METHODS[self.solver]}, {readable(self.memory)}"
 
 
 def choose(
@@ -60,6 +62,8 @@ def choose(
         raise InputError(f"solver must be one of {SOLVERS}, got {solver!r}")
     available = free_memory(device) if available is None else available
     memory = BYTES * matrices * n * n
+    if solver == "cg" or (solver == "auto" and memory > available):
+        return _iterations(n, available, device)
     if memory > available:
         largest = int((available / (BYTES * matrices)) ** 0.5)
         raise InsufficientMemoryError(
@@ -68,6 +72,17 @@ def choose(
             f"{largest:,} rows fit; train on a random subset of the rows, or use a machine with more memory"
         )
     return Plan("cholesky", n, memory)
+
+
+def _iterations(n: int, available: int, device: torch.device) -> Plan:
+    """Return the plan of conjugate gradients: without the matrix its memory grows with ``n`` only."""
+    memory = BYTES // 2 * VECTORS * n
+    if memory > available:
+        raise InsufficientMemoryError(
+            f"conjugate gradients on {n:,} rows need about {readable(memory)}, and {readable(available)} are "
+            f"free{_on(device)}: train on a random subset of the rows, or use a machine with more memory"
+        )
+    return Plan("cg", n, memory)
 
 
 def check_covariance(m: int, n: int, device: torch.device = CPU, *, available: int | None = None) -> None:

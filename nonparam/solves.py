@@ -1,0 +1,180 @@
+r"""The evidence of many rows by certified solves instead of a factorisation.
+
+With :math:`A = K + D`, a preconditioner :math:`P` near :math:`A` and probes :math:`z_j \sim N(0, P)`,
+
+.. math::
+
+    \partial \log p = \tfrac12 \sum_t \alpha_t^\top \partial A \, \alpha_t
+        - \tfrac{t}{2s} \sum_j (A^{-1} z_j)^\top \partial A \, (P^{-1} z_j),
+
+since :math:`E \, z z^\top P^{-1} = I`: one solve for the outputs, the basis of the mean and all probes, and
+one pass over the tiles of the kernel. The probes are drawn once, so that the gradient is a function.
+
+Source: Gardner et al. (2018), GPyTorch: blackbox matrix-matrix Gaussian process inference with GPU
+acceleration, section 4; probes of the preconditioner: Wenger et al. (2022), ICML.
+"""
+
+import math
+from dataclasses import dataclass
+
+import gpytorch
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nonparam.kernels.operator import KernelOperator
+from nonparam.objective import Data
+from nonparam.solvers.certified import CertifiedSolver
+from nonparam.solvers.plan import free_memory
+from nonparam.theta import Theta
+
+__all__ = ["Slope", "SolvedEvidence", "solver_for"]
+
+Array = NDArray[np.float64]
+
+KEPT = 0.5  # of the free memory: where the matrix fits into so much of it, it is stored
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The gradient of the log evidence, and what certifies it.
+
+    Attributes:
+        gradient: ``(p,)``, prior included.
+        solution: ``(n, t + q + s)``, of all right-hand sides: where the next solve may start.
+        pivots: ``(r,)``, of the preconditioner.
+        residual: the largest relative residual.
+        steps: products with the whole matrix.
+    """
+
+    gradient: Array
+    solution: Tensor
+    pivots: Tensor
+    residual: float
+    steps: int
+
+
+def solver_for(
+    kernel: gpytorch.kernels.Kernel,
+    data: Data,
+    noise: float,
+    *,
+    dtype: torch.dtype,
+    tolerance: float,
+    rank: int,
+    seed: int,
+    pivots: Tensor | None = None,
+) -> CertifiedSolver:
+    """Return the inverse of the covariance of the observations, by certified solves.
+
+    Args:
+        kernel: at one value of its hyperparameters.
+        data: the observations.
+        noise: the noise variance, used where ``data.noise`` is ``None``.
+        dtype: of the products.
+        tolerance: of the relative residual of every right-hand side.
+        rank: of the preconditioner, at most.
+        seed: of the pivots and the probes.
+        pivots: of the preconditioner; drawn by default.
+    """
+    x = data.x.to(dtype)
+    fits = len(x) ** 2 * x.element_size() <= KEPT * free_memory(x.device)
+    matrix = KernelOperator(kernel, x, keep=fits)
+    shift = data.noise_variances(noise).to(dtype)
+    return CertifiedSolver.of(matrix, shift, tolerance=tolerance, seed=seed, rank=rank, pivots=pivots)
+
+
+@dataclass(frozen=True)
+class SolvedEvidence:
+    """The log evidence of hyperparameters given many rows, and its gradient.
+
+    Attributes:
+        data: the observations.
+        theta: the vector of free hyperparameters.
+        with_prior: whether the prior is added.
+        dtype: of the products: float32 for speed.
+        tolerance: of the relative residual of every right-hand side.
+        num_probes: for the trace.
+        rank: of the preconditioner, at most.
+        seed: of the pivots and the probes.
+    """
+
+    data: Data
+    theta: Theta
+    with_prior: bool
+    dtype: torch.dtype
+    tolerance: float
+    num_probes: int
+    rank: int
+    seed: int
+
+    def solver(self, point: Array, pivots: Tensor | None = None) -> CertifiedSolver:
+        """Return the inverse of the covariance at ``point (p,)``, with its own pivots or given ones."""
+        self.theta.assign(point)
+        return solver_for(
+            self.theta.kernel,
+            self.data,
+            self._noise(point),
+            dtype=self.dtype,
+            tolerance=self.tolerance,
+            rank=self.rank,
+            seed=self.seed,
+            pivots=pivots,
+        )
+
+    def slope(self, point: Array, near: Slope | None = None) -> Slope:
+        """Return the gradient at ``point (p,)``; with the one of a point nearby it is a smooth function.
+
+        Args:
+            point: ``(p,)``.
+            near: the gradient at a point nearby, whose pivots and solution are used again.
+
+        Raises:
+            ConvergenceError: a solve that misses the tolerance on every rung of the ladder.
+        """
+        solver = self.solver(point, None if near is None else near.pivots)
+        y, basis = self.data.y.to(self.dtype), self.data.basis.to(self.dtype)
+        t, q = y.shape[1], basis.shape[1]
+        probes = solver.preconditioner.multiply(self._standard_normal())
+        start = None if near is None else near.solution
+        found = solver.certificate(torch.cat([y, basis, probes], 1), start)
+        alpha = _residual_solve(y, basis, found.solution[:, : t + q])
+        pulled = solver.preconditioner.solve(probes)
+        left = torch.cat([0.5 * alpha, (-0.5 * t / self.num_probes) * found.solution[:, t + q :]], 1)
+        right = torch.cat([alpha, pulled], 1)
+        gradient = self._gather(solver, left, right, point)
+        return Slope(gradient, found.solution, solver.pivots, float(found.residuals.max()), found.steps)
+
+    def _gather(self, solver: CertifiedSolver, left: Tensor, right: Tensor, point: Array) -> Array:
+        assert isinstance(solver.matrix, KernelOperator)
+        slopes = solver.matrix.gradient(left, right, self.theta.parameters)
+        noise = self._noise(point)
+        per_row = (left * right).sum(1).double()
+        noise_slope = self.data.weight_terms(noise)[1] + float(per_row @ self.data.noise_variances(noise))
+        gradient = self.theta.gather(slopes, np.array([noise_slope]), 1)
+        if self.with_prior:
+            for log_prior in (self.theta.log_prior, self.theta.registered_log_prior):
+                gradient = gradient + log_prior(point[None])[1]
+        row: Array = gradient[0]
+        return row
+
+    def _noise(self, point: Array) -> float:
+        return math.exp(point[-1]) if self.theta.learns_noise else 0.0
+
+    def _standard_normal(self) -> Tensor:
+        device = self.data.x.device
+        generator = torch.Generator(device).manual_seed(self.seed)
+        shape = (len(self.data.x), self.num_probes)
+        return torch.randn(shape, generator=generator, dtype=self.dtype, device=device)
+
+
+def _residual_solve(y: Tensor, basis: Tensor, solved: Tensor) -> Tensor:
+    """Return ``A^-1 (Y - H coefficients)`` from ``A^-1 [Y, H]``, the coefficients by least squares."""
+    t = y.shape[1]
+    if basis.shape[1] == 0:
+        return solved
+    information = basis.mT.double() @ solved[:, t:].double()
+    coefficients = torch.linalg.solve(information, solved[:, t:].mT.double() @ y.double())
+    alpha: Tensor = solved[:, :t] - solved[:, t:] @ coefficients.to(solved)
+    return alpha
