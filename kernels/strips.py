@@ -21,7 +21,7 @@ class Assembled:
 
     Attributes:
         matrix: ``(n, n)``, in memory of its own, without a graph.
-        pieces: rectangles of it with their graphs, which cover its upper triangle.
+        pieces: rectangles of it with their graphs, which cover its upper triangle; none without gradients.
         starts: the row at which each piece begins.
         diagonal: ``(n,)``, its graph; ``None`` where a single piece holds all.
     """
@@ -91,13 +91,15 @@ def assemble(kernel: gpytorch.kernels.Kernel, x: Tensor, out: Tensor | None = No
     if n <= WHOLE or is_grid(x):
         whole = covariance(kernel, x)
         return Assembled(matrix.copy_(whole.detach()), [whole], [0], None)
-    pieces, starts = [], range(0, n, STRIP)
-    for start in starts:
+    pieces, starts = [], []
+    for start in range(0, n, STRIP):
         stop = min(start + STRIP, n)
         piece = covariance(kernel, x[start:stop], x[start:])
         matrix[start:stop, start:] = piece.detach()
         matrix[stop:, start:stop] = piece.detach()[:, stop - start :].mT
-        pieces.append(piece)
+        if piece.requires_grad:
+            pieces.append(piece)
+            starts.append(start)
     diagonal = variance(kernel, x)
     torch.diagonal(matrix).copy_(diagonal.detach())
     return Assembled(matrix, pieces, starts, diagonal)

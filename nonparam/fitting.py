@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from nonparam.newton import ascend, climb
 from nonparam.objective import Objective
 from nonparam.posterior import Posterior, condition
-from nonparam.solvers.plan import Plan
+from nonparam.solvers.plan import BYTES, Plan, free_memory
 from nonparam.solves import SolvedEvidence, solver_for
 from nonparam.training import FitReport, maximise
 
@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 NUM_PROBES = 8  # for the trace: more lower the noise of the gradient, which a Newton step averages
 RANK = 500  # of the preconditioner: benchmarks/scale.py
 TRAINING_TOLERANCE = 1e-3  # of the residuals while hyperparameters are learnt
+MATRICES = 1.5  # of n x n that factorising once for the predictions needs, with what is temporary
 TOLERANCE = 1e-6  # of those of predictions, in float64
 
 
@@ -112,20 +113,22 @@ def _by_solves(objective: Objective, starts: Array, plan: str, search: Search) -
     begin = climb(objective, starts, search.rng, plan)
     best, report = ascend(evidence, begin, on_step=_print_step if search.verbose else None)
     theta.assign(best)
-    noise = _noise(objective, best)
-    solver = solver_for(
-        theta.kernel,
-        data,
-        noise,
-        dtype=torch.float64,
-        tolerance=TOLERANCE,
-        rank=RANK,
-        seed=seed,
-    ).measured()
+    noise, solver, error = _noise(objective, best), None, 0.0
+    if MATRICES * BYTES * len(data.x) ** 2 > free_memory(data.x.device):
+        solver = solver_for(
+            theta.kernel,
+            data,
+            noise,
+            dtype=torch.float64,
+            tolerance=TOLERANCE,
+            rank=RANK,
+            seed=seed,
+        ).measured()
+        error = 0.5 * data.y.shape[1] * solver.measured_determinant().standard_error
     posterior = condition(theta.kernel, data, noise, solver)
     value = posterior.log_marginal_likelihood()
     if objective.with_prior:
         value += float(theta.log_prior(best[None])[0][0] + theta.registered_log_prior(best[None])[0][0])
-    error = 0.5 * data.y.shape[1] * solver.measured_determinant().standard_error
-    report = replace(report, plan=plan, objective=value, starts=(value,), standard_error=error)
+    jitter = posterior.factor.jitter
+    report = replace(report, plan=plan, objective=value, starts=(value,), standard_error=error, jitter=jitter)
     return Fitted(best, posterior, report)

@@ -36,7 +36,7 @@ SUBSET_TOLERANCE = 1e-3  # nats
 CURVATURE_ROWS = 1000
 WIDEST = 2.0  # standard deviation of a coordinate without a prior
 LONGEST = 0.5  # of a step in any coordinate
-FLAT = 0.1  # nats that a step must promise
+FLAT = 0.5  # nats that a step must promise: the probes blur the optimum by more
 MAX_STEPS = 20
 
 

@@ -26,14 +26,12 @@ from torch import Tensor
 from nonparam.kernels.operator import KernelOperator
 from nonparam.objective import Data
 from nonparam.solvers.certified import CertifiedSolver
-from nonparam.solvers.plan import free_memory
+from nonparam.solvers.plan import fits, free_memory
 from nonparam.theta import Theta
 
 __all__ = ["Slope", "SolvedEvidence", "solver_for"]
 
 Array = NDArray[np.float64]
-
-KEPT = 0.5  # of the free memory: where the matrix fits into so much of it, it is stored
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,8 @@ def solver_for(
         pivots: of the preconditioner; drawn by default.
     """
     x = data.x.to(dtype)
-    fits = len(x) ** 2 * x.element_size() <= KEPT * free_memory(x.device)
-    matrix = KernelOperator(kernel, x, keep=fits)
+    kept = fits(len(x), x.element_size(), free_memory(x.device))
+    matrix = KernelOperator(kernel, x, keep=kept)
     shift = data.noise_variances(noise).to(dtype)
     return CertifiedSolver.of(matrix, shift, tolerance=tolerance, seed=seed, rank=rank, pivots=pivots)
 

@@ -33,7 +33,7 @@ def test_a_plan_asks_the_device():
 
 def test_what_does_not_fit_is_solved_by_iterations():
     plan = choose("auto", 1001, 5, available=5 * MATRIX)
-    assert (plan.solver, str(plan)) == ("cg", "n=1,001: certified conjugate gradients, 16.0 MB")
+    assert (plan.solver, str(plan)) == ("cg", "n=1,001: certified conjugate gradients, 24.0 MB")
     assert choose("cg", 10, 5).solver == "cg"
     with pytest.raises(
         InsufficientMemoryError, match=r"conjugate gradients on 1,000,000 rows need about 16.0 GB"

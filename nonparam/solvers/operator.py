@@ -86,7 +86,7 @@ class Dense:
 
     def rows(self, index: Tensor) -> Tensor:
         """Return the rows with these numbers, ``(b, n)``."""
-        return self.matrix[index]
+        return self.matrix.index_select(0, index)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ import torch
 
 from nonparam.errors import InputError, InsufficientMemoryError
 
-__all__ = ["SOLVERS", "Plan", "check_covariance", "choose"]
+__all__ = ["BYTES", "SOLVERS", "Plan", "check_covariance", "choose", "fits", "free_memory"]
 
 SOLVERS = ("auto", "cholesky", "cg")
 METHODS = {"cholesky": "float64 Cholesky", "cg": "certified conjugate gradients"}
 BYTES = 8  # of a float64
+KEPT = 0.5  # of the free memory, that a matrix may fill
 VECTORS = 4000  # float32 columns of n rows that conjugate gradients keep: a preconditioner of rank 2000
 CPU = torch.device("cpu")
 
@@ -75,14 +76,26 @@ def choose(
 
 
 def _iterations(n: int, available: int, device: torch.device) -> Plan:
-    """Return the plan of conjugate gradients: without the matrix its memory grows with ``n`` only."""
+    """Return the plan of conjugate gradients: where the matrix does not fit, it is evaluated in tiles."""
     memory = BYTES // 2 * VECTORS * n
+    if fits(n, BYTES, available):
+        memory += BYTES * n * n
     if memory > available:
         raise InsufficientMemoryError(
             f"conjugate gradients on {n:,} rows need about {readable(memory)}, and {readable(available)} are "
             f"free{_on(device)}: train on a random subset of the rows, or use a machine with more memory"
         )
     return Plan("cg", n, memory)
+
+
+def fits(n: int, size: int, available: int) -> bool:
+    """Return whether conjugate gradients keep an ``n x n`` matrix of numbers of ``size`` bytes.
+
+    Examples:
+        >>> fits(10_000, 8, 2 * 10**9), fits(20_000, 8, 2 * 10**9)
+        (True, False)
+    """
+    return size * n * n <= KEPT * available
 
 
 def check_covariance(m: int, n: int, device: torch.device = CPU, *, available: int | None = None) -> None:
