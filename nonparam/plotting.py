@@ -141,7 +141,7 @@ def draw_legend(ax: Axes, title: str | None = None) -> None:
         >>> for name in ("one", "two", "three", "four"):
         ...     draw_points(ax, [0.0], [0.0], label=name)
         >>> draw_legend(ax)
-        >>> ax.get_legend().get_window_extent().width <= ax.get_window_extent().width
+        >>> bool(ax.get_legend().get_window_extent().width <= ax.get_window_extent().width)
         True
     """
     for ncols in range(LEGEND_COLUMNS, 0, -1):
@@ -152,7 +152,7 @@ def draw_legend(ax: Axes, title: str | None = None) -> None:
             title_fontsize="small",
             handlelength=1.2,
             columnspacing=1.0,
-            borderaxespad=0.2,
+            borderaxespad=0.0,
             framealpha=0.4,
             edgecolor="none",
         )

@@ -105,6 +105,23 @@ def test_any_index_comes_back_continued(name):
     np.testing.assert_allclose(median, plain, rtol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32)])
+def test_integers_of_every_width_give_the_same_forecast(dtype):
+    y, counts = seasonal(30), np.arange(97, 127)
+    narrow = GPForecaster(4).fit(pd.Series(y, index=pd.Index(counts, dtype=dtype))).predict(3)
+    wide = GPForecaster(4).fit(pd.Series(y, index=counts)).predict(3)
+    assert list(narrow.index) == [127, 128, 129]
+    np.testing.assert_array_equal(narrow, wide)
+
+
+def test_a_forecast_passes_over_a_midnight_that_is_none():
+    y = pd.Series(seasonal(18), index=pd.date_range("2024-03-10", periods=18, tz="Asia/Beirut"))
+    forecast = GPForecaster(7).fit(y).predict(14)
+    assert forecast.index[3] == pd.Timestamp("2024-03-31 01:00", tz="Asia/Beirut")
+    plain = GPForecaster(7).fit(y.tz_localize(None)).predict(14)
+    np.testing.assert_allclose(forecast, plain, rtol=1e-9)
+
+
 def test_lists_arrays_and_tables_of_one_column_are_the_same_series():
     y = seasonal(24)
     expected = GPForecaster(4).fit(y).predict(3)
@@ -464,6 +481,16 @@ def test_the_picture_shows_series_median_and_bands(name):
     assert len(series.get_xdata()) == 40
     assert len(median.get_xdata()) == H
     assert min(median.get_xdata()) > max(series.get_xdata())
+
+
+@pytest.mark.parametrize("size", [(8.0, 4.5), (3.0, 2.0), (1.8, 1.5)])
+def test_the_legend_keeps_within_the_axes_and_hides_nothing(fitted, size):
+    ax = fitted.plot(24, ax=Figure(size).add_subplot())
+    ax.figure.canvas.draw()
+    legend = ax.get_legend()
+    box, inside = legend.get_window_extent(), ax.get_window_extent().padded(1e-6)
+    assert inside.x0 <= box.x0 and box.x1 <= inside.x1 and box.y1 <= inside.y1
+    assert legend.get_frame().get_alpha() < 0.5
 
 
 def test_the_picture_needs_no_arguments():

@@ -111,6 +111,106 @@ def test_the_future_continues_the_index(name):
     assert same(line.future(np.array([2, 4])), index[[-3, -1]])
 
 
+INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+COUNTS = np.delete(np.arange(60, 127), [3, 17, 40])
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, "Int8", "UInt32"])
+def test_integers_of_every_width_are_the_same_times(dtype):
+    index = pd.Index(COUNTS, dtype=dtype, name="row")
+    line = timeline(index)
+    np.testing.assert_array_equal(line.locate(index), COUNTS - 126)
+    np.testing.assert_array_equal(line.locate(pd.Index([128, 200], dtype="uint8")), [2, 74])
+    later = line.future(np.array([1, 2, 3]))
+    assert later.tolist() == [127, 128, 129] and later.name == "row"
+    assert later.dtype == ("int64" if dtype.lower() == "int8" else dtype)  # 128 needs more than 8 bits
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_irregular_integers_of_every_width_are_the_same_times(dtype):
+    counts = np.array([1, 2, 50, 57, 100, 127])
+    index = pd.Index(counts, dtype=dtype)
+    np.testing.assert_allclose(timeline(index).locate(index), (counts - 127) / timeline(index).step)
+    assert timeline(index).step == timeline(pd.Index(counts)).step > 1
+    reverse = pd.Index(counts[::-1], dtype=dtype).sort_values()
+    assert timeline(reverse).future(np.array([1]))[0] == 127 + timeline(index).step
+
+
+def test_single_precision_stays_single():
+    index = pd.Index(np.arange(9.0), dtype="float32")
+    assert timeline(index[:6]).future(np.array([1, 2, 3])).equals(index[6:])
+    assert timeline(index[:6]).future(np.array([1])).dtype == "float32"
+
+
+def test_integers_whose_differences_need_more_than_64_bits_are_refused():
+    for index in (pd.Index([0, 2**63], dtype="uint64"), pd.Index([-(2**63), 0])):
+        with pytest.raises(
+            InputError, match=r"integers from -2\*\*62 to 2\*\*62, got .*; subtract the first"
+        ):
+            timeline(index)
+
+
+SUMMER = {  # the start and zone of days of which one has no such time, that day, and what it has instead
+    "midnight": ("2024-03-10", "Asia/Beirut", "2024-03-31", "01:00"),
+    "half past two": ("2024-03-10 02:30", "Europe/Berlin", "2024-03-31", "03:00"),
+    "half past two, in autumn": ("2024-10-06 02:30", "Europe/Berlin", "2024-10-27", "02:30"),
+}
+
+
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("freq", ["D", "7D", "W-SUN"])
+@pytest.mark.parametrize("name", SUMMER)
+def test_days_pass_over_a_change_of_the_clocks(name, freq, told):
+    start, zone, changed, instead = SUMMER[name]
+    index = pd.date_range(start, periods=18 if freq == "D" else 3, freq=freq, tz=zone)
+    line = timeline(index if told else pd.DatetimeIndex(list(index)))
+    later = line.future(np.arange(1, 15))
+    expected = pd.date_range(start, periods=len(index) + 14, freq=freq)[len(index) :]
+    days = later.tz_localize(None).normalize()
+    assert list(days) == list(expected.normalize()) and later.tz == index.tz
+    clock = pd.Series(later.strftime("%H:%M"), index=days)
+    assert clock.pop(changed) == instead and set(clock) == {index[0].strftime("%H:%M")}
+    np.testing.assert_array_equal(line.locate(later), np.arange(1, 15))
+    np.testing.assert_array_equal(line.locate(later[[2, 5]]), [3, 6])
+    if later.freq is not None:
+        assert later.freq == index.freq
+
+
+@pytest.mark.parametrize("end", [-1, -14, -11])  # after the change, before it, on it
+@pytest.mark.parametrize("name", SUMMER)
+def test_days_may_hold_a_change_of_the_clocks(name, end):
+    start, zone, _, _ = SUMMER[name]
+    days = timeline(pd.date_range(start, periods=5, tz=zone))
+    index = days.index.append(days.future(np.arange(1, 28)))
+    line = timeline(pd.DatetimeIndex(list(index[:end])))
+    assert irregularity(line) is None
+    np.testing.assert_array_equal(line.locate(index), np.arange(32) - (31 + end))
+    assert list(line.future(np.arange(1, -end + 1))) == list(index[end:])
+
+
+@pytest.mark.parametrize("freq", ["h", "2h"])
+def test_hours_pass_over_a_midnight_that_is_none(freq):
+    index = pd.date_range("2024-03-29", periods=80, freq=freq, tz="Asia/Beirut")
+    for n in (10, 30, 60):
+        line = timeline(pd.DatetimeIndex(list(index[:n])))
+        assert list(line.future(np.arange(1, 81 - n))) == list(index[n:])
+        np.testing.assert_array_equal(line.locate(index), np.arange(1 - n, 81 - n))
+
+
+def test_sessions_pass_over_a_midnight_that_is_none():
+    hours = pd.date_range("2024-03-18", periods=16 * 24, freq="h", tz="Asia/Beirut")
+    index = pd.DatetimeIndex(list(hours[hours.hour.isin([0, 7, 15])]))
+    nights = pd.DatetimeIndex(
+        list(hours[hours.hour.isin([2, 3])].tz_localize(None).tz_localize("Europe/Berlin"))
+    )
+    assert len(timeline(nights[:20]).future(np.arange(1, 5001))) == 5000  # 02:00 is 03:00 once a year
+    for n in (30, 44):
+        line = timeline(index[:n])
+        stamps = line.future(np.arange(1, 11))
+        assert len(stamps) == 10 and {stamp.hour for stamp in stamps} <= {0, 1, 7, 15}
+        np.testing.assert_array_equal(line.locate(stamps), np.arange(1, 11))
+
+
 @cases
 def test_a_frequency_need_not_be_told(name):
     index, _ = REGULAR[name]
@@ -329,3 +429,21 @@ def test_an_index_of_text_is_refused():
 def test_times_of_another_kind_are_refused(index, other):
     with pytest.raises(InputError, match=r"expected .*, as in the series, got"):
         timeline(index).locate(other)
+
+
+IRREGULAR = pd.DatetimeIndex(["2020-01-01", "2020-01-02 07:13", "2020-01-04 05:00", "2020-01-09"])
+
+
+@pytest.mark.parametrize(
+    "index",
+    [pd.date_range("2020-01-01", periods=9, freq=f) for f in ("h", "D", "MS")] + [opened([8, 12]), IRREGULAR],
+)
+def test_dates_with_and_without_a_time_zone_do_not_mix(index):
+    other = pd.date_range("2021-01-01", periods=3)
+    with pytest.raises(InputError, match=r"without a time zone.*, UTC\]; index.tz_localize\(None\) makes"):
+        timeline(index).locate(other.tz_localize("UTC"))
+    berlin = timeline(index.tz_localize("Europe/Berlin"))
+    with pytest.raises(InputError, match=r"with a time zone.*index.tz_localize\('Europe/Berlin'\) makes"):
+        berlin.locate(other)
+    same = other.tz_localize("Europe/Berlin")
+    np.testing.assert_array_equal(berlin.locate(same), berlin.locate(same.tz_convert("UTC")))

@@ -78,6 +78,17 @@ def test_names_and_formula_are_written_as_they_are(model):
     ax.figure.canvas.draw()  # a dollar sign must not be read as mathematics
 
 
+@pytest.mark.parametrize(("size", "columns"), [((8.0, 4.5), 5), ((3.0, 2.0), 3), ((2.0, 2.0), 2)])
+def test_the_legend_is_no_wider_than_the_axes_and_hides_nothing(model, size, columns):
+    ax = plot_regression(model, Figure(size).add_subplot())
+    ax.figure.canvas.draw()
+    legend = ax.get_legend()
+    box, inside = legend.get_window_extent(), ax.get_window_extent().padded(1e-6)
+    assert inside.x0 <= box.x0 and box.x1 <= inside.x1
+    assert inside.y0 <= box.y0 and box.y1 <= inside.y1
+    assert legend._ncols == columns and legend.get_frame().get_alpha() < 0.5
+
+
 def test_a_long_formula_is_broken_in_front_of_operators_only():
     kernel = "linear + periodic(2) * rbf + rq + linear * periodic(3, zero_mean=True) + white"
     model = GPRegressor(kernel).fit(TIME[:, None], Y)

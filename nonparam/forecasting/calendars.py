@@ -9,7 +9,20 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.tseries.offsets import BaseOffset
 
-__all__ = ["DAY", "MOST_GAPS", "YEAR", "Hours", "duration", "find_hours", "find_offset", "grid", "is_fixed"]
+__all__ = [
+    "DAY",
+    "MOST_GAPS",
+    "YEAR",
+    "Hours",
+    "duration",
+    "find_hours",
+    "find_offset",
+    "grid",
+    "is_fixed",
+    "localised",
+    "usual_clock",
+    "wall_times",
+]
 
 DAY = 86_400.0  # seconds
 YEAR = 365.25 * DAY
@@ -38,21 +51,74 @@ class Hours:
 
     Examples:
         >>> hours = Hours(pd.offsets.Day(), pd.to_timedelta(["8h", "20h"]))
-        >>> hours.on(pd.date_range("2020-01-01", periods=2)).strftime("%d %H").tolist()
+        >>> hours.on(pd.date_range("2020-01-01", periods=2), None).strftime("%d %H").tolist()
         ['01 08', '01 20', '02 08', '02 20']
     """
 
     days: BaseOffset
     clock: pd.TimedeltaIndex
 
-    def on(self, days: pd.DatetimeIndex) -> pd.DatetimeIndex:
-        """Return the stamps on some days, given by their beginnings."""
-        local = days.tz_localize(None).to_numpy()[:, None] + self.clock.to_numpy()
-        first_of_two = np.ones(local.size, dtype=bool)  # where clocks are set back
-        stamps = pd.DatetimeIndex(local.ravel()).tz_localize(
-            days.tz, ambiguous=first_of_two, nonexistent="shift_forward"
-        )
-        return pd.DatetimeIndex(stamps.unique())
+    def on(self, days: pd.DatetimeIndex, zone: Any) -> pd.DatetimeIndex:
+        """Return the stamps of a time zone, or ``None``, on some days, which are given without it."""
+        local = days.to_numpy()[:, None] + self.clock.to_numpy()
+        return pd.DatetimeIndex(localised(pd.DatetimeIndex(local.ravel()), zone).unique())
+
+
+def localised(local: pd.DatetimeIndex, zone: Any) -> pd.DatetimeIndex:
+    """Return the stamps at which clocks on the wall show some times.
+
+    Args:
+        local: times without a zone.
+        zone: ``None`` for none.
+
+    Returns:
+        Stamps of that zone. A time that clocks set forward leave out is the first one after; of two times
+        that clocks set back show, it is the first. Without either, the frequency is kept.
+
+    Examples:
+        >>> localised(pd.DatetimeIndex(["2024-03-30", "2024-03-31"]), "Asia/Beirut").hour.tolist()
+        [0, 1]
+    """
+    if zone is None:
+        return local
+    stamps = local.tz_localize(zone, ambiguous="NaT", nonexistent="NaT")
+    if not stamps.hasnans:
+        return stamps if local.freq is None else pd.DatetimeIndex(stamps, freq=local.freq)
+    first_of_two = np.ones(len(local), dtype=bool)
+    return local.tz_localize(zone, ambiguous=first_of_two, nonexistent="shift_forward")
+
+
+def usual_clock(index: pd.DatetimeIndex) -> pd.Timedelta:
+    """Return the most frequent time of day.
+
+    Examples:
+        >>> usual_clock(pd.DatetimeIndex(["2024-03-29 02:30", "2024-03-30 02:30", "2024-03-31 03:00"]))
+        Timedelta('0 days 02:30:00')
+    """
+    local = index.tz_localize(None)
+    return pd.Series(local - local.normalize()).mode()[0]
+
+
+def wall_times(index: pd.DatetimeIndex, clock: pd.Timedelta) -> pd.DatetimeIndex:
+    """Return the times on the wall that stamps stand for, without their zone.
+
+    Args:
+        index: the stamps.
+        clock: the time of day of those that clocks set forward have moved.
+
+    Returns:
+        What `localised` makes these stamps of.
+
+    Examples:
+        >>> moved = pd.DatetimeIndex(["2024-03-30 02:30", "2024-03-31 03:00"], tz="Europe/Berlin")
+        >>> wall_times(moved, pd.Timedelta("2h 30min")).strftime("%H:%M").tolist()
+        ['02:30', '02:30']
+    """
+    local = index.tz_localize(None)
+    if index.tz is None:
+        return local
+    usual = local.normalize() + clock
+    return local.where(localised(usual, index.tz) != index, usual)
 
 
 def find_offset(index: pd.DatetimeIndex) -> BaseOffset | None:
@@ -69,7 +135,9 @@ def find_offset(index: pd.DatetimeIndex) -> BaseOffset | None:
         >>> find_offset(pd.to_datetime(["2021-01-30", "2021-02-28", "2021-03-30"]))
         <DateOffset: day=30, months=1>
     """
-    return next((offset for offset in _candidates(index) if _keeps_to(index, offset)), None)
+    local = wall_times(index, usual_clock(index))
+    candidates = _candidates(index, local)
+    return next((o for o in candidates if _keeps_to(index if is_fixed(o) else local, o)), None)
 
 
 def find_hours(index: pd.DatetimeIndex) -> Hours | None:
@@ -89,7 +157,7 @@ def find_hours(index: pd.DatetimeIndex) -> Hours | None:
         (<BusinessDay>, [10, 12, 14, 16])
     """
     local = index.tz_localize(None)
-    days, clock = index.normalize().unique(), (local - local.normalize()).unique().sort_values()
+    days, clock = local.normalize().unique(), (local - local.normalize()).unique().sort_values()
     if len(days) < 3 or not 2 <= len(clock) <= MOST_GAPS * len(index) / len(days):
         return None
     offset = find_offset(days)
@@ -98,7 +166,7 @@ def find_hours(index: pd.DatetimeIndex) -> Hours | None:
     hours = Hours(offset, clock)
     possible = _times_a_day(clock)
     absent = (possible - len(clock)) * len(days)
-    kept = hours.on(grid(days[0], days[-1], offset))
+    kept = hours.on(grid(days[0], days[-1], offset), index.tz)
     return hours if _is_convincing(index, kept, absent, possible) else None
 
 
@@ -143,31 +211,33 @@ def duration(offset: BaseOffset) -> float | None:
     if isinstance(offset, pd.offsets.BusinessHour):
         month = pd.date_range("2001-01-01", "2001-01-31", freq=offset)
         return DAY / float(month.normalize().value_counts().max())
+    if isinstance(offset, pd.offsets.Easter):  # which has no name
+        return float(offset.n) * YEAR
     per_year = PER_YEAR.get(offset.rule_code.split("-")[0])
     if per_year is not None:
         return float(offset.n) * YEAR / per_year
     return pd.Timedelta(offset).total_seconds() if isinstance(offset, pd.tseries.offsets.Tick) else None
 
 
-def _candidates(index: pd.DatetimeIndex) -> Iterator[BaseOffset]:
+def _candidates(index: pd.DatetimeIndex, local: pd.DatetimeIndex) -> Iterator[BaseOffset]:
     """Yield what pandas infers, then offsets about as long as the shortest distance of neighbours."""
-    inferred = pd.DatetimeIndex(index, freq="infer").freq
-    if inferred is not None and len(pd.date_range(index[0], index[-1], freq=inferred)) == len(index):
-        yield inferred  # pandas takes every third month for every month
     if len(index) < 2:
         yield pd.offsets.Day()
         return
-    local = index.tz_localize(None)
-    on_the_clock = local[1:] - local[:-1]
-    distances = on_the_clock if on_the_clock.min() >= pd.Timedelta(1, "D") else index[1:] - index[:-1]
+    daily = (local[1:] - local[:-1]).min() >= pd.Timedelta(1, "D")
+    times = local if daily else index
+    inferred = pd.DatetimeIndex(times, freq="infer").freq
+    if inferred is not None and len(pd.date_range(times[0], times[-1], freq=inferred)) == len(index):
+        yield inferred  # pandas takes every third month for every month
+    distances = times[1:] - times[:-1]
     shortest = distances.min()
     days = shortest / pd.Timedelta(1, "D")
-    yield from _months(index, days)
+    yield from _months(local, days)
     if (local.normalize() - local).nunique() == 1:
-        yield from _weekdays(index)
+        yield from _weekdays(local)
     if pd.Series(distances).median() > MOST_GAPS * shortest:
         return
-    if days == 1.0 and index.day_of_week.max() < 5 and index[-1] - index[0] > pd.Timedelta(4, "D"):
+    if days == 1.0 and local.day_of_week.max() < 5 and local[-1] - local[0] > pd.Timedelta(4, "D"):
         yield pd.offsets.BDay()
     yield pd.offsets.Day(int(days)) if days.is_integer() else pd.tseries.frequencies.to_offset(shortest)
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from nonparam.errors import InputError
 from nonparam.forecasting.member import Candidate, fit_candidates
-from nonparam.forecasting.mixture import JointMixture, Mixture
+from nonparam.forecasting.mixture import JointMixture, Mixture, check_joint
 from nonparam.forecasting.report import ForecastReport, MemberReport
 from nonparam.forecasting.season import Cycle, cycles
 from nonparam.forecasting.structure import build_structure
@@ -152,6 +152,9 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
 
         Returns:
             Series with the continued index.
+
+        Raises:
+            InputError: a horizon that is none, or beyond what is sensible or what the calendar can tell.
         """
         table = self.predict_quantiles(h, 0.5)
         return pd.Series(table.to_numpy()[:, 0], index=table.index, name=self._observed.y.name)
@@ -199,6 +202,9 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
 
         Returns:
             One row for each time, one column for each draw.
+
+        Raises:
+            InsufficientMemoryError: the joint covariance of so many times does not fit.
         """
         check_is_fitted(self)
         positions, index = read_horizon(h, self._observed.line)
@@ -214,6 +220,9 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
 
         Returns:
             The log density, noise included.
+
+        Raises:
+            InsufficientMemoryError: the joint covariance of so many times does not fit.
         """
         check_is_fitted(self)
         came = y if isinstance(y, pd.Series | pd.DataFrame) else None
@@ -236,6 +245,7 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
 
     def _joint(self, positions: Array) -> JointMixture:
         times = self._times(positions)
+        check_joint(len(times), len(self._observed.values), len(self.members_))
         with threads_for(len(self._observed.values)):
             mean = np.stack([member.mean(times) for member in self.members_])
             covariance = np.stack([member.covariance(times) for member in self.members_])

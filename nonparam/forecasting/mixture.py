@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import logsumexp, ndtr, ndtri
 
+from nonparam.errors import InsufficientMemoryError
 from nonparam.forecasting.transforms import Standardised
+from nonparam.solvers.plan import BYTES, CPU, free_memory, readable
 
-__all__ = ["JointMixture", "Mixture"]
+__all__ = ["JointMixture", "Mixture", "check_joint"]
 
 Array = NDArray[np.float64]
 
@@ -121,6 +123,27 @@ class JointMixture:
             )
         ]
         return float(logsumexp(terms))
+
+
+def check_joint(m: int, n: int, k: int, *, available: int | None = None) -> None:
+    """Raise `InsufficientMemoryError` where a `JointMixture` does not fit.
+
+    Args:
+        m: times of the forecast.
+        n: observations.
+        k: members, each with a covariance and its root, besides what it takes to make one of them.
+        available: bytes of memory; by default what is free.
+
+    Examples:
+        >>> check_joint(1000, 100, 4, available=10**9)
+    """
+    available = free_memory(CPU) if available is None else available
+    memory = BYTES * ((2 * k + 4) * m * m + 3 * m * n)
+    if memory > available:
+        raise InsufficientMemoryError(
+            f"the joint distribution of {m:,} times needs about {readable(memory)}, and "
+            f"{readable(available)} are free: ask for fewer times, or for predict_quantiles, which needs none"
+        )
 
 
 def _log_normal(residual: Array, covariance: Array) -> float:

@@ -21,7 +21,7 @@ def draw_forecast(y: pd.Series, quantiles: pd.DataFrame, ax: Any = None) -> Any:
     Returns:
         The axes.
     """
-    from nonparam.plotting import POINT_COLOR, draw_bands, new_axes
+    from nonparam.plotting import POINT_COLOR, draw_bands, draw_legend, new_axes
 
     if ax is None:
         ax = new_axes()
@@ -35,8 +35,8 @@ def draw_forecast(y: pd.Series, quantiles: pd.DataFrame, ax: Any = None) -> Any:
     dated = isinstance(y.index, pd.DatetimeIndex | pd.PeriodIndex)
     ax.set_xlabel(str(y.index.name or ("time" if dated else "step")), parse_math=False)
     ax.set_ylabel(str(y.attrs.get("units", y.name or "y")), parse_math=False)
-    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=5, frameon=False)
     ax.margins(x=0.01)
+    draw_legend(ax)
     return ax
 
 

@@ -18,14 +18,20 @@ from nonparam.forecasting.calendars import (
     find_offset,
     grid,
     is_fixed,
+    localised,
+    usual_clock,
+    wall_times,
 )
 
-__all__ = ["Timeline", "irregularity", "timeline"]
+__all__ = ["MOST_STEPS", "Timeline", "irregularity", "timeline"]
 
 Array = NDArray[np.float64]
 Steps = NDArray[np.int64]
 
+MOST_STEPS = 100_000  # that a calendar is followed, which takes seconds
 SNAP = 1e-6  # of a step: a position so close to a whole number is that number
+SPARE = 1.05  # days for sessions that clocks set forward make one
+WIDEST = 2**62  # differences of integers up to this size fit 64 bits
 
 
 class Timeline(ABC):
@@ -94,17 +100,28 @@ class Stamps(Timeline):
 
     def locate(self, index: pd.Index) -> Array:
         """Count stamps of the grid; between two of them, in proportion."""
-        _check_dates(index)
+        dates = _dates_like(index, self.index)
         if is_fixed(self.freq):
-            return _snapped(_differences(index, self.index[-1]) / pd.Timedelta(self.freq))
-        last = max(self.index[-1], index.max())
-        return _interpolated(index, grid(self.index[0], last, self.freq), self.index[-1])
+            return _snapped(_differences(dates, self.index[-1]) / pd.Timedelta(self.freq))
+        _check_reach(dates, self)
+        series, places = self._on_the_wall(self.index), self._on_the_wall(dates)
+        return _interpolated(places, grid(series[0], max(series[-1], places.max()), self.freq), series[-1])
 
     def future(self, steps: Steps) -> pd.Index:
-        """Take stamps of the grid."""
-        start = self.index[-1]
-        later = pd.date_range(start, periods=int(steps.max()) + 1, freq=self.freq, name=self.index.name)
+        """Take stamps of the grid, which is one of times on the wall where days may have 23 hours."""
+        fixed, last = is_fixed(self.freq), self.index[-1:]
+        later = pd.date_range(
+            (last if fixed else self._on_the_wall(last))[0],
+            periods=int(steps.max()) + 1,
+            freq=self.freq,
+            name=self.index.name,
+            unit=self.index.unit,
+        )
+        later = later if fixed else localised(later, self.index.tz)
         return later[1:] if np.array_equal(steps, np.arange(1, len(later))) else later.take(steps)
+
+    def _on_the_wall(self, dates: pd.DatetimeIndex) -> pd.DatetimeIndex:
+        return wall_times(dates, usual_clock(self.index))
 
     @property
     def seconds(self) -> float | None:
@@ -126,15 +143,20 @@ class Sessions(Timeline):
 
     def locate(self, index: pd.Index) -> Array:
         """Count sessions; between two of them, in proportion."""
-        _check_dates(index)
-        last = max(self.index[-1], index.max()) + pd.offsets.Day()
-        days = grid(self.index[0].normalize(), last.normalize(), self.hours.days)
-        return _interpolated(index, self.hours.on(days), self.index[-1])
+        dates = _dates_like(index, self.index)
+        _check_reach(dates, self)
+        first, last = (
+            day.tz_localize(None).normalize() for day in (self.index[0], max(self.index[-1], dates.max()))
+        )
+        days = grid(first, last + pd.Timedelta(1, "D"), self.hours.days)
+        return _interpolated(dates, self.hours.on(days, self.index.tz), self.index[-1])
 
     def future(self, steps: Steps) -> pd.Index:
         """Take sessions."""
-        last, enough = self.index[-1], int(steps.max()) // len(self.hours.clock) + 2
-        stamps = self.hours.on(pd.date_range(last.normalize(), periods=enough, freq=self.hours.days))
+        last, enough = self.index[-1], int(SPARE * steps.max() / len(self.hours.clock)) + 3
+        today = last.tz_localize(None).normalize()
+        days = pd.date_range(today, periods=enough, freq=self.hours.days, unit=self.index.unit)
+        stamps = self.hours.on(days, self.index.tz)
         return stamps[stamps > last].take(steps - 1).rename(self.index.name)
 
     @property
@@ -157,19 +179,24 @@ class Numbers(Timeline):
 
     def locate(self, index: pd.Index) -> Array:
         """Divide differences by the step."""
-        if index.inferred_type != self.index.inferred_type and not _both_numeric(index, self.index):
+        if isinstance(self.index, pd.DatetimeIndex):
+            index = _dates_like(index, self.index)
+        elif index.inferred_type != self.index.inferred_type and not _both_numeric(index, self.index):
             raise InputError(
                 f"expected an index of type {self.index.inferred_type}, as in the series, got {index!r}"
             )
-        return _snapped(_differences(index, self.index[-1]) / self.step)
+        return _snapped(_differences(_wide(index), _wide(self.index[-1:])[0]) / self.step)
 
     def future(self, steps: Steps) -> pd.Index:
         """Add steps."""
-        last, step, name = self.index[-1], self.step, self.index.name
+        step, name, (last,) = self.step, self.index.name, _wide(self.index[-1:]).tolist()
+        if isinstance(last, int) and abs(last + int(steps.max()) * step) > WIDEST:
+            raise OverflowError("the index leaves 64-bit integers")
         if isinstance(self.index, pd.RangeIndex) and np.array_equal(steps, np.arange(1, len(steps) + 1)):
             return pd.RangeIndex(last + step, last + step * (len(steps) + 1), step, name=name)
-        later: pd.Index = pd.Index([last + int(k) * step for k in steps], name=name)
-        return later
+        later = pd.Index([last + int(k) * step for k in steps], name=name)
+        continued: pd.Index = _narrow(later, self.index.dtype)
+        return continued
 
     @property
     def seconds(self) -> float | None:
@@ -220,9 +247,27 @@ def _dated(index: pd.DatetimeIndex) -> Timeline:
     return Numbers(index, _median_step(index)) if offset is None else Stamps(index, offset)
 
 
-def _check_dates(index: pd.Index) -> None:
+def _dates_like(index: pd.Index, series: pd.DatetimeIndex) -> pd.DatetimeIndex:
+    """Return dates in the time zone of the series."""
     if not isinstance(index, pd.DatetimeIndex):
         raise InputError(f"expected dates, as in the series, got {index!r}")
+    if (index.tz is None) != (series.tz is None):
+        kind, zone = ("without a", None) if series.tz is None else ("with a", str(series.tz))
+        raise InputError(
+            f"expected dates {kind} time zone, as in the series, got {index.dtype}; "
+            f"index.tz_localize({zone!r}) makes them so"
+        )
+    return index if series.tz is None else index.tz_convert(series.tz)
+
+
+def _check_reach(dates: pd.DatetimeIndex, line: Timeline) -> None:
+    """Refuse dates that are too many steps of a calendar away."""
+    ahead = (dates.max() - line.index[-1]).total_seconds()
+    if line.seconds is not None and ahead > MOST_STEPS * line.seconds:
+        raise InputError(
+            f"expected dates at most {MOST_STEPS:,} steps after the end of the series, {line.index[-1]}, "
+            f"got {dates.max()}; sum the series over longer periods, as in y.resample('MS').sum()"
+        )
 
 
 def _interpolated(index: pd.Index, stamps: pd.DatetimeIndex, origin: pd.Timestamp) -> Array:
@@ -277,6 +322,31 @@ def _differences(index: Any, origin: Any) -> Any:
     return index - origin
 
 
+def _wide(index: pd.Index) -> pd.Index:
+    """Return numbers in 64 bits: differences of unsigned or of narrow integers wrap."""
+    if pd.api.types.is_float_dtype(index.dtype):
+        return index.astype(np.float64)
+    if not pd.api.types.is_integer_dtype(index.dtype):
+        return index
+    if max(-int(index.min()), int(index.max())) > WIDEST:
+        raise InputError(
+            f"expected an index of integers from -2**62 to 2**62, got {index.min()} to {index.max()}; "
+            "subtract the first of them"
+        )
+    return index.astype(np.int64)
+
+
+def _narrow(later: Any, dtype: Any) -> Any:
+    """Return numbers in the type of the series, if it can hold them."""
+    if pd.api.types.is_float_dtype(dtype):
+        return later.astype(dtype)
+    if not (pd.api.types.is_integer_dtype(dtype) and pd.api.types.is_integer_dtype(later.dtype)):
+        return later
+    limits = np.iinfo(getattr(dtype, "numpy_dtype", dtype))
+    fits = limits.min <= int(later.min()) and int(later.max()) <= limits.max
+    return later.astype(dtype) if fits else later
+
+
 def _neighbours(index: Any) -> Any:
     """Return the distances of neighbours."""
     return index[1:] - index[:-1]
@@ -284,11 +354,11 @@ def _neighbours(index: Any) -> Any:
 
 def _numeric_step(index: pd.Index) -> Any:
     """Return the distance that all others are multiples of, or else the median one."""
-    median = _median_step(index)
+    index = _wide(index)
+    step = _median_step(index)
     if len(index) > 1:
         distances = _neighbours(index)
         ratios = np.asarray(distances / distances.min(), dtype=np.float64)
         if np.abs(ratios - np.round(ratios)).max() <= SNAP and np.median(ratios) <= MOST_GAPS:
-            return distances.min()
-    integral = isinstance(median, float) and median.is_integer() and index.inferred_type == "integer"
-    return int(median) if integral else median
+            step = distances.min()
+    return int(step) if index.inferred_type == "integer" and step == int(step) else step

@@ -1,5 +1,7 @@
 """A user's series as numbers with times, or one clear error."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nonparam.errors import InputError
-from nonparam.forecasting.timeline import Timeline, timeline
+from nonparam.forecasting.calendars import YEAR
+from nonparam.forecasting.timeline import MOST_STEPS, Timeline, timeline
 from nonparam.validation import check_numbers, check_probabilities
 
 __all__ = ["Observed", "read_horizon", "read_levels", "read_series"]
@@ -17,6 +20,7 @@ Array = NDArray[np.float64]
 
 EMPTY = "y has no observation: expected at least one number that is not missing"
 SMALLEST, LARGEST = 1e-100, 1e100  # sizes whose squares and cubes fit a float
+LAST_YEAR = 9999  # that dates are written and drawn with
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,8 @@ def _checked(index: pd.Index) -> pd.Index:
         )
     if index.hasnans:
         raise InputError(f"the index of y has {int(np.sum(index.isna()))} missing time(s); drop these rows")
+    if _is_infinite(index):
+        raise InputError(f"the index of y must be finite, got {index!r}; drop the rows of infinite times")
     if not index.is_unique:
         twice = index[index.duplicated()].unique()
         names = ", ".join(str(time) for time in twice[:3]) + (", ..." if len(twice) > 3 else "")
@@ -106,6 +112,10 @@ def _checked(index: pd.Index) -> pd.Index:
             "y.groupby(level=0).mean() or .sum() makes it so"
         )
     return index
+
+
+def _is_infinite(index: pd.Index) -> bool:
+    return pd.api.types.is_float_dtype(index.dtype) and bool(np.isinf(index.to_numpy(np.float64)).any())
 
 
 def read_horizon(h: Any, line: Timeline) -> tuple[Array, pd.Index]:
@@ -119,21 +129,65 @@ def read_horizon(h: Any, line: Timeline) -> tuple[Array, pd.Index]:
         Positions ``(m,)``, all positive, and the index.
 
     Raises:
-        InputError: anything else, or times that are not after the series.
+        InputError: anything else, times that are not after the series, too many of them, or times beyond
+            what a calendar can tell.
     """
     if isinstance(h, pd.Index):
-        positions = line.locate(h)
-        if not len(h) or not (positions > 0.0).all():
-            raise InputError(f"expected times after the end of the series, {line.index[-1]}, got {h!r}")
-        return positions, h
+        return _read_times(h, line), h
     steps = np.asarray(h)
     if steps.dtype.kind not in "iu" or steps.ndim > 1 or not steps.size or steps.min() < 1:
         raise InputError(
             "h must be a number of steps (1 or more), a list of steps, or an index of future times, "
             f"got {h!r}"
         )
+    if max(int(steps.max()), steps.size) > MOST_STEPS:
+        raise InputError(
+            f"h must be at most {MOST_STEPS:,} steps, got {max(int(steps.max()), steps.size):,}; to look "
+            "further ahead, sum the series over longer periods, as in y.resample('MS').sum()"
+        )
     steps = np.arange(1, int(steps) + 1) if steps.ndim == 0 else steps.astype(np.int64)
-    return steps.astype(np.float64), line.future(steps)
+    if _year_after(int(steps.max()), line) > LAST_YEAR:
+        raise _too_far(h, line)
+    with _calendar(h, line):
+        return steps.astype(np.float64), line.future(steps)
+
+
+def _read_times(h: pd.Index, line: Timeline) -> Array:
+    if not 0 < len(h) <= MOST_STEPS:
+        raise InputError(f"h must have 1 to {MOST_STEPS:,} times, got {len(h):,}")
+    if not isinstance(h, pd.MultiIndex) and (h.hasnans or _is_infinite(h)):
+        raise InputError(f"h has missing or infinite times, got {h!r}; leave them out")
+    with _calendar(h, line):
+        positions = line.locate(h)
+    if not (positions > 0.0).all():
+        raise InputError(f"expected times after the end of the series, {line.index[-1]}, got {h!r}")
+    return positions
+
+
+def _year_after(steps: int, line: Timeline) -> int:
+    """Return about the year of a time so many steps after the series; 0 where times have no years."""
+    if not isinstance(line.index, pd.DatetimeIndex | pd.PeriodIndex) or line.seconds is None:
+        return 0
+    last = line.index[-1]
+    return int(last.year + last.day_of_year / 367.0 + steps * line.seconds / YEAR)
+
+
+@contextmanager
+def _calendar(h: Any, line: Timeline) -> Iterator[None]:
+    """Say in one way what pandas says in many: that its times end somewhere."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OverflowError, ValueError) as error:
+        raise _too_far(h, line) from error
+
+
+def _too_far(h: Any, line: Timeline) -> InputError:
+    return InputError(
+        f"h must end within the times that {line.index.dtype} can tell: dates in nanoseconds end in the "
+        f"year {pd.Timestamp.max.year}, others in {LAST_YEAR}; got {h!r} after {line.index[-1]}, ask for less"
+    )
 
 
 def read_levels(name: str, levels: Any) -> Array:
