@@ -200,15 +200,17 @@ def test_hours_pass_over_a_midnight_that_is_none(freq):
 def test_sessions_pass_over_a_midnight_that_is_none():
     hours = pd.date_range("2024-03-18", periods=16 * 24, freq="h", tz="Asia/Beirut")
     index = pd.DatetimeIndex(list(hours[hours.hour.isin([0, 7, 15])]))
-    nights = pd.DatetimeIndex(
-        list(hours[hours.hour.isin([2, 3])].tz_localize(None).tz_localize("Europe/Berlin"))
-    )
-    assert len(timeline(nights[:20]).future(np.arange(1, 5001))) == 5000  # 02:00 is 03:00 once a year
     for n in (30, 44):
         line = timeline(index[:n])
         stamps = line.future(np.arange(1, 11))
         assert len(stamps) == 10 and {stamp.hour for stamp in stamps} <= {0, 1, 7, 15}
         np.testing.assert_array_equal(line.locate(stamps), np.arange(1, 11))
+
+
+def test_sessions_last_for_years_although_clocks_set_forward_drop_one():
+    hours = pd.date_range("2024-01-01", periods=20 * 24, freq="h", tz="Europe/Berlin")
+    line = timeline(pd.DatetimeIndex(list(hours[hours.hour.isin([2, 3])])))
+    assert len(line.future(np.arange(1, 20_001))) == 20_000
 
 
 @cases

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nonparam import GPRegressor, fitting
-from nonparam.errors import ConvergenceError
+from nonparam.errors import ConvergenceError, InputError
 from nonparam.kernels import Matern, Scale, covariance
 from nonparam.objective import Data, Objective
 from nonparam.solvers.certified import CertifiedSolver
@@ -117,6 +117,12 @@ def test_a_solve_that_cannot_be_certified_raises():
     solver = CertifiedSolver.of(Dense(K), torch.full((40,), 1e-6), tolerance=1e-7, seed=0, rank=1)
     with pytest.raises(ConvergenceError, match=r"missed the tolerance 1e-07 .* largest relative residual"):
         solver.solve(b)
+
+
+def test_without_noise_there_is_no_certificate():
+    x = np.linspace(0.0, 1.0, 20)[:, None]
+    with pytest.raises(InputError, match=r"need a noise above 0 in every row, got 0: .* solver='cholesky'"):
+        GPRegressor("rbf", solver="cg", noise=0.0).fit(x, x[:, 0])
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nonparam.errors import ConvergenceError
+from nonparam.errors import ConvergenceError, InputError
 from nonparam.solvers.alternating_projections import alternating_projections
 from nonparam.solvers.conjugate_gradients import conjugate_gradients
 from nonparam.solvers.operator import Shifted, SymmetricOperator
@@ -87,12 +87,20 @@ class CertifiedSolver:
             rank: of the preconditioner, at most.
             pivots: its rows; drawn by default. With given ones it is a smooth function of the matrix.
 
+        Raises:
+            InputError: a row without noise, which no certificate can be given for.
+
         Examples:
             >>> from nonparam.solvers.operator import Dense
             >>> solver = CertifiedSolver.of(Dense(torch.eye(2)), torch.ones(2), tolerance=1e-6, seed=0)
             >>> solver.solve(torch.tensor([[2.0], [4.0]])).T
             tensor([[1., 2.]])
         """
+        if not bool((shift > 0.0).all()):
+            raise InputError(
+                f"conjugate gradients need a noise above 0 in every row, got {float(shift.min()):g}: give a "
+                "small noise, or take solver='cholesky'"
+            )
         factor = _partial(matrix, rank, seed) if pivots is None else cholesky_at(matrix, pivots)
         preconditioner = LowRank.of(factor.factor, shift)
         return cls(matrix, shift, preconditioner, factor.pivots, tolerance, rank, seed)
