@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from nonparam import GPRegressor, fitting
 from nonparam.errors import ConvergenceError, InputError
@@ -202,3 +203,20 @@ def test_saved_and_pickled_models_predict_the_same(table, models, tmp_path):
             np.testing.assert_array_equal(found, before)
     assert again.log_marginal_likelihood_ == models[1].log_marginal_likelihood_
     assert again.fit_report_ == models[1].fit_report_
+
+
+def test_an_interrupt_leaves_the_best_so_far(table, monkeypatch):
+    slope, calls = SolvedEvidence.slope, []
+
+    def interrupted(self, point, near=None):
+        calls.append(point)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return slope(self, point, near)
+
+    monkeypatch.setattr(SolvedEvidence, "slope", interrupted)
+    monkeypatch.setattr("nonparam.newton.FLAT", 0.0)
+    with pytest.warns(ConvergenceWarning, match="interrupted: these are the hyperparameters"):
+        model = GPRegressor("matern32", solver="cg", random_state=0).fit(*table)
+    np.testing.assert_array_equal(model.theta_, calls[1])
+    assert not model.fit_report_.converged and np.isfinite(model.predict(table[0][:3])).all()
