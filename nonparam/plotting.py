@@ -152,7 +152,7 @@ def draw_legend(ax: Axes, title: str | None = None) -> None:
             title_fontsize="small",
             handlelength=1.2,
             columnspacing=1.0,
-            borderaxespad=0.0,
+            borderaxespad=0.2,  # clear of the frame
             framealpha=0.4,
             edgecolor="none",
         )
