@@ -128,7 +128,7 @@ def _by_solves(objective: Objective, starts: Array, plan: str, search: Search) -
     posterior = condition(theta.kernel, data, noise, solver)
     value = posterior.log_marginal_likelihood()
     if objective.with_prior:
-        value += float(theta.log_prior(best[None])[0][0] + theta.registered_log_prior(best[None])[0][0])
+        value += float(theta.log_priors(best[None])[0][0])
     jitter = posterior.factor.jitter
     report = replace(report, plan=plan, objective=value, starts=(value,), standard_error=error, jitter=jitter)
     return Fitted(best, posterior, report)

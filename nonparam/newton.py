@@ -47,12 +47,10 @@ class Curvature:
     Attributes:
         point: ``(p,)``.
         inverse: ``(p, p)``, of minus the Hessian on all rows.
-        rows: of the largest subset.
     """
 
     point: Array
     inverse: Array
-    rows: int
 
 
 def climb(objective: Objective, starts: Array, rng: np.random.RandomState, plan: str) -> Curvature:
@@ -93,7 +91,7 @@ def climb(objective: Objective, starts: Array, rng: np.random.RandomState, plan:
     with np.errstate(divide="ignore"), threads_for(m):
         scale = np.minimum(theta.prior_precision**-0.5, WIDEST)
         found = laplace(log_joint, point, scale)
-    return Curvature(point, found.root @ found.root.T * (m / n), sizes[-1])
+    return Curvature(point, found.root @ found.root.T * (m / n))
 
 
 def ascend(

@@ -230,8 +230,7 @@ class Objective:
         outputs = None if self.outputs is None else self.outputs[which]
         values, gradients, _ = self.log_marginal_likelihood(points, outputs=outputs)
         if self.with_prior:
-            for log_prior in (self.theta.log_prior, self.theta.registered_log_prior):
-                densities, slopes = log_prior(points)
-                values, gradients = values + densities, gradients + slopes
+            densities, slopes = self.theta.log_priors(points)
+            values, gradients = values + densities, gradients + slopes
         values[~np.isfinite(gradients).all(1)] = -np.inf  # beyond what the kernel can be evaluated at
         return -values, -gradients

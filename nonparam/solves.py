@@ -152,8 +152,7 @@ class SolvedEvidence:
         noise_slope = self.data.weight_terms(noise)[1] + float(per_row @ self.data.noise_variances(noise))
         gradient = self.theta.gather(slopes, np.array([noise_slope]), 1)
         if self.with_prior:
-            for log_prior in (self.theta.log_prior, self.theta.registered_log_prior):
-                gradient = gradient + log_prior(point[None])[1]
+            gradient = gradient + self.theta.log_priors(point[None])[1]
         row: Array = gradient[0]
         return row
 

@@ -156,6 +156,11 @@ class Theta:
         counted = True if entries is None else entries
         return density.sum(-1, where=counted), -self.prior_precision * centred * counted
 
+    def log_priors(self, theta: Array) -> tuple[Array, Array]:
+        """Return the log density of all priors of each row of ``(b, p)``, and its gradient."""
+        ours, registered = self.log_prior(theta), self.registered_log_prior(theta)
+        return ours[0] + registered[0], ours[1] + registered[1]
+
     def registered_log_prior(self, theta: Array) -> tuple[Array, Array]:
         """Return the log density of the priors that a GPyTorch kernel brings, and its gradient."""
         priors = list(self.kernel.named_priors())

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nonparam.errors import ConvergenceError, InputError
+from nonparam.errors import InputError
 from nonparam.solvers.alternating_projections import alternating_projections
 from nonparam.solvers.conjugate_gradients import conjugate_gradients
 from nonparam.solvers.operator import Shifted, SymmetricOperator
@@ -204,10 +204,6 @@ class CertifiedSolver:
     def log_determinant(self) -> float:
         """Return ``log |A|``, estimated."""
         return self.measured_determinant().value
-
-    def extended(self, cross: Tensor, corner: Tensor) -> "CertifiedSolver":
-        """Refuse: the operator must be built anew for more rows."""
-        raise ConvergenceError("more rows need a new operator: condition again on all of them")
 
     def _generator(self) -> torch.Generator:
         return torch.Generator(self.matrix.device).manual_seed(self.seed)
