@@ -30,6 +30,7 @@ COVERAGES = (0.5, 0.95)
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito (2008)
 POINT_COLOR = "#333333"
 FIGURE_SIZE = (8.0, 4.5)  # inches
+BELOW_FRAME = 2.4  # above lines, which are at 2, and below the frame of the axes, at 2.5
 GRID = 600  # places at which the curves are evaluated, besides the data
 MARGIN = 0.06  # of the span of the data, drawn on either side
 TITLE_WIDTH = 90  # characters
@@ -152,10 +153,11 @@ def draw_legend(ax: Axes, title: str | None = None) -> None:
             title_fontsize="small",
             handlelength=1.2,
             columnspacing=1.0,
-            borderaxespad=0.2,  # clear of the frame
+            borderaxespad=0.0,
             framealpha=0.4,
             edgecolor="none",
         )
+        legend.set_zorder(BELOW_FRAME)
         if legend.get_window_extent().width <= ax.get_window_extent().width:
             return
 
