@@ -11,19 +11,17 @@ import gpytorch
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
 from nonparam.errors import InputError
 from nonparam.fitting import Search, fit
-from nonparam.kernels import variance, with_amplitude
+from nonparam.kernels import with_amplitude
 from nonparam.kernels.grammar import as_kernel, parse
 from nonparam.means import Mean
 from nonparam.objective import Data, Objective, matrices_needed
-from nonparam.posterior import correlate
+from nonparam.prediction import PredictionMixin
 from nonparam.scales import (
     NOISE_FRACTION,
     Scales,
@@ -34,7 +32,7 @@ from nonparam.scales import (
     waits_for_period,
 )
 from nonparam.solvers.cholesky import CholeskyFactor
-from nonparam.solvers.plan import Plan, check_covariance, choose
+from nonparam.solvers.plan import Plan, choose
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
@@ -46,7 +44,6 @@ from nonparam.validation import (
     check_noise,
     check_numbers,
     check_outputs,
-    check_probabilities,
     check_scale,
     check_seed,
     check_table,
@@ -64,7 +61,7 @@ TOLERANCE = 1e-11  # nats gained in the last steps of training
 RIDGE_TOLERANCE = 1e-4  # without priors a useless column's lengthscale creeps to infinity for ever
 
 
-class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     r"""Exact Gaussian process regression, with hyperparameters learnt from the evidence.
 
     .. math:: y_i = h(x_i)^\top \beta + f(x_i) + \varepsilon_i, \quad f \sim GP(0, k), \quad
@@ -283,145 +280,6 @@ class GPRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ign
         self._likelihood()
         self.fit_report_ = replace(self.fit_report_, jitter=self.posterior_.factor.jitter)
         return self
-
-    def predict(
-        self,
-        X: Any,
-        return_std: bool = False,
-        return_cov: bool = False,
-        *,
-        include_noise: bool = True,
-    ) -> Any:
-        """Return the posterior mean, and on request the standard deviation or covariance.
-
-        Args:
-            X: ``(m, d)``.
-            return_std: whether to return the standard deviations as well.
-            return_cov: whether to return the covariance between the rows as well.
-            include_noise: whether they are those of new observations, or of the function without noise.
-                With one known noise variance per row the noise of new rows is not known and never included.
-
-        Returns:
-            ``(m,)`` or ``(m, t)`` means; with ``return_std`` also deviations of the same shape; with
-            ``return_cov`` also ``(m, m)`` or ``(m, m, t)`` covariances.
-
-        Raises:
-            InputError: both are asked for.
-            InsufficientMemoryError: a covariance of more rows than the memory holds.
-        """
-        if return_std and return_cov:
-            raise InputError("ask for return_std or for return_cov, not for both")
-        x, basis = self._rows(X)
-        with threads_for(len(self.posterior_.data.x)):
-            mean = self._mean_in_units(x, basis)
-            if return_std:
-                predicted = self.posterior_.predict_variance(x, basis) + self._new_noise(include_noise)
-                sd = predicted.sqrt().cpu().numpy()[:, None] * self.y_scale_
-                return self._shaped(mean), self._shaped(sd)
-            if return_cov:
-                return self._shaped(mean), self._covariance(x, basis, include_noise)
-        return self._shaped(mean)
-
-    def _mean_in_units(self, x: Tensor, basis: Tensor) -> Array:
-        mean: Array = self.posterior_.predict_mean(x, basis).cpu().numpy() * self.y_scale_ + self.y_mean_
-        return mean
-
-    def _covariance(self, x: Tensor, basis: Tensor, include_noise: bool) -> Array:
-        check_covariance(len(x), len(self.posterior_.data.x), x.device)
-        joint = self.posterior_.predict_covariance(x, basis)
-        torch.diagonal(joint).add_(self._new_noise(include_noise))
-        scaled: Array = joint.cpu().numpy()[..., None] * self.y_scale_**2
-        return scaled[..., 0] if self._one_output else scaled
-
-    def _rows(self, X: Any) -> tuple[Tensor, Tensor]:
-        check_is_fitted(self)
-        x = torch.tensor(check_table(self, X, reset=False), device=self.posterior_.data.x.device)
-        return x, self._mean.basis(x)
-
-    def _new_noise(self, include: bool) -> float:
-        return float(self.noise_) if include and not isinstance(self.noise_, np.ndarray) else 0.0
-
-    def _shaped(self, table: Array) -> Array:
-        return table[:, 0] if self._one_output else table
-
-    def predict_quantiles(self, X: Any, q: ArrayLike, *, include_noise: bool = True) -> Array:
-        """Return quantiles of the predictive distribution.
-
-        Args:
-            X: ``(m, d)``.
-            q: probabilities strictly between 0 and 1.
-            include_noise: as in `predict`.
-
-        Returns:
-            ``(m, len(q))``, or ``(m, t, len(q))`` for several outputs.
-
-        Raises:
-            InputError: a probability outside (0, 1).
-        """
-        probabilities = check_probabilities(q)
-        mean, sd = self.predict(X, return_std=True, include_noise=include_noise)
-        return np.asarray(mean[..., None] + sd[..., None] * norm.ppf(probabilities))
-
-    def log_predictive_density(self, X: Any, y: Any) -> Array:
-        """Return the log density of each new observation on its own.
-
-        Args:
-            X: ``(m, d)``.
-            y: ``(m,)`` or ``(m, t)``.
-
-        Returns:
-            ``(m,)`` or ``(m, t)``, in nats.
-
-        Raises:
-            InputError: the noise of new rows is not known, because that of the old ones was given row by row.
-        """
-        check_is_fitted(self)
-        if isinstance(self.noise_, np.ndarray):
-            raise InputError(
-                "the noise of new rows is not known: take predict, and add the variance of theirs"
-            )
-        mean, sd = self.predict(X, return_std=True)
-        outputs = check_outputs(y, len(mean))
-        if outputs.size != mean.size:
-            raise InputError(f"y must have shape {mean.shape}, got {outputs.shape}")
-        return np.asarray(norm.logpdf(outputs.reshape(mean.shape), mean, sd))
-
-    def sample_y(
-        self,
-        X: Any,
-        n_samples: int = 1,
-        random_state: int | np.random.RandomState | None = 0,
-        *,
-        include_noise: bool = True,
-    ) -> Array:
-        """Draw jointly from the predictive distribution.
-
-        Args:
-            X: ``(m, d)``.
-            n_samples: number of draws.
-            random_state: seed.
-            include_noise: whether the draws are observations, or functions without noise.
-
-        Returns:
-            ``(m, n_samples)``, or ``(m, t, n_samples)`` for several outputs.
-
-        Raises:
-            InputError: a number of draws that is no integer, or negative.
-            InsufficientMemoryError: more rows than the memory holds the joint covariance of.
-        """
-        check_count(n_samples, "n_samples")
-        rng = check_seed(random_state)
-        x, basis = self._rows(X)
-        check_covariance(len(x), len(self.posterior_.data.x), x.device)
-        with threads_for(len(self.posterior_.data.x)):
-            mean = self._mean_in_units(x, basis)
-            joint = self.posterior_.predict_covariance(x, basis)
-            torch.diagonal(joint).add_(self._new_noise(include_noise))
-            z = rng.standard_normal((len(x), mean.shape[1] * n_samples))
-            scale = float(variance(self.kernel_, x).detach().mean())  # rounding is relative to the prior
-            draws = correlate(joint, torch.tensor(z, device=x.device), scale).cpu().numpy()
-        paths = mean[..., None] + draws.reshape(len(x), mean.shape[1], n_samples) * self.y_scale_[:, None]
-        return np.asarray(paths[:, 0] if self._one_output else paths)
 
     def log_marginal_likelihood(self, theta: ArrayLike | None = None, eval_gradient: bool = False) -> Any:
         """Return the log marginal likelihood of hyperparameters.
