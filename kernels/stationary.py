@@ -264,7 +264,8 @@ class Periodic(_Stationary):
         super().__init__({"period": period, "lengthscale": lengthscale}, active_dims, fixed)
         self.zero_mean = zero_mean
 
-    def _circle(self, x: Tensor, centre: Tensor) -> Tensor:
+    def circle(self, x: Tensor, centre: Tensor) -> Tensor:
+        """Return points whose distances are those of the RBF, two coordinates for each column of ``x``."""
         phase = (x - centre) * (2.0 * torch.pi / self.period)
         return torch.stack([phase.cos(), phase.sin()], -2).div(self.lengthscale.unsqueeze(-2)).flatten(-2)
 
@@ -274,7 +275,7 @@ class Periodic(_Stationary):
             chord = torch.sin((x2 - x1) * torch.pi / self.period) / (0.5 * self.lengthscale)
             return one_row(chord, profile)
         centre = centre_of(x1)
-        return radial(self._circle(x1, centre), None if x2 is None else self._circle(x2, centre), profile)
+        return radial(self.circle(x1, centre), None if x2 is None else self.circle(x2, centre), profile)
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the RBF of the points on the circles."""

@@ -8,6 +8,7 @@ __all__ = [
     "InsufficientMemoryError",
     "NonparamError",
     "NotPositiveDefiniteError",
+    "WorkerLostError",
 ]
 
 
@@ -37,3 +38,7 @@ class FileFormatError(NonparamError, ValueError):
 
 class DownloadError(NonparamError, OSError):
     """A file that could not be fetched, or fetched only in part."""
+
+
+class WorkerLostError(NonparamError, RuntimeError):
+    """A process or a device that shares a computation has ended, hangs, or went another way."""

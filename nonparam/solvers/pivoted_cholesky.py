@@ -175,8 +175,10 @@ def cholesky_at(k: SymmetricOperator, pivots: Tensor) -> PartialFactor:
     square = rows[:, pivots].double()
     rounding = ROUNDING * torch.finfo(k.dtype).eps * diagonal[pivots]
     upper = cholesky((square + torch.diag(rounding)).contiguous()).upper.triu()
-    factor = torch.linalg.solve_triangular(upper.mT.to(rows), rows, upper=False)
-    left = (diagonal - factor.square().sum(0, dtype=torch.float64)).clamp_min(0.0)
+    inverse = torch.linalg.solve_triangular(upper, torch.eye(len(upper)).to(upper), upper=True)
+    factor = inverse.mT.to(rows) @ rows  # a product is twice as fast as a solve with so many columns
+    norms = torch.linalg.vector_norm(factor, dim=0, dtype=torch.float64)
+    left = (diagonal - norms.square()).clamp_min(0.0)
     left[pivots] = 0.0
     return PartialFactor(factor.mT, left, pivots)
 

@@ -1,0 +1,228 @@
+r"""Loops over the entries of a covariance matrix, compiled for the processor that they run on.
+
+An entry is a profile of the squared distance between two mapped rows,
+
+.. math:: k_{ij} = g(|z_i - z_j|^2).
+
+Rows come in blocks, the last one padded: ``(m, c, BLOCK)`` with a line for each column, so that a loop runs
+along numbers that lie side by side. All is float32; what is summed over more than a block is float64.
+Differences are taken before they are squared: nothing cancels where rows lie close.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.extending import intrinsic
+
+__all__ = ["BLOCK", "PROFILES", "product", "slopes", "values"]
+
+PROFILES = {"rbf": 0, "matern12": 1, "matern32": 2, "matern52": 3}
+BLOCK = 256  # rows: a few lines of them fit the first cache
+FAST = {"reassoc", "contract", "nsz"}  # infinities and NaN keep their meaning
+
+F = np.float32
+ZERO, HALF, ONE, TWO, THIRD = F(0.0), F(0.5), F(1.0), F(2.0), F(1.0 / 3.0)
+ROOT3, ROOT5 = F(3.0**0.5), F(5.0**0.5)
+FARTHEST = F(87.0)  # exp(-87) is the smallest normal number
+LOG2E, LN2_HIGH, LN2_LOW = F(1.4426950408889634), F(0.693359375), F(-2.12194440e-4)
+P0, P1, P2 = F(1.9875691500e-4), F(1.3981999507e-3), F(8.3334519073e-3)
+P3, P4, P5 = F(4.1665795894e-2), F(1.6666665459e-1), F(5.0000001201e-1)
+
+
+@intrinsic
+def _as_float(typing_context, bits):  # type: ignore[no-untyped-def]
+    """Return the float32 that has these 32 bits."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@njit(inline="always")
+def _decay(s):  # type: ignore[no-untyped-def]
+    """Return ``exp(-s)`` for ``0 <= s <= FARTHEST`` to a rounding error.
+
+    Source: Moshier, Methods and programs for mathematical functions (1989), the polynomial of ``expf``.
+    """
+    k = np.int32(-s * LOG2E - HALF)
+    whole = F(k)
+    r = -s - whole * LN2_HIGH - whole * LN2_LOW
+    p = ((((P0 * r + P1) * r + P2) * r + P3) * r + P4) * r + P5
+    return (p * r * r + r + ONE) * _as_float(np.int32((k + np.int32(127)) << np.int32(23)))  # type: ignore[call-arg]
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _distances(zi, z, u):  # type: ignore[no-untyped-def]
+    """Set ``u (l,)`` to the squared distances of a row ``zi (c,)`` to the rows of ``z (c, l)``."""
+    for j in range(len(u)):
+        u[j] = ZERO
+    for c in range(len(z)):
+        a, line = zi[c], z[c]
+        for j in range(len(u)):
+            difference = a - line[j]
+            u[j] += difference * difference
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _products(a, b, w):  # type: ignore[no-untyped-def]
+    """Set ``w (l,)`` to the products of ``a (k,)`` with the columns of ``b (k, l)``."""
+    for j in range(len(w)):
+        w[j] = ZERO
+    for k in range(len(a)):
+        factor, line = a[k], b[k]
+        for j in range(len(w)):
+            w[j] += factor * line[j]
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _pull(zi, z, w, here, there):  # type: ignore[no-untyped-def]
+    """Add ``w_j (z_i - z_j)`` to ``here (c,)`` summed, and take it off ``there (c, l)``."""
+    for c in range(len(z)):
+        a, line, column, total = zi[c], z[c], there[c], ZERO
+        for j in range(len(w)):
+            pull = w[j] * (a - line[j])
+            total += pull
+            column[j] -= pull
+        here[c] += total
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _multiply(entries, vi, v, here, there):  # type: ignore[no-untyped-def]
+    """Add ``sum_j k_j v_j`` to ``here (k,)``, and ``k_j v_i`` to ``there (k, l)``."""
+    for k in range(len(v)):
+        a, line, column, total = vi[k], v[k], there[k], ZERO
+        for j in range(len(entries)):
+            total += entries[j] * line[j]
+            column[j] += entries[j] * a
+        here[k] += total
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _profile(kind, u):  # type: ignore[no-untyped-def]
+    """Set ``u`` to the profile at the squared distances ``u``."""
+    if kind == 0:
+        for j in range(len(u)):
+            u[j] = _decay(min(HALF * u[j], FARTHEST))
+    elif kind == 1:
+        for j in range(len(u)):
+            u[j] = _decay(min(np.sqrt(u[j]), FARTHEST))
+    elif kind == 2:
+        for j in range(len(u)):
+            s = min(ROOT3 * np.sqrt(u[j]), FARTHEST)
+            u[j] = (ONE + s) * _decay(s)
+    else:
+        for j in range(len(u)):
+            s = min(ROOT5 * np.sqrt(u[j]), FARTHEST)
+            u[j] = (ONE + s + THIRD * s * s) * _decay(s)
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _weigh(kind, u, w):  # type: ignore[no-untyped-def]
+    """Multiply ``w`` by twice the derivative of the profile; return the sum of ``w`` times the profile."""
+    total = ZERO
+    if kind == 0:
+        for j in range(len(u)):
+            value = _decay(min(HALF * u[j], FARTHEST))
+            total += w[j] * value
+            w[j] *= -value
+    elif kind == 1:
+        for j in range(len(u)):
+            s = min(np.sqrt(u[j]), FARTHEST)
+            value = _decay(s)
+            total += w[j] * value
+            w[j] *= -value / s if s > ZERO else ZERO
+    elif kind == 2:
+        for j in range(len(u)):
+            s = min(ROOT3 * np.sqrt(u[j]), FARTHEST)
+            decay = _decay(s)
+            total += w[j] * (ONE + s) * decay
+            w[j] *= F(-3.0) * decay
+    else:
+        for j in range(len(u)):
+            s = min(ROOT5 * np.sqrt(u[j]), FARTHEST)
+            decay = _decay(s)
+            total += w[j] * (ONE + s + THIRD * s * s) * decay
+            w[j] *= F(-5.0 / 3.0) * (ONE + s) * decay
+    return total
+
+
+@njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
+def values(kind, scale, i, z, out):  # type: ignore[no-untyped-def]
+    """Add ``scale * k`` between the rows of block ``i`` and those of the blocks from there on.
+
+    Args:
+        kind: of the profile.
+        scale: a factor.
+        i: the number of a block.
+        z: ``(m, c, BLOCK)``.
+        out: ``(m - i, BLOCK, BLOCK)``.
+    """
+    rows = z[i].T.copy()
+    for b in prange(len(z) - i):
+        u = np.empty(BLOCK, np.float32)
+        for row in range(BLOCK):
+            _distances(rows[row], z[i + b], u)
+            _profile(kind, u)
+            line = out[b, row]
+            for j in range(BLOCK):
+                line[j] += scale * u[j]
+
+
+@njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
+def slopes(kind, i, z, tall, wide, pulled):  # type: ignore[no-untyped-def]
+    r"""Differentiate :math:`\sum w_{ij} k_{ij}` over the pairs of a row of block ``i`` with a later row.
+
+    With :math:`w_{ij} = a_i \cdot b_j = w_{ji}`.
+
+    Args:
+        kind: of the profile.
+        i: the number of a block.
+        z: ``(m, c, BLOCK)``.
+        tall: ``a``, ``(m, k, BLOCK)``, zeros where a block is padded.
+        wide: ``b``, ``(m, k, BLOCK)``.
+        pulled: ``(m, c, BLOCK)``, float64: the derivatives in ``z`` are added here.
+
+    Returns:
+        The sum itself.
+    """
+    rows, weights = z[i].T.copy(), tall[i].T.copy()
+    here = np.zeros((len(z) - i, BLOCK, z.shape[1]), np.float32)
+    totals = np.zeros(len(z) - i)
+    for b in prange(len(z) - i):
+        u, w = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+        there = np.zeros((z.shape[1], BLOCK), np.float32)
+        for row in range(BLOCK):
+            _distances(rows[row], z[i + b], u)
+            _products(weights[row], wide[i + b], w)
+            if b == 0:  # every pair of the block's own rows comes twice
+                w *= HALF
+                w[row] = ZERO
+            totals[b] += _weigh(kind, u, w)
+            _pull(rows[row], z[i + b], w, here[b, row], there)
+        pulled[i + b] += there
+    for b in range(len(here)):
+        pulled[i] += here[b].T
+    return totals.sum()
+
+
+@njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
+def product(kept, i, v, out):  # type: ignore[no-untyped-def]
+    """Add what the entries of the rows of block ``i`` with all later ones give to a product.
+
+    Args:
+        kept: ``(m - i, BLOCK, BLOCK)``, as `values` sets it.
+        i: the number of a block.
+        v: ``(m, k, BLOCK)``, zeros where a block is padded.
+        out: ``(m, k, BLOCK)``, float64: the product is added here.
+    """
+    factors = v[i].T.copy()
+    here = np.zeros((len(kept), BLOCK, v.shape[1]), np.float32)
+    for b in prange(len(kept)):
+        there = np.zeros((v.shape[1], BLOCK), np.float32)
+        for row in range(BLOCK):
+            _multiply(kept[b, row], factors[row], v[i + b], here[b, row], there)
+        if b > 0:
+            out[i + b] += there
+    for b in range(len(here)):
+        out[i] += here[b].T
