@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from nonparam.errors import NotPositiveDefiniteError
-from nonparam.solvers.cholesky import CholeskyFactor, cholesky, outer_minus
+from nonparam.solvers.cholesky import cholesky, outer_minus
 from nonparam.solvers.operator import Inverse
 from nonparam.solvers.toeplitz import autocorrelation, inverse_diagonal_sums
 
-__all__ = ["Evidence", "MeanFit", "evidence", "fit_mean", "log_density"]
+__all__ = ["Evidence", "MeanFit", "evidence", "fit_mean", "log_density", "slope_in_lags"]
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -160,17 +160,26 @@ def evidence(
     if not gradient:
         return Evidence(value, None, factor.jitter)
     if is_toeplitz:
-        return Evidence(value, _slope_in_lags(factor, mean.alpha), factor.jitter)
+        first = factor.solve(torch.eye(n, 1, dtype=a.dtype, device=a.device))[:, 0]
+        return Evidence(value, slope_in_lags(first, mean.alpha), factor.jitter)
     slope = outer_minus(mean.alpha, t, factor.inverse_in_place())  # equation 5.9, on the upper triangle
     torch.diagonal(slope).mul_(0.5)
     return Evidence(value, slope, factor.jitter)
 
 
-def _slope_in_lags(factor: CholeskyFactor, alpha: Tensor) -> Tensor:
-    """Return the sums of equation 5.9 along the diagonals: ``(n,)``."""
-    n, t = alpha.shape
-    first = factor.solve(torch.eye(n, 1, dtype=alpha.dtype, device=alpha.device))[:, 0]
-    sums = -t * inverse_diagonal_sums(first.cpu().numpy())
+def slope_in_lags(first: Tensor, alpha: Tensor) -> Tensor:
+    """Return the sums of equation 5.9 along the diagonals, the derivative in the lags of a Toeplitz matrix.
+
+    Args:
+        first: ``(n,)``, the first column of the inverse.
+        alpha: ``(n, t)``, the solves of the outputs.
+
+    Examples:
+        >>> first, alpha = torch.tensor([0.5, 0.0]), torch.ones(2, 1)  # the inverse of twice the identity
+        >>> slope_in_lags(first, alpha)
+        tensor([0.5000, 1.0000])
+    """
+    sums = -alpha.shape[1] * inverse_diagonal_sums(first.cpu().numpy())
     for column in alpha.cpu().numpy().T:
         sums += autocorrelation(column, column)
     sums[0] *= 0.5

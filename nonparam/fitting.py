@@ -6,12 +6,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nonparam.newton import ascend, climb
+from nonparam.checkpoint import State
+from nonparam.newton import Watch, ascend, climb, maximise_watched
 from nonparam.objective import Objective
 from nonparam.posterior import Posterior, condition
 from nonparam.solvers.plan import BYTES, Plan, free_memory
 from nonparam.solves import SolvedEvidence, solver_for
-from nonparam.training import FitReport, maximise
+from nonparam.structured import StructuredObjective, structured_factor, with_structure
+from nonparam.training import FitReport
 
 __all__ = ["Fitted", "Search", "fit"]
 
@@ -47,13 +49,13 @@ class Search:
         n_restarts: searches besides the one that starts from the scale of the data.
         rng: of the restarts, the subsets, the pivots and the probes.
         tolerance: nats gained in the last steps of an exact search.
-        verbose: whether the steps of an iterative search are printed.
+        watch: is told of every step, and knows where a killed search stood.
     """
 
     n_restarts: int
     rng: np.random.RandomState
     tolerance: float
-    verbose: bool = False
+    watch: Watch
 
 
 def fit(objective: Objective, plan: Plan, search: Search) -> Fitted:
@@ -69,7 +71,8 @@ def fit(objective: Objective, plan: Plan, search: Search) -> Fitted:
         NotPositiveDefiniteError: a covariance that no admissible jitter repairs.
     """
     starts = objective.theta.starting_points(search.n_restarts, search.rng)
-    by = _by_factorisation if plan.solver == "cholesky" else _by_solves
+    by = _by_solves if plan.solver == "cg" else _by_factorisation
+    objective = with_structure(objective, plan.solver)
     return by(objective, starts, str(plan), search)
 
 
@@ -79,27 +82,19 @@ def _noise(objective: Objective, theta: Array) -> float:
 
 def _by_factorisation(objective: Objective, starts: Array, plan: str, search: Search) -> Fitted:
     theta = objective.theta
-    best, report = maximise(
-        objective.negative,
-        starts,
-        theta.lower,
-        theta.upper,
-        scale=theta.step,
-        plan=plan,
-        tolerance=search.tolerance,
-    )
+    state = search.watch.checkpoint.resumed or State(starts)
+    best, report = maximise_watched(objective, state, search.watch, plan=plan, tolerance=search.tolerance)
     theta.assign(best)
-    posterior = condition(theta.kernel, objective.data, _noise(objective, best))
+    noise, factor = _noise(objective, best), None
+    if isinstance(objective, StructuredObjective):
+        factor = structured_factor(objective.structure, theta.kernel, objective.data, noise)
+    posterior = condition(theta.kernel, objective.data, noise, factor)
     return Fitted(best, posterior, replace(report, jitter=posterior.factor.jitter))
 
 
-def _print_step(step: int, promised: float, residual: float) -> None:
-    print(f"step {step}: {promised:.2g} nats ahead, largest relative residual {residual:.1e}", flush=True)
-
-
 def _by_solves(objective: Objective, starts: Array, plan: str, search: Search) -> Fitted:
-    theta, data = objective.theta, objective.data
-    seed = int(search.rng.randint(2**31 - 1))
+    theta, data, watch = objective.theta, objective.data, search.watch
+    state = watch.checkpoint.resumed or State(starts, seed=int(search.rng.randint(2**31 - 1)))
     evidence = SolvedEvidence(
         data,
         theta,
@@ -108,10 +103,14 @@ def _by_solves(objective: Objective, starts: Array, plan: str, search: Search) -
         tolerance=TRAINING_TOLERANCE,
         num_probes=NUM_PROBES,
         rank=RANK,
-        seed=seed,
+        seed=state.seed,
     )
-    begin = climb(objective, starts, search.rng, plan)
-    best, report = ascend(evidence, begin, on_step=_print_step if search.verbose else None)
+    if state.newton is None:
+        state, report = climb(objective, state, watch, plan)
+        best = state.points[0]
+    if state.newton is not None:
+        best, report = ascend(evidence, state, watch)
+    watch.progress.stage("what predictions need")
     theta.assign(best)
     noise, solver, error = _noise(objective, best), None, 0.0
     if MATRICES * BYTES * len(data.x) ** 2 > free_memory(data.x.device):
@@ -122,7 +121,7 @@ def _by_solves(objective: Objective, starts: Array, plan: str, search: Search) -
             dtype=torch.float64,
             tolerance=TOLERANCE,
             rank=RANK,
-            seed=seed,
+            seed=state.seed,
         ).measured()
         error = 0.5 * data.y.shape[1] * solver.measured_determinant().standard_error
     posterior = condition(theta.kernel, data, noise, solver)

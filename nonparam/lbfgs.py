@@ -7,13 +7,14 @@ conditions, found by bisection and expansion (Lewis and Overton 2013, algorithm 
 cubic tried before the middle.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Minimum", "minimise"]
+__all__ = ["Minimum", "descend", "minimise"]
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -233,6 +234,39 @@ def minimise(
         >>> found[0].theta, found[0].converged
         (array([1., 0.]), True)
     """
+    iterations = descend(
+        objective,
+        starts,
+        lower,
+        upper,
+        scale=scale,
+        max_steps=max_steps,
+        gradient_tolerance=gradient_tolerance,
+        value_tolerance=value_tolerance,
+    )
+    return deque(iterations, maxlen=1).pop()
+
+
+def descend(
+    objective: Callable[[Array, NDArray[np.intp]], tuple[Array, Array]],
+    starts: Array,
+    lower: Array,
+    upper: Array,
+    *,
+    scale: Array | float = 1.0,
+    max_steps: int = 200,
+    gradient_tolerance: float = 1e-7,
+    value_tolerance: float = 1e-10,
+) -> Iterator[list[Minimum]]:
+    """Minimise as `minimise` does, and yield where every search stands, after each round of evaluations.
+
+    Examples:
+        >>> def bowl(x, which):
+        ...     return (x**2).sum(1), 2.0 * x
+        >>> wide = np.full(1, 9.0)
+        >>> [found[0].theta.item() for found in descend(bowl, np.array([[3.0]]), -wide, wide)]
+        [3.0, 2.0, 0.0]
+    """
     bounds = [np.broadcast_to(bound, starts.shape) / scale for bound in (lower, upper)]
     problems = [_Problem(*row) for row in zip(starts / scale, *bounds, strict=True)]
     everyone = np.arange(len(problems))
@@ -246,9 +280,10 @@ def minimise(
         for problem, value, gradient in zip(problems, values, gradients, strict=True):
             problem.start(float(value), gradient)
     while True:
+        yield [problem.minimum(max_steps, scale) for problem in problems]
         running = [i for i in everyone if not problems[i].message and problems[i].steps < max_steps]
         if not running:
-            return [problem.minimum(max_steps, scale) for problem in problems]
+            return
         trials = [problems[i].propose() for i in running]
         values, gradients = scaled(trials, np.array(running))
         with np.errstate(over="ignore", invalid="ignore"):

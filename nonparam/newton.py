@@ -12,22 +12,24 @@ Source: Nocedal and Wright (2006), Numerical optimization, section 6.1.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nonparam.errors import ConvergenceError
+from nonparam.checkpoint import Checkpoint, NewtonState, State
+from nonparam.errors import ConvergenceError, NotPositiveDefiniteError
 from nonparam.laplace import laplace
+from nonparam.lbfgs import Minimum
 from nonparam.objective import Objective
+from nonparam.progress import Progress
 from nonparam.solves import Slope, SolvedEvidence
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
-from nonparam.training import FitReport, maximise
+from nonparam.training import INTERRUPTED, FitReport, maximise
 
-__all__ = ["Curvature", "ascend", "climb", "updated"]
+__all__ = ["Watch", "ascend", "climb", "maximise_watched", "updated"]
 
 Array = NDArray[np.float64]
 
@@ -38,50 +40,100 @@ WIDEST = 2.0  # standard deviation of a coordinate without a prior
 LONGEST = 0.5  # of a step in any coordinate
 FLAT = 0.5  # nats that a step must promise: the probes blur the optimum by more
 MAX_STEPS = 20
+HALVINGS = 3  # of a step to where no gradient can be certified
+UNCERTIFIED = (ConvergenceError, NotPositiveDefiniteError)
 
 
 @dataclass(frozen=True)
-class Curvature:
-    """Where a search on a subset ended, and how the log posterior bends there.
+class Watch:
+    """Who is told of every step of a search.
 
     Attributes:
-        point: ``(p,)``.
-        inverse: ``(p, p)``, of minus the Hessian on all rows.
+        checkpoint: the file from which a killed search goes on.
+        progress: what the user sees.
     """
 
-    point: Array
-    inverse: Array
+    checkpoint: Checkpoint
+    progress: Progress
 
 
-def climb(objective: Objective, starts: Array, rng: np.random.RandomState, plan: str) -> Curvature:
-    """Maximise on random subsets of growing size, each from where the one before ended.
+def maximise_watched(
+    objective: Objective, state: State, watch: Watch, *, plan: str, tolerance: float
+) -> tuple[Array, FitReport]:
+    """Maximise an objective from all points of a state at once, telling of each step.
 
     Args:
-        objective: of all rows.
-        starts: ``(b, p)``, of the search on the smallest subset.
-        rng: chooses the rows.
+        objective: of all rows or of a subset.
+        state: where to begin.
+        watch: is told.
         plan: what the solver is expected to do; goes into the report.
+        tolerance: nats gained in the last steps.
+
+    Returns:
+        The best point ``(p,)``, and the report.
 
     Raises:
         ConvergenceError: the objective is finite at no start.
     """
-    n, theta = len(objective.data.x), objective.theta
-    order = torch.from_numpy(rng.permutation(n)).to(objective.data.x.device)
+    theta, best = objective.theta, np.inf
+    watch.progress.stage(f"{len(objective.data.x):,} rows, exactly", tolerance)
+
+    def tell(found: list[Minimum]) -> None:
+        nonlocal best
+        value = min(minimum.value for minimum in found)
+        watch.progress.step(max(minimum.steps for minimum in found), best - value)
+        watch.checkpoint.offer(replace(state, points=np.stack([minimum.theta for minimum in found])))
+        best = value
+
+    return maximise(
+        objective.negative,
+        state.points,
+        theta.lower,
+        theta.upper,
+        scale=theta.step,
+        plan=plan,
+        tolerance=tolerance,
+        on_step=tell,
+    )
+
+
+def climb(objective: Objective, state: State, watch: Watch, plan: str) -> tuple[State, FitReport]:
+    """Maximise on random subsets of growing size, each from where the one before ended.
+
+    Args:
+        objective: of all rows.
+        state: where to begin: on which subset, and with which points there.
+        watch: is told of every step.
+        plan: what the solver is expected to do; goes into the report.
+
+    Returns:
+        The state from which `ascend` goes on, and the report of the last subset. After an interrupt (Ctrl-C)
+        the state has the best point, and no Newton's steps to go on with.
+
+    Raises:
+        ConvergenceError: the objective is finite at no start.
+    """
+    n = len(objective.data.x)
+    order = torch.from_numpy(np.random.RandomState(state.seed).permutation(n)).to(objective.data.x.device)
     sizes = [m for m in SUBSETS if m < n] or [n]
-    for m in sizes:
+    for m in sizes[state.stage :]:
+        watch.checkpoint.write(state)
         subset = replace(objective, data=objective.data.rows(order[:m]))
         with threads_for(m):
-            point, _ = maximise(
-                subset.negative,
-                starts,
-                theta.lower,
-                theta.upper,
-                scale=theta.step,
-                plan=plan,
-                tolerance=SUBSET_TOLERANCE,
-            )
-        starts = point[None]
-    m = min(CURVATURE_ROWS, n)
+            point, report = maximise_watched(subset, state, watch, plan=plan, tolerance=SUBSET_TOLERANCE)
+        state = replace(state, points=point[None], stage=state.stage + 1)
+        if report.interrupted:
+            return state, report
+    try:
+        inverse = _inverse_hessian(objective, order, point)
+    except KeyboardInterrupt:
+        return state, replace(report, converged=False, message=INTERRUPTED)
+    return replace(state, newton=NewtonState(point, inverse)), report
+
+
+def _inverse_hessian(objective: Objective, order: torch.Tensor, point: Array) -> Array:
+    """Return what is expected of all rows at ``point (p,)``, from a subset of those in ``order (n,)``."""
+    m = min(CURVATURE_ROWS, len(order))
     subset = replace(objective, data=objective.data.rows(order[:m]))
 
     def log_joint(points: Array) -> tuple[Array, Array]:
@@ -89,68 +141,93 @@ def climb(objective: Objective, starts: Array, rng: np.random.RandomState, plan:
         return -values, -gradients
 
     with np.errstate(divide="ignore"), threads_for(m):
-        scale = np.minimum(theta.prior_precision**-0.5, WIDEST)
+        scale = np.minimum(objective.theta.prior_precision**-0.5, WIDEST)
         found = laplace(log_joint, point, scale)
-    return Curvature(point, found.root @ found.root.T * (m / n))
+    inverse: Array = found.root @ found.root.T * (m / len(order))
+    return inverse
 
 
-def ascend(
-    evidence: SolvedEvidence,
-    start: Curvature,
-    *,
-    on_step: Callable[[int, float, float], None] | None = None,
-) -> tuple[Array, FitReport]:
+def ascend(evidence: SolvedEvidence, state: State, watch: Watch) -> tuple[Array, FitReport]:
     """Take Newton's steps on all rows until one promises next to nothing.
 
     Args:
         evidence: of all rows.
-        start: where to begin, and the curvature to trust.
-        on_step: called at each step with its number, the nats it promises, and the largest residual.
+        state: with Newton's steps, from the first or from a later one on.
+        watch: is told of every step.
 
     Returns:
         The point ``(p,)``, and the report without the objective's value. An interrupt (Ctrl-C) ends the
-        search where it is.
+        search with the last point whose gradient is certified.
 
     Raises:
         ConvergenceError: a solve that could not be certified.
+        NotPositiveDefiniteError: a covariance that is not finite, even nearer to where the step began.
     """
-    began, theta, point, inverse = time.perf_counter(), evidence.theta, start.point, start.inverse
-    message, promised, step, products = f"{MAX_STEPS} steps were not enough", np.inf, 0, 0
-    slope: Slope | None = None
-    moved = np.zeros_like(point)
+    at = state.newton
+    assert at is not None
+    began, point, slope = time.perf_counter(), at.point, _remembered(evidence, at)
+    evidence = replace(evidence, dtype=torch.float64) if at.double else evidence
+    message, promised, products = f"{MAX_STEPS} steps were not enough", np.inf, 0
+    watch.progress.stage(f"{len(evidence.data.x):,} rows, by solves", FLAT)
+    watch.checkpoint.write(state)
     try:
-        for step in range(1, MAX_STEPS + 1):
-            before = slope
-            slope, evidence = _certified(evidence, point, slope)
-            products += slope.steps
-            if before is not None:
-                inverse = updated(inverse, moved, before.gradient - slope.gradient)
-            gradient = np.where(_free(point, slope.gradient, theta), slope.gradient, 0.0)
-            direction = np.where(gradient != 0.0, inverse @ gradient, 0.0)
-            promised = 0.5 * float(direction @ gradient)
-            if on_step is not None:
-                on_step(step, promised, slope.residual)
+        while at.step <= MAX_STEPS:
+            watch.checkpoint.offer(replace(state, newton=at))
+            slope, evidence, at = _certified(evidence, at, slope)
+            point, products = at.point, products + slope.steps
+            following, promised = _following(at, slope, evidence)
+            watch.progress.step(at.step, promised, slope.residual)
             if promised < FLAT:
                 message = "a further step promises next to nothing"
                 break
-            trial = point + direction * min(1.0, LONGEST / float(np.abs(direction).max()))
-            trial = np.clip(trial, theta.lower, theta.upper)
-            moved, point = trial - point, trial
+            at = following
     except KeyboardInterrupt:
-        message = "interrupted: these are the hyperparameters of the last step"
+        message = INTERRUPTED
     return point, FitReport(
         plan="",
         seconds=time.perf_counter() - began,
-        converged=promised < FLAT,
+        converged=promised < FLAT and message != INTERRUPTED,
         message=message,
-        steps=step,
+        steps=min(at.step, MAX_STEPS),
         evaluations=products,
         objective=np.nan,
         starts=(),
         gradient=float(np.abs(slope.gradient).max(initial=0.0)) if slope is not None else np.nan,
         jitter=0.0,
-        residual=np.nan if slope is None else slope.residual,
+        residual=0.0 if slope is None else slope.residual,
     )
+
+
+def _following(at: NewtonState, slope: Slope, evidence: SolvedEvidence) -> tuple[NewtonState, float]:
+    """Return where Newton's step leads from a point whose gradient is known, and the nats it promises."""
+    theta, inverse = evidence.theta, at.inverse
+    if at.moved is not None and at.gradient is not None:
+        inverse = updated(inverse, at.moved, at.gradient - slope.gradient)
+    gradient = np.where(_free(at.point, slope.gradient, theta), slope.gradient, 0.0)
+    direction = np.where(gradient != 0.0, inverse @ gradient, 0.0)
+    shorter = LONGEST / max(float(np.abs(direction).max(initial=0.0)), LONGEST)
+    trial = np.clip(at.point + direction * shorter, theta.lower, theta.upper)
+    following = NewtonState(
+        point=trial,
+        inverse=inverse,
+        step=at.step + 1,
+        moved=trial - at.point,
+        gradient=slope.gradient,
+        pivots=slope.pivots.cpu().numpy(),
+        double=evidence.dtype == torch.float64,
+    )
+    return following, 0.5 * float(direction @ gradient)
+
+
+def _remembered(evidence: SolvedEvidence, at: NewtonState) -> Slope | None:
+    """Return what a checkpoint tells of the gradient before; its solutions are not kept, and start from 0."""
+    if at.gradient is None or at.pivots is None:
+        return None
+    data = evidence.data
+    columns = data.y.shape[1] + data.basis.shape[1] + evidence.num_probes
+    dtype = torch.float64 if at.double else evidence.dtype
+    solution = torch.zeros(len(data.x), columns, dtype=dtype, device=data.x.device)
+    return Slope(at.gradient, solution, torch.from_numpy(at.pivots).to(data.x.device), np.inf, 0)
 
 
 def updated(inverse: Array, s: Array, y: Array) -> Array:
@@ -173,15 +250,39 @@ def updated(inverse: Array, s: Array, y: Array) -> Array:
     return changed
 
 
-def _certified(evidence: SolvedEvidence, point: Array, near: Slope | None) -> tuple[Slope, SolvedEvidence]:
+def _certified(
+    evidence: SolvedEvidence, at: NewtonState, near: Slope | None
+) -> tuple[Slope, SolvedEvidence, NewtonState]:
+    """Return the gradient, the evidence that certified it, and where: a step that leads too far is halved."""
+    for _ in range(HALVINGS):
+        try:
+            return *_slope(evidence, at.point, near), at
+        except UNCERTIFIED:
+            if at.moved is None:
+                raise
+        half = 0.5 * at.moved
+        at = replace(at, point=at.point - half, moved=half)
+    return *_slope(evidence, at.point, near), at
+
+
+def _slope(evidence: SolvedEvidence, point: Array, near: Slope | None) -> tuple[Slope, SolvedEvidence]:
     """Return the gradient, and the evidence in the precision that certified it: float64 where it must be."""
     try:
-        return evidence.slope(point, near), evidence
-    except ConvergenceError:
+        return _finite(evidence.slope(point, near)), evidence
+    except UNCERTIFIED:
         if evidence.dtype == torch.float64:
             raise
     finer = replace(evidence, dtype=torch.float64)
-    return finer.slope(point, near), finer
+    return _finite(finer.slope(point, near)), finer
+
+
+def _finite(slope: Slope) -> Slope:
+    if not np.isfinite(slope.gradient).all():
+        raise ConvergenceError(
+            f"the gradient of the evidence is {slope.gradient}, expected finite numbers: try a kernel that "
+            "is finite for all hyperparameters, or priors='default'"
+        )
+    return slope
 
 
 def _free(point: Array, gradient: Array, theta: Theta) -> NDArray[np.bool_]:

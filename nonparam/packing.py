@@ -2,6 +2,7 @@ r"""Values and kernels as JSON with named tensors, and back, without running cod
 
 import copy
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
@@ -50,8 +51,8 @@ class Packer:
         """Return JSON for a value.
 
         Args:
-            value: ``None``, a number, text, an array or tensor of numbers, a kernel, a ``RandomState``, or a
-                list, tuple or dictionary of such.
+            value: ``None``, a number, text, a path (which comes back as text), an array or tensor of numbers,
+                a kernel, a ``RandomState``, or a list, tuple or dictionary of such.
             name: the beginning of the names of its tensors.
 
         Raises:
@@ -62,6 +63,8 @@ class Packer:
                 return value
             case float():
                 return float(value) if math.isfinite(value) else {"float": repr(float(value))}
+            case os.PathLike():
+                return os.fspath(value)
             case list():
                 return [self.pack(item, f"{name}.{i}") for i, item in enumerate(value)]
             case tuple():

@@ -36,14 +36,18 @@ from nonparam.objective import Data
 from nonparam.packing import Packer, Unpacker
 from nonparam.posterior import Posterior
 from nonparam.scales import Scales
+from nonparam.solvers.certified import CertifiedSolver
 from nonparam.solvers.cholesky import CholeskyFactor
 from nonparam.solvers.plan import choose
 from nonparam.solvers.quadrature import LogDeterminant
+from nonparam.solvers.structured import StructuredFactor
 from nonparam.solves import solver_for
+from nonparam.structure import structure_for
+from nonparam.structured import structured_factor
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
 
-__all__ = ["load_regressor", "read_file", "save_regressor", "write_file"]
+__all__ = ["digest", "load_regressor", "read_file", "save_regressor", "writable", "write_file"]
 
 Json = Any
 Model = TypeVar("Model")
@@ -79,6 +83,24 @@ def write_file(path: Location, kind: str, document: Json, tensors: Mapping[str, 
         ...     read_file(path, "Note")
         ({'seed': 1}, {'noise': tensor([1., 1.])})
     """
+    target = writable(path)
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "package_version": version("nonparam")}
+    metadata |= {"kind": kind, "document": json.dumps(document, allow_nan=False)}
+    metadata["sha256"] = digest(metadata, plain)
+    content = save(plain, metadata)
+    try:
+        _replace(target, content)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot save the model, {error.strerror}", str(path)) from error
+
+
+def writable(path: Location) -> Path:
+    """Return where a file of this path lies.
+
+    Raises:
+        InputError: the folder does not exist, or the path is a folder or no path at all.
+    """
     _check_path(path)
     target = Path(os.path.realpath(path))
     if target.is_dir():
@@ -89,15 +111,7 @@ def write_file(path: Location, kind: str, document: Json, tensors: Mapping[str, 
         raise InputError(
             f"cannot save to {str(path)!r}: there is no folder {str(target.parent)!r}; make it first"
         )
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "package_version": version("nonparam")}
-    metadata |= {"kind": kind, "document": json.dumps(document, allow_nan=False)}
-    metadata["sha256"] = _digest(metadata, plain)
-    content = save(plain, metadata)
-    try:
-        _replace(target, content)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot save the model, {error.strerror}", str(path)) from error
+    return target
 
 
 def _check_path(path: Any) -> None:
@@ -151,7 +165,7 @@ def read_file(path: Location, kind: str) -> tuple[Json, dict[str, Tensor]]:
             f"{metadata.get('package_version')}; this is nonparam {version('nonparam')}, which reads format "
             f"version {FORMAT_VERSION}: use the nonparam that wrote it, or fit and save again"
         )
-    if metadata.pop("sha256", None) != _digest(metadata, tensors):
+    if metadata.pop("sha256", None) != digest(metadata, tensors):
         raise FileFormatError(
             f"{str(path)!r} was changed after it was saved (its SHA-256 digest differs): get a fresh copy"
         )
@@ -174,7 +188,8 @@ def _contents(path: Location) -> tuple[dict[str, str], dict[str, Tensor]]:
         ) from error
 
 
-def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+def digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 digest of texts and tensors, on the CPU, with their names."""
     sha256 = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
     for name, tensor in sorted(tensors.items()):
         sha256.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
@@ -245,9 +260,12 @@ def _inverse(posterior: Posterior) -> dict[str, Any]:
     if isinstance(factor, CholeskyFactor):
         upper = _upper_triangle(factor.n).to(factor.upper.device)
         return {"factor": factor.upper[upper], "solver": None, "mean_fit": None}
-    settings = {name: getattr(factor, name) for name in ("tolerance", "rank", "seed")}
-    estimate = None if factor.estimate is None else asdict(factor.estimate)
-    solver = settings | {"estimate": estimate}
+    if isinstance(factor, StructuredFactor):
+        solver: dict[str, Any] = {"structure": factor.solver}
+    else:
+        estimate = None if factor.estimate is None else asdict(factor.estimate)
+        solver = {name: getattr(factor, name) for name in ("tolerance", "rank", "seed")}
+        solver |= {"estimate": estimate}
     return {"factor": np.zeros(0), "solver": solver, "mean_fit": asdict(posterior.mean)}
 
 
@@ -378,14 +396,25 @@ def _posterior(kernel: gpytorch.kernels.Kernel, mean: Mean, state: dict[str, Any
 
 
 def _solved_posterior(kernel: gpytorch.kernels.Kernel, data: Data, state: dict[str, Any]) -> Posterior:
-    settings, fit = dict(state["solver"]), dict(state["mean_fit"])
-    estimate = settings.pop("estimate")
-    choose("cg", len(data.x), 1)
-    solver = solver_for(kernel, data, state["learnt_noise"], dtype=torch.float64, **settings)
-    solver = replace(solver, estimate=None if estimate is None else LogDeterminant(**estimate))
+    solver, fit = _solver(kernel, data, state["learnt_noise"], dict(state["solver"])), dict(state["mean_fit"])
     quadratic = fit.pop("quadratic")
     mean = MeanFit(**{name: torch.from_numpy(array) for name, array in fit.items()}, quadratic=quadratic)
     return Posterior(kernel, data, state["learnt_noise"], solver, mean)
+
+
+def _solver(
+    kernel: gpytorch.kernels.Kernel, data: Data, noise: float, settings: dict[str, Any]
+) -> CertifiedSolver | StructuredFactor:
+    """Build what is not stored, because its rows and settings decide it."""
+    name = settings.pop("structure", None)
+    structure = None if name is None else structure_for(name, kernel, data.x, data.noise_variances(noise))
+    if structure is not None:
+        choose(name, len(data.x), 1, structure=structure.plan)
+        return structured_factor(structure, kernel, data, noise)
+    estimate = settings.pop("estimate")
+    choose("cg", len(data.x), 1)
+    solver = solver_for(kernel, data, noise, dtype=torch.float64, **settings)
+    return replace(solver, estimate=None if estimate is None else LogDeterminant(**estimate))
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ Source: Rasmussen and Williams (2006), equations 2.25, 2.26 and 2.42.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import gpytorch
 import torch
@@ -29,7 +29,11 @@ from nonparam.model_selection.evidence import MeanFit, fit_mean, log_density
 from nonparam.objective import Data
 from nonparam.solvers.certified import CertifiedSolver
 from nonparam.solvers.cholesky import CholeskyFactor, cholesky
+from nonparam.solvers.structured import StateSpaceFactor, StructuredFactor
+from nonparam.solvers.variance_cache import VarianceCache
 from nonparam.solves import solver_for
+from nonparam.structure import Structure, structure_of
+from nonparam.structured import structured_factor
 
 __all__ = ["Posterior", "condition", "correlate"]
 
@@ -59,12 +63,15 @@ class Posterior:
     kernel: gpytorch.kernels.Kernel
     data: Data
     noise: float
-    factor: CholeskyFactor | CertifiedSolver
+    factor: CholeskyFactor | CertifiedSolver | StructuredFactor
     mean: MeanFit
 
     @torch.no_grad()
     def predict_mean(self, x: Tensor, basis: Tensor) -> Tensor:
         """Return the posterior mean at ``x (m, d)`` with basis functions ``(m, q)``: ``(m, t)``."""
+        if isinstance(self.factor, StateSpaceFactor):
+            residual = self.data.y - self.data.basis @ self.mean.coefficients
+            return self.factor.smooth(x, residual)[0] + basis @ self.mean.coefficients
         blocks = [
             covariance(self.kernel, rows, self.data.x) @ self.mean.alpha + h @ self.mean.coefficients
             for rows, h in _blocks(x, basis)
@@ -72,15 +79,33 @@ class Posterior:
         return torch.cat(blocks)
 
     @torch.no_grad()
-    def predict_variance(self, x: Tensor, basis: Tensor) -> Tensor:
-        """Return the posterior variance of the noise-free function at each row: ``(m,)``, never negative."""
-        return torch.cat([self._variance(rows, h) for rows, h in _blocks(x, basis)])
+    def predict_variance(self, x: Tensor, basis: Tensor, tolerance: float | None = None) -> Tensor:
+        """Return the posterior variance of the noise-free function at each row: ``(m,)``, never negative.
 
-    def _variance(self, x: Tensor, basis: Tensor) -> Tensor:
-        cross = covariance(self.kernel, self.data.x, x)
-        explained = self.factor.quadratic(cross)
-        left = (variance(self.kernel, x) - explained).clamp_min(0.0)  # rounding may leave -1e-16
-        root = self._mean_uncertainty(cross, basis)
+        Args:
+            x: ``(m, d)``.
+            basis: ``(m, q)``.
+            tolerance: what a variance may be too large by, relative to the prior variance of its row, where
+                `variance_cache` answers in place of certified solves; by default these.
+        """
+        if isinstance(self.factor, StateSpaceFactor):
+            pulled, left = self.factor.smooth(x, self.data.basis)
+            return left + self._mean_uncertainty(pulled.mT, basis).square().sum(0)
+        return torch.cat([self._variance(rows, h, tolerance) for rows, h in _blocks(x, basis)])
+
+    @cached_property
+    def variance_cache(self) -> VarianceCache | None:
+        """What answers where a tolerance is given: made when it is first asked for; none beside a factor."""
+        return VarianceCache.of(self.factor) if isinstance(self.factor, CertifiedSolver) else None
+
+    def _variance(self, x: Tensor, basis: Tensor, tolerance: float | None) -> Tensor:
+        cross, prior = covariance(self.kernel, self.data.x, x), variance(self.kernel, x)
+        if tolerance is None or self.variance_cache is None:
+            explained = self.factor.quadratic(cross)
+        else:
+            explained = self.variance_cache.quadratic(cross, tolerance * prior)
+        left = (prior - explained).clamp_min(0.0)  # rounding may leave -1e-16
+        root = self._mean_uncertainty(self.mean.weighted_basis.mT @ cross, basis)
         return left + root.square().sum(0)
 
     @torch.no_grad()
@@ -88,14 +113,19 @@ class Posterior:
         """Return the posterior covariance of the noise-free function between the rows: ``(m, m)``."""
         cross = covariance(self.kernel, self.data.x, x)
         explained = self.factor.gram(cross)
-        root = self._mean_uncertainty(cross, basis)
+        root = self._mean_uncertainty(self.mean.weighted_basis.mT @ cross, basis)
         joint = covariance(self.kernel, x) - explained + root.mT @ root
         torch.diagonal(joint).clamp_(min=0.0)
         return 0.5 * (joint + joint.mT)
 
-    def _mean_uncertainty(self, cross: Tensor, basis: Tensor) -> Tensor:
-        """Return ``(q, m)``, whose columns' squared norms are the variance due to the coefficients."""
-        residual = basis.mT - self.mean.weighted_basis.mT @ cross
+    def _mean_uncertainty(self, pulled: Tensor, basis: Tensor) -> Tensor:
+        """Return ``(q, m)``, whose columns' squared norms are the variance due to the coefficients.
+
+        Args:
+            pulled: ``(q, m)``, ``H' A^-1 k(x)``.
+            basis: ``(m, q)``.
+        """
+        residual = basis.mT - pulled
         root = torch.linalg.cholesky(self.mean.information)
         half: Tensor = torch.linalg.solve_triangular(root, residual, upper=False)
         return half
@@ -119,6 +149,19 @@ class Posterior:
         value = log_density(self.mean, self.factor, *self.data.y.shape)
         return value + self.data.weight_terms(self.noise)[0]
 
+    @property
+    def solver(self) -> str:
+        """The name of the algorithm behind `factor`."""
+        if isinstance(self.factor, StructuredFactor):
+            return self.factor.solver
+        return "cholesky" if isinstance(self.factor, CholeskyFactor) else "cg"
+
+    def structure(self, data: Data) -> Structure | None:
+        """Return the structure that other rows have, if the algorithm for the present ones uses one."""
+        if not isinstance(self.factor, StructuredFactor):
+            return None
+        return structure_of(self.kernel, data.x, data.noise_variances(self.noise))
+
     @torch.no_grad()
     def extended(self, data: Data, new: int) -> "Posterior":
         """Condition on the last ``new`` rows of ``data`` as well, whose other rows are the present ones."""
@@ -126,6 +169,12 @@ class Posterior:
             return condition(
                 self.kernel, data, self.noise, _again(self.factor, self.kernel, data, self.noise)
             )
+        if isinstance(self.factor, StructuredFactor):
+            structure = self.structure(data)
+            if structure is None:
+                return condition(self.kernel, data, self.noise)
+            again = structured_factor(structure, self.kernel, data, self.noise)
+            return condition(self.kernel, data, self.noise, again)
         old = len(data.x) - new
         cross = covariance(self.kernel, data.x[:old], data.x[old:])
         corner = covariance(self.kernel, data.x[old:])
@@ -136,7 +185,10 @@ class Posterior:
 
 @torch.no_grad()
 def condition(
-    kernel: gpytorch.kernels.Kernel, data: Data, noise: float, solver: CertifiedSolver | None = None
+    kernel: gpytorch.kernels.Kernel,
+    data: Data,
+    noise: float,
+    solver: CertifiedSolver | StructuredFactor | None = None,
 ) -> Posterior:
     """Condition a Gaussian process on observations.
 

@@ -1,5 +1,6 @@
 """What a fitted Gaussian process tells of new rows, in the units of the data."""
 
+from dataclasses import replace
 from typing import Any
 
 import gpytorch
@@ -13,10 +14,18 @@ from torch import Tensor
 from nonparam.errors import InputError
 from nonparam.kernels import variance
 from nonparam.means import Mean
+from nonparam.pathwise import FunctionSamples, sample_functions
 from nonparam.posterior import Posterior, correlate
 from nonparam.solvers.plan import check_covariance
 from nonparam.threads import threads_for
-from nonparam.validation import check_count, check_outputs, check_probabilities, check_seed, check_table
+from nonparam.validation import (
+    check_count,
+    check_numbers,
+    check_outputs,
+    check_probabilities,
+    check_seed,
+    check_table,
+)
 
 __all__ = ["PredictionMixin"]
 
@@ -49,6 +58,7 @@ class PredictionMixin:
         return_cov: bool = False,
         *,
         include_noise: bool = True,
+        variance_tolerance: float | None = None,
     ) -> Any:
         """Return the posterior mean, and on request the standard deviation or covariance.
 
@@ -58,22 +68,29 @@ class PredictionMixin:
             return_cov: whether to return the covariance between the rows as well.
             include_noise: whether they are those of new observations, or of the function without noise.
                 With one known noise variance per row the noise of new rows is not known and never included.
+            variance_tolerance: with ``return_std``, what a variance may be too large by, as a share of the
+                prior variance of its row, where the model predicts by conjugate gradients. The first such
+                call makes a cache of low rank; rows where its error bound exceeds the tolerance are solved
+                for as without one.
 
         Returns:
             ``(m,)`` or ``(m, t)`` means; with ``return_std`` also deviations of the same shape; with
             ``return_cov`` also ``(m, m)`` or ``(m, m, t)`` covariances.
 
         Raises:
-            InputError: both are asked for.
+            InputError: both are asked for, or a tolerance that is not positive.
             InsufficientMemoryError: a covariance of more rows than the memory holds.
         """
         if return_std and return_cov:
             raise InputError("ask for return_std or for return_cov, not for both")
+        if variance_tolerance is not None:
+            _check_tolerance(variance_tolerance)
         x, basis = self._rows(X)
         with threads_for(len(self.posterior_.data.x)):
             mean = self._mean_in_units(x, basis)
             if return_std:
-                predicted = self.posterior_.predict_variance(x, basis) + self._new_noise(include_noise)
+                predicted = self.posterior_.predict_variance(x, basis, variance_tolerance)
+                predicted = predicted + self._new_noise(include_noise)
                 sd = predicted.sqrt().cpu().numpy()[:, None] * self.y_scale_
                 return self._shaped(mean), self._shaped(sd)
             if return_cov:
@@ -180,3 +197,44 @@ class PredictionMixin:
             draws = correlate(joint, torch.tensor(z, device=x.device), scale).cpu().numpy()
         paths = mean[..., None] + draws.reshape(len(x), mean.shape[1], n_samples) * self.y_scale_[:, None]
         return np.asarray(paths[:, 0] if self._one_output else paths)
+
+    def sample_functions(
+        self, n_samples: int = 1, random_state: int | np.random.RandomState | None = 0
+    ) -> FunctionSamples:
+        r"""Draw functions from the posterior that can be evaluated anywhere, and again.
+
+        .. math:: f(x) = \tilde f(x) + L(x) \, (y - \tilde f(X) - \tilde\varepsilon)
+
+        The prior function is made of 2048 random frequencies for each term of the kernel: the mean of the
+        functions is that of `predict`, their variance is right to about a hundredth of the prior's. Where
+        next to no noise leaves less than that, take `sample_y`: it is exact, at rows given at once.
+
+        Args:
+            n_samples: number of functions.
+            random_state: seed.
+
+        Returns:
+            The functions, without noise, in the units of ``y``: called with ``(m, d)`` rows they give
+            ``(m, n_samples)``, or ``(m, t, n_samples)`` for several outputs.
+
+        Raises:
+            InputError: a number of functions that is no integer, or below 1; or a kernel that has no random
+                features: take `sample_y`.
+            ConvergenceError: a solve that could not be certified.
+
+        Source: Wilson et al. (2021), Pathwise conditioning of Gaussian processes, JMLR 22(105).
+        """
+        check_count(n_samples, "n_samples")
+        if n_samples == 0:
+            raise InputError("n_samples must be at least 1, got 0")
+        rng = check_seed(random_state)
+        check_is_fitted(self)
+        with threads_for(len(self.posterior_.data.x)):
+            drawn = sample_functions(self.posterior_, self._mean, n_samples, rng)
+        return replace(drawn, offset=self.y_mean_, scale=self.y_scale_, one_output=self._one_output)
+
+
+def _check_tolerance(value: Any) -> None:
+    number = check_numbers(value, "variance_tolerance")
+    if number.ndim or not number > 0.0:
+        raise InputError(f"variance_tolerance must be a positive number or None, got {value!r}")

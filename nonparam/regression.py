@@ -14,14 +14,18 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
+from nonparam.checkpoint import checkpoint_at
 from nonparam.errors import InputError
 from nonparam.fitting import Search, fit
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.grammar import as_kernel, parse
 from nonparam.means import Mean
+from nonparam.newton import Watch
 from nonparam.objective import Data, Objective, matrices_needed
 from nonparam.prediction import PredictionMixin
+from nonparam.progress import Progress
 from nonparam.scales import (
     NOISE_FRACTION,
     Scales,
@@ -31,8 +35,9 @@ from nonparam.scales import (
     output_scales,
     waits_for_period,
 )
-from nonparam.solvers.cholesky import CholeskyFactor
 from nonparam.solvers.plan import Plan, choose
+from nonparam.structure import structure_for
+from nonparam.structured import with_structure
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
@@ -41,6 +46,7 @@ from nonparam.validation import (
     check_count,
     check_device,
     check_kernel,
+    check_minutes,
     check_noise,
     check_numbers,
     check_outputs,
@@ -58,6 +64,8 @@ Array = NDArray[np.float64]
 OBJECTIVES = ("lml",)
 PRIORS = ("default", None)
 TOLERANCE = 1e-11  # nats gained in the last steps of training
+TO_CONVERGE = "try noise='learn', a larger noise, n_restarts, or a kernel with fewer hyperparameters"
+TO_GO_ON = "to go on, fit again, with checkpoint= from where it stopped"
 RIDGE_TOLERANCE = 1e-4  # without priors a useless column's lengthscale creeps to infinity for ever
 
 
@@ -77,7 +85,10 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
             uncertainty counted in every prediction.
         noise: ``"learn"``, a known variance, or one known variance per row of ``X``.
         solver: ``"cholesky"``; ``"cg"``, conjugate gradients, each solve certified, hyperparameters to within
-            the noise of the probes; or ``"auto"``: Cholesky as long as it fits the memory.
+            the noise of the probes; ``"state_space"`` for sums of half-integer Matérn kernels of one
+            column, ``"toeplitz"`` for stationary kernels on a regular grid of one column, ``"kronecker"`` for
+            products of kernels on a product grid; or ``"auto"``: such a structure where it is there and
+            faster, else Cholesky as long as it fits the memory.
         objective: what is maximised: ``"lml"``, the log marginal likelihood.
         n_restarts: searches besides the one that starts from the scale of the data.
         priors: ``"default"`` for weakly informative ones (maximum a posteriori), or ``None`` (maximum
@@ -86,7 +97,11 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
             be 1.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
         random_state: seed of the restarts.
-        verbose: 1 to print the plan and the report.
+        verbose: 1 to print the plan and the report; on a terminal a bar shows how far the search is.
+        checkpoint: path of a file in which a fit keeps where its search stands. After a kill, an error or
+            Ctrl-C, fit again with the same data, arguments and path, and the search goes on from there, with
+            the seeds of the file. The file is deleted when the fit is done.
+        checkpoint_minutes: between two states that are written; one is also written between the stages.
 
     Attributes:
         kernel_: the kernel with its fitted values; prints as a formula. With several outputs its variances
@@ -104,6 +119,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
 
     Raises:
         InputError: data or arguments that no model can be fitted to; the message says what to change.
+        FileFormatError: a checkpoint that is damaged, of another program or of another version.
         InsufficientMemoryError: more rows than the memory holds, before anything is allocated.
         NotPositiveDefiniteError: a covariance that no admissible jitter repairs.
 
@@ -132,6 +148,8 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_minutes: float = 5.0,
     ) -> None:
         self.kernel = kernel
         self.mean = mean
@@ -144,6 +162,8 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+        self.checkpoint = checkpoint
+        self.checkpoint_minutes = checkpoint_minutes
 
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the hyperparameters and condition on the data.
@@ -171,22 +191,58 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         check_scale(x, table)
         kernel = with_amplitude(as_kernel(self.kernel)).double()
         device = check_device(self.device, len(x))
-        plan = choose(self.solver, len(x), matrices_needed(kernel, torch.from_numpy(x)), device)
+        plan = self._plan(kernel, torch.from_numpy(x), weights, noise, device)
         if self.verbose:
             print(plan)
         self.y_scale_ = output_scales(table, weights) if self.normalize_y else np.ones(table.shape[1])
         centred = 0.0 if self.mean == "zero" else np.average(table, axis=0, weights=weights)
         self.y_mean_ = np.zeros(table.shape[1]) + centred  # the mean's own fit starts from here
-        with threads_for(len(x)):
-            report = self._train(kernel, x, table, weights, noise, device, plan)
+        problem = self._problem(kernel, x, table, weights, noise, plan)
+        with (
+            checkpoint_at(self.checkpoint, self.checkpoint_minutes, problem) as checkpoint,
+            Progress(bool(self.verbose)) as progress,
+            threads_for(len(x)),
+        ):
+            watch = Watch(checkpoint, progress)
+            report = self._train(kernel, x, table, weights, noise, device, plan, watch)
+            if not report.interrupted:
+                checkpoint.remove()
         self.fit_report_ = replace(report, seconds=time.perf_counter() - began)
         if self.verbose:
             print(self.fit_report_)
         if not report.converged:
-            said = f"the search for hyperparameters did not converge ({report.message}): try noise='learn', "
-            said += "a larger noise, n_restarts, or a kernel with fewer hyperparameters"
+            said = f"the search for hyperparameters did not converge ({report.message}): "
+            said += TO_GO_ON if report.interrupted else TO_CONVERGE
             warnings.warn(said, ConvergenceWarning, stacklevel=2)
         return self
+
+    def _problem(
+        self,
+        kernel: gpytorch.kernels.Kernel,
+        x: Array,
+        y: Array,
+        weights: Array,
+        noise: float | Array | None,
+        plan: Plan,
+    ) -> dict[str, Any]:
+        """Return what must be the same for a checkpoint to be of use."""
+        names = ("mean", "objective", "n_restarts", "priors", "normalize_y")
+        arguments = {name: getattr(self, name) for name in names}
+        data = [x, y, weights, noise]
+        return {"data": data, "kernel": kernel, "arguments": arguments, "solver": plan.solver}
+
+    def _plan(
+        self,
+        kernel: gpytorch.kernels.Kernel,
+        x: Tensor,
+        weights: Array,
+        noise: float | Array | None,
+        device: torch.device,
+    ) -> Plan:
+        variances = torch.from_numpy((1.0 if noise is None else noise) / weights)
+        structure = structure_for(self.solver, kernel, x, variances)
+        found = None if structure is None else structure.plan
+        return choose(self.solver, len(x), matrices_needed(kernel, x), device, structure=found)
 
     def _check_arguments(self) -> None:
         check_choice(self.objective, "objective", OBJECTIVES)
@@ -194,6 +250,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         check_choice(self.normalize_y, "normalize_y", (True, False))
         check_count(self.n_restarts, "n_restarts")
         check_verbose(self.verbose)
+        check_minutes(self.checkpoint_minutes, "checkpoint_minutes")
 
     def _train(
         self,
@@ -204,6 +261,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         noise: float | Array | None,
         device: torch.device,
         plan: Plan,
+        watch: Watch,
     ) -> FitReport:
         cyclic = waits_for_period(kernel)
         scales = measure(x, y / self.y_scale_, weights, normalize_y=self.normalize_y, find_periods=cyclic)
@@ -215,7 +273,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         data = self._data(x, y, weights, noise, device)
         objective = self._objective(scales, data)
         tolerance = RIDGE_TOLERANCE if self.priors is None else TOLERANCE
-        search = Search(self.n_restarts, check_seed(self.random_state), tolerance, bool(self.verbose))
+        search = Search(self.n_restarts, check_seed(self.random_state), tolerance, watch)
         fitted = fit(objective, plan, search)
         self.theta_, self.posterior_ = fitted.theta, fitted.posterior
         self.theta_names_ = objective.theta.names
@@ -273,12 +331,18 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         counted = weights > 0.0
         known = None if old.noise is None else self.noise_
         new = self._data(x[counted], outputs[counted], weights[counted], known, old.x.device)
-        solver = "cholesky" if isinstance(self.posterior_.factor, CholeskyFactor) else "cg"
-        choose(solver, len(old.x) + len(new.x), 3, old.x.device)
-        with threads_for(len(old.x) + len(new.x)):
-            self.posterior_ = self.posterior_.extended(old.joined(new), len(new.x))
+        rows = old.joined(new)
+        structure = self.posterior_.structure(rows)
+        solver = "cg" if self.posterior_.solver == "cg" else "cholesky"
+        if structure is None:
+            plan = choose(solver, len(rows.x), 3, old.x.device)
+        else:
+            plan = choose(structure.solver, len(rows.x), 3, old.x.device, structure=structure.plan)
+        with threads_for(len(rows.x)):
+            self.posterior_ = self.posterior_.extended(rows, len(new.x))
         self._likelihood()
-        self.fit_report_ = replace(self.fit_report_, jitter=self.posterior_.factor.jitter)
+        jitter = self.posterior_.factor.jitter
+        self.fit_report_ = replace(self.fit_report_, plan=str(plan), jitter=jitter)
         return self
 
     def log_marginal_likelihood(self, theta: ArrayLike | None = None, eval_gradient: bool = False) -> Any:
@@ -306,6 +370,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         other = copy.copy(self)
         other.kernel_ = copy.deepcopy(self.kernel_)
         objective = other._objective(self._scales, self.posterior_.data)
+        objective = with_structure(objective, self.posterior_.solver)
         with threads_for(len(self.posterior_.data.x)):
             value, slope = objective.evaluate(point, gradient=eval_gradient)
         value -= float(self.posterior_.data.weights.sum()) * float(np.log(self.y_scale_).sum())

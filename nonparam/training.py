@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nonparam.errors import ConvergenceError
-from nonparam.lbfgs import minimise
+from nonparam.lbfgs import Minimum, descend
 
-__all__ = ["FitReport", "maximise"]
+__all__ = ["INTERRUPTED", "FitReport", "maximise"]
 
 Array = NDArray[np.float64]
+
+INTERRUPTED = "interrupted: these are the hyperparameters of the best step so far"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class FitReport:
     residual: float = 0.0
     standard_error: float = 0.0
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the search."""
+        return self.message == INTERRUPTED
+
     def __str__(self) -> str:
         """Return the report as a few lines."""
         ending = "converged" if self.converged else "NOT CONVERGED"
@@ -82,20 +89,22 @@ def maximise(
     scale: Array,
     plan: str,
     tolerance: float,
+    on_step: Callable[[list[Minimum]], None] | None = None,
 ) -> tuple[Array, FitReport]:
     """Maximise an objective from every start at once, and keep the best.
 
     Args:
-        negative: minus the objective and its gradient, as `minimise` asks for them.
+        negative: minus the objective and its gradient, as `nonparam.lbfgs.minimise` asks for them.
         starts: ``(b, p)``.
         lower: ``(p,)``.
         upper: ``(p,)``.
         scale: ``(p,)``, changes of the hyperparameters that matter.
         plan: what the solver was expected to do; goes into the report.
         tolerance: of the objective, in nats gained in the last steps.
+        on_step: is told where every search stands, after each round of evaluations.
 
     Returns:
-        The best point ``(p,)``, and the report.
+        The best point ``(p,)``, and the report. An interrupt (Ctrl-C) ends the searches where they are.
 
     Raises:
         ConvergenceError: the objective is finite at no start.
@@ -112,7 +121,15 @@ def maximise(
         (array([3.]), 3.0)
     """
     began = time.perf_counter()
-    found = minimise(negative, starts, lower, upper, scale=scale, value_tolerance=tolerance)
+    found: list[Minimum] = []
+    try:
+        for found in descend(negative, starts, lower, upper, scale=scale, value_tolerance=tolerance):
+            if on_step is not None:
+                on_step(found)
+    except KeyboardInterrupt:
+        if not found:
+            raise
+        found = [replace(minimum, converged=False, message=INTERRUPTED) for minimum in found]
     best = min(found, key=lambda minimum: minimum.value)
     if not np.isfinite(best.value):
         raise ConvergenceError(

@@ -293,6 +293,17 @@ def check_verbose(verbose: Any) -> None:
         check_count(verbose, "verbose")
 
 
+def check_minutes(minutes: Any, name: str) -> None:
+    """Raise `InputError` unless ``minutes`` is a number, at least 0.
+
+    Examples:
+        >>> check_minutes(0.5, "checkpoint_minutes")
+    """
+    is_number = isinstance(minutes, int | float | np.integer | np.floating) and not isinstance(minutes, bool)
+    if not is_number or not 0.0 <= minutes < np.inf:
+        raise InputError(f"{name} must be a number of minutes, at least 0; got {minutes!r}")
+
+
 def check_weights(sample_weight: ArrayLike | None, x: Array) -> Array:
     """Return one weight per row, ``(n,)``.
 

@@ -105,8 +105,30 @@ class KroneckerFactor:
         """
         turned = _multiply([q.mT for q in self.vectors], b) / self.eigenvalues[:, None]
         x = _multiply(self.vectors, turned)
-        whole = Shifted(self.operator, self.eigenvalues.new_full((len(b),), self.noise))
-        return Solve(x, relative_residuals(whole, x, b), 1, tolerance, "Kronecker eigen-decomposition")
+        return Solve(x, relative_residuals(self.whole, x, b), 1, tolerance, "Kronecker eigen-decomposition")
+
+    @property
+    def whole(self) -> Shifted:
+        """``K + noise I``."""
+        return Shifted(self.operator, torch.full_like(self.eigenvalues, self.noise))
+
+    def slopes(self, alpha: Tensor) -> tuple[Tensor, ...]:
+        r"""Return the derivative of the log evidence in each factor, ``(n_i, n_i)``.
+
+        With :math:`K = K_1 \otimes K_2 \otimes \dots` it is, all else held, that of
+
+        .. math:: \tfrac12 \sum_t \alpha_t^\top K \alpha_t - \tfrac t2 \sum_j \lambda_j^{-1} q_j^\top K q_j.
+
+        Args:
+            alpha: ``(n, t)``, the solves of the outputs.
+        """
+        t = alpha.shape[1]
+        with torch.enable_grad():
+            factors = [factor.detach().requires_grad_() for factor in self.operator.factors]
+            fit = (alpha * _multiply(factors, alpha)).sum()
+            pairs = zip(factors, self.vectors, strict=True)
+            trace = (_outer([(q * (factor @ q)).sum(0) for factor, q in pairs]) / self.eigenvalues).sum()
+            return torch.autograd.grad(0.5 * fit - 0.5 * t * trace, factors)
 
 
 def kronecker_eigen(factors: Sequence[Tensor], noise: float) -> KroneckerFactor:

@@ -9,8 +9,15 @@ from nonparam.errors import InputError, InsufficientMemoryError
 
 __all__ = ["BYTES", "SOLVERS", "Plan", "check_covariance", "choose", "fits", "free_memory"]
 
-SOLVERS = ("auto", "cholesky", "cg")
-METHODS = {"cholesky": "float64 Cholesky", "cg": "certified conjugate gradients"}
+METHODS = {
+    "cholesky": "float64 Cholesky",
+    "cg": "certified conjugate gradients",
+    "state_space": "Kalman filter and smoother",
+    "toeplitz": "Levinson recursion and fast Fourier transforms",
+    "kronecker": "eigenvectors of the factors of a Kronecker product",
+}
+SOLVERS = ("auto", *METHODS)
+FASTER_FROM = {"state_space": 1000, "toeplitz": 1200, "kronecker": 400}  # rows, measured on one core
 BYTES = 8  # of a float64
 KEPT = 0.5  # of the free memory, that a matrix may fill
 VECTORS = 4000  # float32 columns of n rows that conjugate gradients keep: a preconditioner of rank 2000
@@ -22,7 +29,7 @@ class Plan:
     """A solver, and the memory it is expected to need.
 
     Attributes:
-        solver: ``"cholesky"`` or ``"cg"``.
+        solver: one of `SOLVERS`, not ``"auto"``.
         n: rows.
         memory: bytes at the peak.
     """
@@ -37,7 +44,13 @@ class Plan:
 
 
 def choose(
-    solver: str, n: int, matrices: int, device: torch.device = CPU, *, available: int | None = None
+    solver: str,
+    n: int,
+    matrices: int,
+    device: torch.device = CPU,
+    *,
+    available: int | None = None,
+    structure: Plan | None = None,
 ) -> Plan:
     """Choose a solver for ``n`` rows, or say why there is none.
 
@@ -47,12 +60,13 @@ def choose(
         matrices: how many ``n x n`` matrices are alive at the peak.
         device: where they are.
         available: bytes of memory; by default what the device has free.
+        structure: of the solver that the structure of the matrix allows, where it has one.
 
     Returns:
         The plan.
 
     Raises:
-        InputError: an unknown solver.
+        InputError: an unknown solver, or one that needs a structure without it.
         InsufficientMemoryError: the matrices do not fit; the message names the limit.
 
     Examples:
@@ -63,6 +77,10 @@ def choose(
         raise InputError(f"solver must be one of {SOLVERS}, got {solver!r}")
     available = free_memory(device) if available is None else available
     memory = BYTES * matrices * n * n
+    if structure is not None and solver in _taken(structure, memory):
+        return _checked(structure, available, device)
+    if solver in FASTER_FROM:
+        raise InputError(f"solver={solver!r} needs a kernel and rows of that structure: take solver='auto'")
     if solver == "cg" or (solver == "auto" and memory > available):
         return _iterations(n, available, device)
     if memory > available:
@@ -80,12 +98,23 @@ def _iterations(n: int, available: int, device: torch.device) -> Plan:
     memory = BYTES // 2 * VECTORS * n
     if fits(n, BYTES, available):
         memory += BYTES * n * n
-    if memory > available:
+    return _checked(Plan("cg", n, memory), available, device)
+
+
+def _taken(structure: Plan, memory: int) -> tuple[str, ...]:
+    """Return the names that stand for a structured solver, where Cholesky needs ``memory`` bytes."""
+    pays = structure.n >= FASTER_FROM[structure.solver] and structure.memory < memory
+    return (structure.solver, "auto") if pays else (structure.solver,)
+
+
+def _checked(plan: Plan, available: int, device: torch.device) -> Plan:
+    if plan.memory > available:
         raise InsufficientMemoryError(
-            f"conjugate gradients on {n:,} rows need about {readable(memory)}, and {readable(available)} are "
-            f"free{_on(device)}: train on a random subset of the rows, or use a machine with more memory"
+            f"{METHODS[plan.solver]} on {plan.n:,} rows need about {readable(plan.memory)}, and "
+            f"{readable(available)} are free{_on(device)}: train on a random subset of the rows, or use a "
+            "machine with more memory"
         )
-    return Plan("cg", n, memory)
+    return plan
 
 
 def fits(n: int, size: int, available: int) -> bool:

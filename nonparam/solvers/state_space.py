@@ -108,7 +108,10 @@ def smooth(
 ) -> tuple[Array, Array]:
     """Return the posterior mean and variance of the function at new places, in ``O((n + m) s^3)``.
 
-    A new place is a row of infinite noise; at a place of a row it gives what the smoother gives there.
+    A new place is a row of infinite noise; at a place of a row it gives what the smoother gives there. The
+    smoother takes what the later rows tell from the variance that the earlier ones left: where these left
+    much, at the beginning, that cancels. So it runs both ways, and each place is taken from the run that
+    came to it with the smaller variance.
 
     Args:
         terms: the kernels of the sum.
@@ -134,17 +137,25 @@ def smooth(
     old, new = _column(x, "x"), _column(x_new, "x_new")
     seen = _columns(y, "y", len(old))
     r = np.concatenate([_variances(noise, len(old)), np.full(len(new), math.inf)])
-    series = Series.of(terms, np.concatenate([old, new]), r)
-    folded = series.fold(np.concatenate([seen, np.zeros((len(new), seen.shape[1]))]))
+    places, rows = np.concatenate([old, new]), np.concatenate([seen, np.zeros((len(new), seen.shape[1]))])
+    forth, back = (_smooth(Series.of(terms, way * places, r), rows)[len(old) :] for way in (1.0, -1.0))
+    found = np.where(forth[:, :1] <= back[:, :1], forth, back)
+    variance, mean = found[:, 1], found[:, 2:]
+    if not np.isfinite(variance).all() or not np.isfinite(mean).all():
+        raise ConvergenceError("the posterior is not finite: try scales nearer to those of the data")
+    return mean.reshape(len(new), *np.shape(y)[1:]), np.maximum(variance, 0.0)
+
+
+def _smooth(series: Series, y: Array) -> Array:
+    """Return the variance before each row, and then the variance and the means after all: ``(n, 2 + k)``."""
+    folded = series.fold(y)
     forward = filtered(series.chain, folded)
     back = smoothed(series.chain, folded, forward)
     _, predicted = series.chain.expected(forward.states[:-1])
     kept = 1.0 / (1.0 + predicted / series.chain.noise)  # r / f, and 1 where nothing was observed
-    mean = series.unfold(folded + kept[:, None] * back.residual)[len(old) :]
-    variance = series.unfold((kept * (predicted - kept * back.spread))[:, None])[len(old) :, 0]
-    if not np.isfinite(variance).all() or not np.isfinite(mean).all():
-        raise ConvergenceError("the posterior is not finite: try scales nearer to those of the data")
-    return mean.reshape(len(new), *np.shape(y)[1:]), np.maximum(variance, 0.0)
+    variance = kept * (predicted - kept * back.spread)
+    mean = folded + kept[:, None] * back.residual
+    return series.unfold(np.concatenate([predicted[:, None], variance[:, None], mean], 1))
 
 
 @dataclass(frozen=True)
@@ -210,6 +221,12 @@ class MaternSum:
         found = np.sum([term.covariance(distance) for term in self.terms], 0)
         found[np.arange(len(chosen)), chosen] += self.noise[chosen]
         return torch.from_numpy(found)
+
+    def log_determinant(self) -> float:
+        """Return the logarithm of the determinant: all that the evidence of rows of zeros consists of."""
+        zeros = np.zeros(len(self.x))
+        found = log_marginal_likelihood(self.terms, self.x, zeros, self.noise, gradient=False)
+        return -2.0 * found.value - len(zeros) * math.log(2.0 * math.pi)
 
     def solve(self, b: Tensor, tolerance: float = 1e-8) -> Solve:
         r"""Solve for several right-hand sides in ``O(n s^2 (s + k))``.

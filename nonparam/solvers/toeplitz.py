@@ -99,12 +99,16 @@ class ToeplitzOperator:
         """Where the row is."""
         return self.first_row.device
 
+    @property
+    def size(self) -> int:
+        """The rows of the circulant matrix, at least ``2 n``."""
+        return 2 * (len(self._spectrum) - 1)
+
     def __matmul__(self, v: Tensor) -> Tensor:
         """Return the product with ``v (n, k)``, in ``O(k n log n)``."""
-        size = 2 * (len(self._spectrum) - 1)
-        product = torch.fft.rfft(v, n=size, dim=0) * self._spectrum[:, None]
-        whole: Tensor = torch.fft.irfft(product, n=size, dim=0)
-        return whole[: len(v)]
+        product = torch.fft.rfft(v.mT, n=self.size) * self._spectrum
+        whole: Tensor = torch.fft.irfft(product, n=self.size)
+        return whole[:, : len(v)].mT
 
     def diagonal(self) -> Tensor:
         """Return the diagonal, ``(n,)``."""
