@@ -57,11 +57,18 @@ def _distances(zi, z, u):  # type: ignore[no-untyped-def]
     """Set ``u (l,)`` to the squared distances of a row ``zi (c,)`` to the rows of ``z (c, l)``."""
     for j in range(len(u)):
         u[j] = ZERO
-    for c in range(len(z)):
-        a, line = zi[c], z[c]
+    fours = len(z) // 4 * 4
+    for c in range(0, fours, 4):  # so that a sum stays in its register for four columns
+        a0, a1, a2, a3 = zi[c], zi[c + 1], zi[c + 2], zi[c + 3]
+        b0, b1, b2, b3 = z[c], z[c + 1], z[c + 2], z[c + 3]
         for j in range(len(u)):
-            difference = a - line[j]
-            u[j] += difference * difference
+            d0, d1, d2, d3 = a0 - b0[j], a1 - b1[j], a2 - b2[j], a3 - b3[j]
+            u[j] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+    for c in range(fours, len(z)):
+        a, b = zi[c], z[c]
+        for j in range(len(u)):
+            d = a - b[j]
+            u[j] += d * d
 
 
 @njit(fastmath=FAST, error_model="numpy")
@@ -69,7 +76,13 @@ def _products(a, b, w):  # type: ignore[no-untyped-def]
     """Set ``w (l,)`` to the products of ``a (k,)`` with the columns of ``b (k, l)``."""
     for j in range(len(w)):
         w[j] = ZERO
-    for k in range(len(a)):
+    fours = len(a) // 4 * 4
+    for k in range(0, fours, 4):
+        a0, a1, a2, a3 = a[k], a[k + 1], a[k + 2], a[k + 3]
+        b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
+        for j in range(len(w)):
+            w[j] += (a0 * b0[j] + a1 * b1[j]) + (a2 * b2[j] + a3 * b3[j])
+    for k in range(fours, len(a)):
         factor, line = a[k], b[k]
         for j in range(len(w)):
             w[j] += factor * line[j]
@@ -77,25 +90,51 @@ def _products(a, b, w):  # type: ignore[no-untyped-def]
 
 @njit(fastmath=FAST, error_model="numpy")
 def _pull(zi, z, w, here, there):  # type: ignore[no-untyped-def]
-    """Add ``w_j (z_i - z_j)`` to ``here (c,)`` summed, and take it off ``there (c, l)``."""
+    """Set ``here (4, c)`` to ``w_j (z_i - z_j)`` of four rows summed, and take it off ``there (c, l)``."""
+    w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
     for c in range(len(z)):
-        a, line, column, total = zi[c], z[c], there[c], ZERO
-        for j in range(len(w)):
-            pull = w[j] * (a - line[j])
-            total += pull
-            column[j] -= pull
-        here[c] += total
+        a0, a1, a2, a3, line, column = zi[0, c], zi[1, c], zi[2, c], zi[3, c], z[c], there[c]
+        t0, t1, t2, t3 = ZERO, ZERO, ZERO, ZERO
+        for j in range(len(w0)):
+            b = line[j]
+            p0, p1, p2, p3 = w0[j] * (a0 - b), w1[j] * (a1 - b), w2[j] * (a2 - b), w3[j] * (a3 - b)
+            t0 += p0
+            t1 += p1
+            t2 += p2
+            t3 += p3
+            column[j] -= (p0 + p1) + (p2 + p3)
+        here[0, c], here[1, c], here[2, c], here[3, c] = t0, t1, t2, t3
 
 
 @njit(fastmath=FAST, error_model="numpy")
 def _multiply(entries, vi, v, here, there):  # type: ignore[no-untyped-def]
-    """Add ``sum_j k_j v_j`` to ``here (k,)``, and ``k_j v_i`` to ``there (k, l)``."""
-    for k in range(len(v)):
-        a, line, column, total = vi[k], v[k], there[k], ZERO
-        for j in range(len(entries)):
-            total += entries[j] * line[j]
-            column[j] += entries[j] * a
-        here[k] += total
+    """Set ``here (4, k)`` to ``sum_j k_ij v_j`` of four rows, and add ``k_ij v_i`` to ``there (k, l)``."""
+    e0, e1, e2, e3 = entries[0], entries[1], entries[2], entries[3]
+    for k in range(0, len(v), 2):  # two at a time: an entry is loaded half as often
+        a0, a1, a2, a3, a, left = vi[0, k], vi[1, k], vi[2, k], vi[3, k], v[k], there[k]
+        b0, b1, b2, b3, b, right = (
+            vi[0, k + 1],
+            vi[1, k + 1],
+            vi[2, k + 1],
+            vi[3, k + 1],
+            v[k + 1],
+            there[k + 1],
+        )
+        s0, s1, s2, s3, t0, t1, t2, t3 = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
+        for j in range(len(e0)):
+            x0, x1, x2, x3 = e0[j], e1[j], e2[j], e3[j]
+            s0 += x0 * a[j]
+            s1 += x1 * a[j]
+            s2 += x2 * a[j]
+            s3 += x3 * a[j]
+            t0 += x0 * b[j]
+            t1 += x1 * b[j]
+            t2 += x2 * b[j]
+            t3 += x3 * b[j]
+            left[j] += (x0 * a0 + x1 * a1) + (x2 * a2 + x3 * a3)
+            right[j] += (x0 * b0 + x1 * b1) + (x2 * b2 + x3 * b3)
+        here[0, k], here[1, k], here[2, k], here[3, k] = s0, s1, s2, s3
+        here[0, k + 1], here[1, k + 1], here[2, k + 1], here[3, k + 1] = t0, t1, t2, t3
 
 
 @njit(fastmath=FAST, error_model="numpy")
@@ -190,16 +229,17 @@ def slopes(kind, i, z, tall, wide, pulled):  # type: ignore[no-untyped-def]
     here = np.zeros((len(z) - i, BLOCK, z.shape[1]), np.float32)
     totals = np.zeros(len(z) - i)
     for b in prange(len(z) - i):
-        u, w = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+        u, w = np.empty(BLOCK, np.float32), np.empty((4, BLOCK), np.float32)
         there = np.zeros((z.shape[1], BLOCK), np.float32)
-        for row in range(BLOCK):
-            _distances(rows[row], z[i + b], u)
-            _products(weights[row], wide[i + b], w)
-            if b == 0:  # every pair of the block's own rows comes twice
-                w *= HALF
-                w[row] = ZERO
-            totals[b] += _weigh(kind, u, w)
-            _pull(rows[row], z[i + b], w, here[b, row], there)
+        for row in range(0, BLOCK, 4):
+            for k in range(4):
+                _distances(rows[row + k], z[i + b], u)
+                _products(weights[row + k], wide[i + b], w[k])
+                if b == 0:  # every pair of the block's own rows comes twice
+                    w[k] *= HALF
+                    w[k, row + k] = ZERO
+                totals[b] += _weigh(kind, u, w[k])
+            _pull(rows[row : row + 4], z[i + b], w, here[b, row : row + 4], there)
         pulled[i + b] += there
     for b in range(len(here)):
         pulled[i] += here[b].T
@@ -213,15 +253,16 @@ def product(kept, i, v, out):  # type: ignore[no-untyped-def]
     Args:
         kept: ``(m - i, BLOCK, BLOCK)``, as `values` sets it.
         i: the number of a block.
-        v: ``(m, k, BLOCK)``, zeros where a block is padded.
+        v: ``(m, k, BLOCK)``, ``k`` even, zeros where a block is padded.
         out: ``(m, k, BLOCK)``, float64: the product is added here.
     """
     factors = v[i].T.copy()
     here = np.zeros((len(kept), BLOCK, v.shape[1]), np.float32)
     for b in prange(len(kept)):
         there = np.zeros((v.shape[1], BLOCK), np.float32)
-        for row in range(BLOCK):
-            _multiply(kept[b, row], factors[row], v[i + b], here[b, row], there)
+        for row in range(0, BLOCK, 4):
+            four = slice(row, row + 4)
+            _multiply(kept[b, four], factors[four], v[i + b], here[b, four], there)
         if b > 0:
             out[i + b] += there
     for b in range(len(here)):

@@ -72,12 +72,13 @@ class CompiledTiles(Tiles):
     @torch.no_grad()
     def product(self, across: Tensor) -> Tensor:
         """Return what these strips add to a product with the matrix, in float64; see `Tiles.product`."""
-        v = in_blocks(across.flatten(0, -2).mT)
+        flat = across.flatten(0, -2)
+        v = in_blocks(torch.nn.functional.pad(flat, (0, 0, 0, len(flat) % 2)).mT)
         found = np.zeros(v.shape)
         for i, entries in self._strips_of_entries():
             with _threads_of_torch():
                 compiled.product(entries, i, v, found)
-        rows = from_blocks(found, across.shape[-1])
+        rows = from_blocks(found[:, : len(flat)], across.shape[-1])
         return torch.from_numpy(rows).mT.reshape(across.shape)
 
     def gradient(self, left: Tensor, right: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:

@@ -5,16 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nonparam.forecasting import GPForecaster
+    from nonparam.planning import plan
     from nonparam.regression import GPRegressor
 
-__all__ = ["GPForecaster", "GPRegressor"]
+__all__ = ["GPForecaster", "GPRegressor", "plan"]
 __version__ = "0.1.0"
 
-_HOMES = {"GPForecaster": "nonparam.forecasting", "GPRegressor": "nonparam.regression"}
+_HOMES = {
+    "GPForecaster": "nonparam.forecasting",
+    "GPRegressor": "nonparam.regression",
+    "plan": "nonparam.planning",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import an estimator when it is first asked for: the command line starts without torch."""
+    """Import what is public when it is first asked for: the command line starts without torch."""
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'nonparam' has no attribute {name!r}")

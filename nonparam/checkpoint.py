@@ -67,13 +67,11 @@ class State:
     Attributes:
         points: ``(b, p)``, of the searches that factorise, on all rows or on a subset.
         seed: of the subsets, the pivots and the probes.
-        stage: how many subsets are done.
         newton: the steps on all rows, once the subsets are done.
     """
 
     points: Array
     seed: int = 0
-    stage: int = 0
     newton: NewtonState | None = None
 
 

@@ -1,18 +1,25 @@
 """Hyperparameters and the posterior, by the solver that the plan names."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from nonparam.checkpoint import State
-from nonparam.newton import Watch, ascend, climb, maximise_watched
-from nonparam.objective import Objective
+from nonparam.errors import InsufficientMemoryError
+from nonparam.interpolation import check_interpolable
+from nonparam.newton import UNCERTIFIED, Watch, ascend, climb, maximise_watched
+from nonparam.objective import Data, Objective
 from nonparam.posterior import Posterior, condition
-from nonparam.solvers.plan import BYTES, Plan, free_memory
+from nonparam.processes import free_memory
+from nonparam.shortage import is_out_of_memory, sparing
+from nonparam.solvers.certified import CertifiedSolver
+from nonparam.solvers.plan import METHODS, Plan, factorises
 from nonparam.solves import SolvedEvidence, solver_for
 from nonparam.structured import StructuredObjective, structured_factor, with_structure
+from nonparam.theta import Theta
 from nonparam.training import FitReport
 
 __all__ = ["Fitted", "Search", "fit"]
@@ -22,7 +29,6 @@ Array = NDArray[np.float64]
 NUM_PROBES = 8  # for the trace: more lower the noise of the gradient, which a Newton step averages
 RANK = 500  # of the preconditioner: benchmarks/scale.py
 TRAINING_TOLERANCE = 1e-3  # of the residuals while hyperparameters are learnt
-MATRICES = 1.5  # of n x n that factorising once for the predictions needs, with what is temporary
 TOLERANCE = 1e-6  # of those of predictions, in float64
 
 
@@ -61,6 +67,9 @@ class Search:
 def fit(objective: Objective, plan: Plan, search: Search) -> Fitted:
     """Learn the hyperparameters and condition on the data.
 
+    Where memory runs out, conjugate gradients no longer keep tiles, and a factorisation gives way to them;
+    where these cannot be certified they give way to it. One turns to the other only as the plan allows.
+
     Args:
         objective: of all rows.
         plan: names the solver.
@@ -68,12 +77,49 @@ def fit(objective: Objective, plan: Plan, search: Search) -> Fitted:
 
     Raises:
         ConvergenceError: the objective is finite at no start, or a solve could not be certified.
+        InsufficientMemoryError: memory ran out, whatever was tried.
         NotPositiveDefiniteError: a covariance that no admissible jitter repairs.
     """
     starts = objective.theta.starting_points(search.n_restarts, search.rng)
-    by = _by_solves if plan.solver == "cg" else _by_factorisation
+    failures = ""
+    while True:
+        try:  # a copy: what it keeps between evaluations goes with it
+            return _fit(replace(objective), starts, plan, f"{plan}{failures}", search)
+        except (MemoryError, RuntimeError, ArithmeticError) as error:
+            turned, failure = _turned(plan, error)
+            failures += failure
+            if turned is None:
+                if is_out_of_memory(error):
+                    raise _exhausted(len(objective.data.x), failures) from error
+                raise
+        plan = turned
+
+
+def _turned(plan: Plan, error: Exception) -> tuple[Plan | None, str]:
+    """Return the plan to turn to after an error, and what to say of it."""
+    if is_out_of_memory(error):
+        tiles = ", without kept tiles too," if plan.solver == "cg" else ""
+        turned = plan.otherwise if plan.solver != "cg" else None
+        return turned, f"; {METHODS[plan.solver]}{tiles} ran out of memory"
+    uncertified = isinstance(error, UNCERTIFIED) and plan.solver == "cg"
+    return plan.otherwise if uncertified else None, f"; {METHODS[plan.solver]} were not certified"
+
+
+def _exhausted(n: int, failures: str) -> InsufficientMemoryError:
+    return InsufficientMemoryError(
+        f"{n:,} rows are more than the memory holds{failures}: train on a random subset of the rows, or use "
+        "a machine with more memory"
+    )
+
+
+def _fit(objective: Objective, starts: Array, plan: Plan, said: str, search: Search) -> Fitted:
+    interpolated = plan.solver == "ski"
+    if interpolated:
+        check_interpolable(objective.theta.kernel, objective.data.x)
+    by_solves = partial(_by_solves, interpolated=interpolated)
+    by = by_solves if plan.solver in ("cg", "ski") else _by_factorisation
     objective = with_structure(objective, plan.solver)
-    return by(objective, starts, str(plan), search)
+    return by(objective, starts, said, search)
 
 
 def _noise(objective: Objective, theta: Array) -> float:
@@ -92,7 +138,9 @@ def _by_factorisation(objective: Objective, starts: Array, plan: str, search: Se
     return Fitted(best, posterior, replace(report, jitter=posterior.factor.jitter))
 
 
-def _by_solves(objective: Objective, starts: Array, plan: str, search: Search) -> Fitted:
+def _by_solves(
+    objective: Objective, starts: Array, plan: str, search: Search, *, interpolated: bool
+) -> Fitted:
     theta, data, watch = objective.theta, objective.data, search.watch
     state = watch.checkpoint.resumed or State(starts, seed=int(search.rng.randint(2**31 - 1)))
     evidence = SolvedEvidence(
@@ -104,16 +152,33 @@ def _by_solves(objective: Objective, starts: Array, plan: str, search: Search) -
         num_probes=NUM_PROBES,
         rank=RANK,
         seed=state.seed,
+        interpolated=interpolated,
     )
     if state.newton is None:
         state, report = climb(objective, state, watch, plan)
         best = state.points[0]
     if state.newton is not None:
-        best, report = ascend(evidence, state, watch)
+        at = state
+        best, report = sparing(lambda keep: ascend(replace(evidence, keep=keep), at, watch))
     watch.progress.stage("what predictions need")
     theta.assign(best)
-    noise, solver, error = _noise(objective, best), None, 0.0
-    if MATRICES * BYTES * len(data.x) ** 2 > free_memory(data.x.device):
+    posterior = _conditioned(theta, data, _noise(objective, best), state.seed, interpolated)
+    factor, error = posterior.factor, 0.0
+    if isinstance(factor, CertifiedSolver):
+        error = 0.5 * data.y.shape[1] * factor.measured_determinant().standard_error
+        plan = f"{plan}; {factor.matrix}" if interpolated else plan
+    value = posterior.log_marginal_likelihood()
+    if objective.with_prior:
+        value += float(theta.log_priors(best[None])[0][0])
+    jitter = posterior.factor.jitter
+    report = replace(report, plan=plan, objective=value, starts=(value,), standard_error=error, jitter=jitter)
+    return Fitted(best, posterior, report)
+
+
+def _conditioned(theta: Theta, data: Data, noise: float, seed: int, interpolated: bool) -> Posterior:
+    """Condition on the data by one factorisation where it fits, else by certified solves."""
+
+    def by_solves(keep: bool) -> Posterior:
         solver = solver_for(
             theta.kernel,
             data,
@@ -121,13 +186,16 @@ def _by_solves(objective: Objective, starts: Array, plan: str, search: Search) -
             dtype=torch.float64,
             tolerance=TOLERANCE,
             rank=RANK,
-            seed=state.seed,
-        ).measured()
-        error = 0.5 * data.y.shape[1] * solver.measured_determinant().standard_error
-    posterior = condition(theta.kernel, data, noise, solver)
-    value = posterior.log_marginal_likelihood()
-    if objective.with_prior:
-        value += float(theta.log_priors(best[None])[0][0])
-    jitter = posterior.factor.jitter
-    report = replace(report, plan=plan, objective=value, starts=(value,), standard_error=error, jitter=jitter)
-    return Fitted(best, posterior, report)
+            seed=seed,
+            interpolated=interpolated,
+            keep=keep,
+        )
+        return condition(theta.kernel, data, noise, solver.measured())
+
+    if not interpolated and factorises(len(data.x), free_memory(data.x.device)):
+        try:
+            return condition(theta.kernel, data, noise)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+    return sparing(by_solves)

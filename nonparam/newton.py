@@ -1,7 +1,7 @@
 r"""Training on many rows: exactly on subsets of growing size, then Newton's steps on all.
 
 The curvature at the maximum on :math:`m` of :math:`n` rows, times :math:`n / m`, is near that on all rows, so
-that few gradients on all rows are needed:
+that few gradients on a larger subset, and on all rows, are needed:
 
 .. math:: \theta \leftarrow \theta + \tfrac{m}{n} H_m^{-1} \, \partial \log p(y, \theta).
 
@@ -13,6 +13,7 @@ Source: Nocedal and Wright (2006), Numerical optimization, section 6.1.
 
 import time
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -29,16 +30,16 @@ from nonparam.theta import Theta
 from nonparam.threads import threads_for
 from nonparam.training import INTERRUPTED, FitReport, maximise
 
-__all__ = ["Watch", "ascend", "climb", "maximise_watched", "updated"]
+__all__ = ["UNCERTIFIED", "Watch", "ascend", "climb", "maximise_watched", "updated"]
 
 Array = NDArray[np.float64]
 
 SUBSETS = (1000, 3000)  # rows
 SUBSET_TOLERANCE = 1e-3  # nats
-CURVATURE_ROWS = 1000
 WIDEST = 2.0  # standard deviation of a coordinate without a prior
 LONGEST = 0.5  # of a step in any coordinate
 FLAT = 0.5  # nats that a step must promise: the probes blur the optimum by more
+FLAT_ON_SUBSET = 0.1  # nats
 MAX_STEPS = 20
 HALVINGS = 3  # of a step to where no gradient can be certified
 UNCERTIFIED = (ConvergenceError, NotPositiveDefiniteError)
@@ -102,49 +103,79 @@ def climb(objective: Objective, state: State, watch: Watch, plan: str) -> tuple[
 
     Args:
         objective: of all rows.
-        state: where to begin: on which subset, and with which points there.
+        state: where to begin on the smallest subset.
         watch: is told of every step.
         plan: what the solver is expected to do; goes into the report.
 
     Returns:
-        The state from which `ascend` goes on, and the report of the last subset. After an interrupt (Ctrl-C)
-        the state has the best point, and no Newton's steps to go on with.
+        The state from which `ascend` goes on, and the report of the smallest subset. After an interrupt
+        (Ctrl-C) the state has the best point, and no Newton's steps to go on with.
 
     Raises:
         ConvergenceError: the objective is finite at no start.
     """
     n = len(objective.data.x)
     order = torch.from_numpy(np.random.RandomState(state.seed).permutation(n)).to(objective.data.x.device)
-    sizes = [m for m in SUBSETS if m < n] or [n]
-    for m in sizes[state.stage :]:
-        watch.checkpoint.write(state)
-        subset = replace(objective, data=objective.data.rows(order[:m]))
-        with threads_for(m):
-            point, report = maximise_watched(subset, state, watch, plan=plan, tolerance=SUBSET_TOLERANCE)
-        state = replace(state, points=point[None], stage=state.stage + 1)
-        if report.interrupted:
-            return state, report
+    first, *larger = [m for m in SUBSETS if m < n] or [n]
+    subset = replace(objective, data=objective.data.rows(order[:first]))
+    watch.checkpoint.write(state)
+    with threads_for(first):
+        point, report = maximise_watched(subset, state, watch, plan=plan, tolerance=SUBSET_TOLERANCE)
+    state = replace(state, points=point[None])
+    if report.interrupted:
+        return state, report
+    watch.checkpoint.write(state)
     try:
-        inverse = _inverse_hessian(objective, order, point)
+        at = NewtonState(point, _inverse_hessian(subset, point))
+        for before, m in pairwise([first, *larger, n]):
+            at = NewtonState(at.point, at.inverse * (before / m))
+            if m < n:
+                watch.progress.stage(f"{m:,} rows, exactly", FLAT_ON_SUBSET)
+                at = _refine(replace(objective, data=objective.data.rows(order[:m])), at, watch)
     except KeyboardInterrupt:
         return state, replace(report, converged=False, message=INTERRUPTED)
-    return replace(state, newton=NewtonState(point, inverse)), report
+    return replace(state, newton=at), report
 
 
-def _inverse_hessian(objective: Objective, order: torch.Tensor, point: Array) -> Array:
-    """Return what is expected of all rows at ``point (p,)``, from a subset of those in ``order (n,)``."""
-    m = min(CURVATURE_ROWS, len(order))
-    subset = replace(objective, data=objective.data.rows(order[:m]))
+def _inverse_hessian(objective: Objective, point: Array) -> Array:
+    """Return the inverse of minus the Hessian at ``point (p,)``, as far as a prior holds it."""
 
     def log_joint(points: Array) -> tuple[Array, Array]:
-        values, gradients = subset.negative(points, np.zeros(len(points), dtype=np.intp))
+        values, gradients = objective.negative(points, np.zeros(len(points), dtype=np.intp))
         return -values, -gradients
 
-    with np.errstate(divide="ignore"), threads_for(m):
+    with np.errstate(divide="ignore"), threads_for(len(objective.data.x)):
         scale = np.minimum(objective.theta.prior_precision**-0.5, WIDEST)
         found = laplace(log_joint, point, scale)
-    inverse: Array = found.root @ found.root.T * (m / len(order))
+    inverse: Array = found.root @ found.root.T
     return inverse
+
+
+def _refine(objective: Objective, at: NewtonState, watch: Watch) -> NewtonState:
+    """Take Newton's steps with exact gradients, each halved until the objective does not fall."""
+    highest, gradient = _value(objective, at.point)
+    for _ in range(MAX_STEPS):
+        following, promised = _following(at, gradient, objective.theta)
+        watch.progress.step(at.step, promised)
+        at = replace(at, inverse=following.inverse, moved=None)
+        if promised < FLAT_ON_SUBSET:
+            break
+        for _ in range(HALVINGS):
+            value, slope = _value(objective, following.point)
+            if value >= highest:
+                break
+            assert following.moved is not None
+            half = 0.5 * following.moved
+            following = replace(following, point=following.point - half, moved=half)
+        else:
+            break
+        highest, gradient, at = value, slope, following
+    return at
+
+
+def _value(objective: Objective, point: Array) -> tuple[float, Array]:
+    values, gradients = objective.negative(point[None], np.zeros(1, dtype=np.intp))
+    return -float(values[0]), -gradients[0]
 
 
 def ascend(evidence: SolvedEvidence, state: State, watch: Watch) -> tuple[Array, FitReport]:
@@ -175,7 +206,10 @@ def ascend(evidence: SolvedEvidence, state: State, watch: Watch) -> tuple[Array,
             watch.checkpoint.offer(replace(state, newton=at))
             slope, evidence, at = _certified(evidence, at, slope)
             point, products = at.point, products + slope.steps
-            following, promised = _following(at, slope, evidence)
+            following, promised = _following(at, slope.gradient, evidence.theta)
+            following = replace(
+                following, pivots=slope.pivots.cpu().numpy(), double=evidence.dtype == torch.float64
+            )
             watch.progress.step(at.step, promised, slope.residual)
             if promised < FLAT:
                 message = "a further step promises next to nothing"
@@ -198,25 +232,19 @@ def ascend(evidence: SolvedEvidence, state: State, watch: Watch) -> tuple[Array,
     )
 
 
-def _following(at: NewtonState, slope: Slope, evidence: SolvedEvidence) -> tuple[NewtonState, float]:
+def _following(at: NewtonState, gradient: Array, theta: Theta) -> tuple[NewtonState, float]:
     """Return where Newton's step leads from a point whose gradient is known, and the nats it promises."""
-    theta, inverse = evidence.theta, at.inverse
+    inverse = at.inverse
     if at.moved is not None and at.gradient is not None:
-        inverse = updated(inverse, at.moved, at.gradient - slope.gradient)
-    gradient = np.where(_free(at.point, slope.gradient, theta), slope.gradient, 0.0)
-    direction = np.where(gradient != 0.0, inverse @ gradient, 0.0)
+        inverse = updated(inverse, at.moved, at.gradient - gradient)
+    uphill = np.where(_free(at.point, gradient, theta), gradient, 0.0)
+    direction = np.where(uphill != 0.0, inverse @ uphill, 0.0)
     shorter = LONGEST / max(float(np.abs(direction).max(initial=0.0)), LONGEST)
     trial = np.clip(at.point + direction * shorter, theta.lower, theta.upper)
     following = NewtonState(
-        point=trial,
-        inverse=inverse,
-        step=at.step + 1,
-        moved=trial - at.point,
-        gradient=slope.gradient,
-        pivots=slope.pivots.cpu().numpy(),
-        double=evidence.dtype == torch.float64,
+        point=trial, inverse=inverse, step=at.step + 1, moved=trial - at.point, gradient=gradient
     )
-    return following, 0.5 * float(direction @ gradient)
+    return following, 0.5 * float(direction @ uphill)
 
 
 def _remembered(evidence: SolvedEvidence, at: NewtonState) -> Slope | None:

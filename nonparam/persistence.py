@@ -265,7 +265,7 @@ def _inverse(posterior: Posterior) -> dict[str, Any]:
     else:
         estimate = None if factor.estimate is None else asdict(factor.estimate)
         solver = {name: getattr(factor, name) for name in ("tolerance", "rank", "seed")}
-        solver |= {"estimate": estimate}
+        solver |= {"estimate": estimate, "interpolated": posterior.solver == "ski"}
     return {"factor": np.zeros(0), "solver": solver, "mean_fit": asdict(posterior.mean)}
 
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from nonparam.errors import NotPositiveDefiniteError
+from nonparam.interpolation import InterpolatedKernel, InterpolatedOperator
 from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.strips import assemble
 from nonparam.model_selection.evidence import MeanFit, fit_mean, log_density
@@ -72,6 +73,9 @@ class Posterior:
         if isinstance(self.factor, StateSpaceFactor):
             residual = self.data.y - self.data.basis @ self.mean.coefficients
             return self.factor.smooth(x, residual)[0] + basis @ self.mean.coefficients
+        if self._interpolated is not None:
+            pulled = self._interpolated.product(x, self.data.x, self.mean.alpha)
+            return pulled + basis @ self.mean.coefficients
         blocks = [
             covariance(self.kernel, rows, self.data.x) @ self.mean.alpha + h @ self.mean.coefficients
             for rows, h in _blocks(x, basis)
@@ -99,7 +103,7 @@ class Posterior:
         return VarianceCache.of(self.factor) if isinstance(self.factor, CertifiedSolver) else None
 
     def _variance(self, x: Tensor, basis: Tensor, tolerance: float | None) -> Tensor:
-        cross, prior = covariance(self.kernel, self.data.x, x), variance(self.kernel, x)
+        cross, prior = self._covariance(self.data.x, x), self._prior_variance(x)
         if tolerance is None or self.variance_cache is None:
             explained = self.factor.quadratic(cross)
         else:
@@ -111,12 +115,26 @@ class Posterior:
     @torch.no_grad()
     def predict_covariance(self, x: Tensor, basis: Tensor) -> Tensor:
         """Return the posterior covariance of the noise-free function between the rows: ``(m, m)``."""
-        cross = covariance(self.kernel, self.data.x, x)
+        cross = self._covariance(self.data.x, x)
         explained = self.factor.gram(cross)
         root = self._mean_uncertainty(self.mean.weighted_basis.mT @ cross, basis)
-        joint = covariance(self.kernel, x) - explained + root.mT @ root
+        joint = self._covariance(x) - explained + root.mT @ root
         torch.diagonal(joint).clamp_(min=0.0)
         return 0.5 * (joint + joint.mT)
+
+    @property
+    def _interpolated(self) -> InterpolatedKernel | None:
+        """What stands for the kernel, where it is interpolated from a grid."""
+        matrix = self.factor.matrix if isinstance(self.factor, CertifiedSolver) else None
+        return matrix.kernel if isinstance(matrix, InterpolatedOperator) else None
+
+    def _covariance(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
+        if self._interpolated is None:
+            return covariance(self.kernel, x1, x2)
+        return self._interpolated.covariance(x1, x2)
+
+    def _prior_variance(self, x: Tensor) -> Tensor:
+        return variance(self.kernel, x) if self._interpolated is None else self._interpolated.variance(x)
 
     def _mean_uncertainty(self, pulled: Tensor, basis: Tensor) -> Tensor:
         """Return ``(q, m)``, whose columns' squared norms are the variance due to the coefficients.
@@ -154,7 +172,9 @@ class Posterior:
         """The name of the algorithm behind `factor`."""
         if isinstance(self.factor, StructuredFactor):
             return self.factor.solver
-        return "cholesky" if isinstance(self.factor, CholeskyFactor) else "cg"
+        if isinstance(self.factor, CholeskyFactor):
+            return "cholesky"
+        return "cg" if self._interpolated is None else "ski"
 
     def structure(self, data: Data) -> Structure | None:
         """Return the structure that other rows have, if the algorithm for the present ones uses one."""
@@ -236,6 +256,7 @@ def _again(
         tolerance=solver.tolerance,
         rank=solver.rank,
         seed=solver.seed,
+        interpolated=isinstance(solver.matrix, InterpolatedOperator),
     ).measured()
 
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
+from nonparam.solvers.plan import duration
+
 if TYPE_CHECKING:
     import rich.progress
 
@@ -82,7 +84,7 @@ class Progress:
             bar.update(task, facts=facts, left="")
             return
         left = steps * elapsed / len(self._ahead)
-        text = f"about {_duration(left)} left in this stage"
+        text = f"about {duration(left)} left in this stage"
         bar.update(task, facts=facts, left=text, total=elapsed + left, completed=elapsed)
 
 
@@ -123,15 +125,3 @@ def steps_left(ahead: Sequence[float], target: float) -> float:
     if shrinks <= 0.0:
         return math.inf
     return max(math.log(recent[-1] / target) / shrinks, 0.0)
-
-
-def _duration(seconds: float) -> str:
-    """Write a time roughly.
-
-    Examples:
-        >>> _duration(42.0), _duration(300.0), _duration(9000.0)
-        ('42 s', '5 min', '2.5 h')
-    """
-    if seconds < 100.0:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60.0:.0f} min" if seconds < 6000.0 else f"{seconds / 3600.0:.1f} h"

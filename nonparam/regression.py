@@ -23,8 +23,10 @@ from nonparam.kernels import with_amplitude
 from nonparam.kernels.grammar import as_kernel, parse
 from nonparam.means import Mean
 from nonparam.newton import Watch
-from nonparam.objective import Data, Objective, matrices_needed
+from nonparam.objective import Data, Objective
+from nonparam.planning import TIMED_ROWS, plan_for
 from nonparam.prediction import PredictionMixin
+from nonparam.processes import is_first_process
 from nonparam.progress import Progress
 from nonparam.scales import (
     NOISE_FRACTION,
@@ -36,7 +38,6 @@ from nonparam.scales import (
     waits_for_period,
 )
 from nonparam.solvers.plan import Plan, choose
-from nonparam.structure import structure_for
 from nonparam.structured import with_structure
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
@@ -85,10 +86,13 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
             uncertainty counted in every prediction.
         noise: ``"learn"``, a known variance, or one known variance per row of ``X``.
         solver: ``"cholesky"``; ``"cg"``, conjugate gradients, each solve certified, hyperparameters to within
-            the noise of the probes; ``"state_space"`` for sums of half-integer Matérn kernels of one
-            column, ``"toeplitz"`` for stationary kernels on a regular grid of one column, ``"kronecker"`` for
-            products of kernels on a product grid; or ``"auto"``: such a structure where it is there and
-            faster, else Cholesky as long as it fits the memory.
+            the noise of the probes; ``"ski"``, the same with a stationary kernel of up to three columns
+            interpolated from a grid, to within a deviation that the report states; ``"state_space"`` for
+            sums of half-integer Matérn kernels of one column, ``"toeplitz"`` for stationary kernels on a
+            regular grid of one column, ``"kronecker"`` for products of kernels on a product grid; or
+            ``"auto"``: such a structure where it is there and faster, else Cholesky, and above 4,000 rows
+            conjugate gradients where they are predicted to take less than half of its time, or where it
+            does not fit the memory; see `plan`.
         objective: what is maximised: ``"lml"``, the log marginal likelihood.
         n_restarts: searches besides the one that starts from the scale of the data.
         priors: ``"default"`` for weakly informative ones (maximum a posteriori), or ``None`` (maximum
@@ -120,7 +124,8 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
     Raises:
         InputError: data or arguments that no model can be fitted to; the message says what to change.
         FileFormatError: a checkpoint that is damaged, of another program or of another version.
-        InsufficientMemoryError: more rows than the memory holds, before anything is allocated.
+        InsufficientMemoryError: more rows than the memory holds, before anything is allocated; or memory that
+            runs out although the plan fits, after what needs less was tried.
         NotPositiveDefiniteError: a covariance that no admissible jitter repairs.
 
     Source: Rasmussen and Williams (2006), Gaussian processes for machine learning, chapters 2 and 5.
@@ -192,7 +197,8 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         kernel = with_amplitude(as_kernel(self.kernel)).double()
         device = check_device(self.device, len(x))
         plan = self._plan(kernel, torch.from_numpy(x), weights, noise, device)
-        if self.verbose:
+        verbose = bool(self.verbose) and is_first_process()
+        if verbose:
             print(plan)
         self.y_scale_ = output_scales(table, weights) if self.normalize_y else np.ones(table.shape[1])
         centred = 0.0 if self.mean == "zero" else np.average(table, axis=0, weights=weights)
@@ -200,7 +206,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         problem = self._problem(kernel, x, table, weights, noise, plan)
         with (
             checkpoint_at(self.checkpoint, self.checkpoint_minutes, problem) as checkpoint,
-            Progress(bool(self.verbose)) as progress,
+            Progress(verbose) as progress,
             threads_for(len(x)),
         ):
             watch = Watch(checkpoint, progress)
@@ -208,7 +214,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
             if not report.interrupted:
                 checkpoint.remove()
         self.fit_report_ = replace(report, seconds=time.perf_counter() - began)
-        if self.verbose:
+        if verbose:
             print(self.fit_report_)
         if not report.converged:
             said = f"the search for hyperparameters did not converge ({report.message}): "
@@ -240,9 +246,8 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         device: torch.device,
     ) -> Plan:
         variances = torch.from_numpy((1.0 if noise is None else noise) / weights)
-        structure = structure_for(self.solver, kernel, x, variances)
-        found = None if structure is None else structure.plan
-        return choose(self.solver, len(x), matrices_needed(kernel, x), device, structure=found)
+        timed = bool(self.verbose) and len(x) > TIMED_ROWS
+        return plan_for(self.solver, kernel, x, variances, device, timed=timed, searches=1 + self.n_restarts)
 
     def _check_arguments(self) -> None:
         check_choice(self.objective, "objective", OBJECTIVES)
@@ -333,7 +338,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         new = self._data(x[counted], outputs[counted], weights[counted], known, old.x.device)
         rows = old.joined(new)
         structure = self.posterior_.structure(rows)
-        solver = "cg" if self.posterior_.solver == "cg" else "cholesky"
+        solver = self.posterior_.solver if self.posterior_.solver in ("cg", "ski") else "cholesky"
         if structure is None:
             plan = choose(solver, len(rows.x), 3, old.x.device)
         else:

@@ -30,12 +30,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nonparam.interpolation import InterpolatedOperator
 from nonparam.kernels.operator import KernelOperator
 from nonparam.kernels.random_features import random_features, white_variance
 from nonparam.kernels.sharded import ShardedOperator, local_devices, num_processes
 from nonparam.objective import Data
+from nonparam.processes import free_memory
 from nonparam.solvers.certified import CertifiedSolver
-from nonparam.solvers.plan import fits, free_memory
+from nonparam.solvers.plan import fits
 from nonparam.theta import Theta
 
 __all__ = ["Slope", "SolvedEvidence", "solver_for"]
@@ -74,6 +76,8 @@ def solver_for(
     rank: int,
     seed: int,
     pivots: Tensor | None = None,
+    interpolated: bool = False,
+    keep: bool = True,
 ) -> CertifiedSolver:
     """Return the inverse of the covariance of the observations, by certified solves.
 
@@ -86,15 +90,25 @@ def solver_for(
         rank: of the preconditioner, at most.
         seed: of the pivots and the probes.
         pivots: of the preconditioner; drawn by default.
+        interpolated: whether the kernel is interpolated from a grid.
+        keep: whether the tiles are kept where they fit; else each product evaluates them.
+
+    Raises:
+        InputError: a row without noise, or a kernel or columns that cannot be interpolated.
+        ConvergenceError: a kernel that interpolation deviates too far from.
     """
-    matrix = _operator(kernel, data.x.to(dtype))
+    matrix: InterpolatedOperator | KernelOperator | ShardedOperator
     shift = data.noise_variances(noise).to(dtype)
+    if interpolated:
+        matrix = InterpolatedOperator(kernel, data.x, noise=float(shift.min()), dtype=dtype, seed=seed)
+    else:
+        matrix = _operator(kernel, data.x.to(dtype), keep)
     return CertifiedSolver.of(matrix, shift, tolerance=tolerance, seed=seed, rank=rank, pivots=pivots)
 
 
-def _operator(kernel: gpytorch.kernels.Kernel, x: Tensor) -> KernelOperator | ShardedOperator:
+def _operator(kernel: gpytorch.kernels.Kernel, x: Tensor, keep: bool) -> KernelOperator | ShardedOperator:
     """Return the covariance matrix, shared among the processes and GPUs where there are several."""
-    kept = fits(len(x), x.element_size(), free_memory(x.device))
+    kept = keep and fits(len(x), x.element_size(), free_memory(x.device))
     devices = local_devices(x.device)
     if num_processes() > 1 or len(devices) > 1:
         return ShardedOperator(kernel, x, devices=devices, keep=kept)
@@ -115,6 +129,8 @@ class SolvedEvidence:
         rank: of the preconditioner, at most.
         seed: of the pivots and the probes.
         estimator: of the trace: ``"standard"``, or ``"pathwise"``.
+        interpolated: whether the kernel is interpolated from a grid.
+        keep: whether tiles are kept where they fit.
     """
 
     data: Data
@@ -126,6 +142,8 @@ class SolvedEvidence:
     rank: int
     seed: int
     estimator: Literal["standard", "pathwise"] = "standard"
+    interpolated: bool = False
+    keep: bool = True
 
     def solver(self, point: Array, pivots: Tensor | None = None) -> CertifiedSolver:
         """Return the inverse of the covariance at ``point (p,)``, with its own pivots or given ones."""
@@ -139,6 +157,8 @@ class SolvedEvidence:
             rank=self.rank,
             seed=self.seed,
             pivots=pivots,
+            interpolated=self.interpolated,
+            keep=self.keep,
         )
 
     def slope(self, point: Array, near: Slope | None = None) -> Slope:
@@ -167,7 +187,7 @@ class SolvedEvidence:
         return Slope(gradient, found.solution, solver.pivots, float(found.residuals.max()), found.steps)
 
     def _gather(self, solver: CertifiedSolver, left: Tensor, right: Tensor, point: Array) -> Array:
-        assert isinstance(solver.matrix, KernelOperator | ShardedOperator)
+        assert isinstance(solver.matrix, KernelOperator | ShardedOperator | InterpolatedOperator)
         slopes = solver.matrix.gradient(left, right, self.theta.parameters)
         noise = self._noise(point)
         per_row = (left * right).sum(1).double()

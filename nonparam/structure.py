@@ -30,6 +30,7 @@ from nonparam.solvers.structured import StateSpaceFactor, StructuredFactor
 __all__ = ["Kronecker", "StateSpace", "Structure", "Toeplitz", "structure_for", "structure_of"]
 
 WORTHWHILE = 0.25  # of the rows: the largest factor of a product grid whose eigenvectors are cheap
+PER_ROW = 2400  # numbers that a solve for 256 right-hand sides keeps: predictions have that many at a time
 Columns = tuple[int, ...]
 
 
@@ -120,7 +121,7 @@ class StateSpace(Structure):
     def plan(self) -> Plan:
         """The solver and its memory, which grows with the square of the states."""
         states = sum(round(nu + 0.5) for nu in self.nus)
-        return Plan(self.solver, len(self.x), BYTES * (8 + 4 * states * (states + 4)) * len(self.x))
+        return Plan(self.solver, len(self.x), BYTES * (40 + 4 * states**2) * len(self.x))
 
     def parts(self, kernel: gpytorch.kernels.Kernel) -> list[Tensor]:
         """Return the log variances and the log lengthscales, ``(t,)`` each."""
@@ -187,7 +188,7 @@ class Toeplitz(Structure):
     @property
     def plan(self) -> Plan:
         """The solver and its memory."""
-        return Plan(self.solver, len(self.x), BYTES * 4 * 600 * len(self.x))
+        return Plan(self.solver, len(self.x), BYTES * PER_ROW * len(self.x))
 
     def parts(self, kernel: gpytorch.kernels.Kernel) -> list[Tensor]:
         """Return the covariances at the lags, ``(1, n)``."""
@@ -263,7 +264,7 @@ class Kronecker(Structure):
     @property
     def plan(self) -> Plan:
         """The solver and its memory."""
-        numbers = 8 * sum(len(places) ** 2 for places in self.places) + 600 * len(self.x)
+        numbers = 8 * sum(len(places) ** 2 for places in self.places) + PER_ROW * len(self.x)
         return Plan(self.solver, len(self.x), BYTES * numbers)
 
     def parts(self, kernel: gpytorch.kernels.Kernel) -> list[Tensor]:

@@ -24,7 +24,7 @@ from nonparam.solves import SolvedEvidence
 
 LOCK = ".fit.checkpoint.nonparam-lock"
 STATES = {
-    "subset": State(np.arange(6.0).reshape(2, 3), seed=7, stage=1),
+    "subset": State(np.arange(6.0).reshape(2, 3), seed=7),
     "first step": State(np.ones((1, 2)), newton=NewtonState(np.ones(2), np.eye(2))),
     "later step": State(
         np.ones((1, 2)),
@@ -143,11 +143,11 @@ def uninterrupted():
 
 
 @pytest.mark.parametrize(
-    ("place", "stage", "step"),
-    [(("Objective", "negative", "5"), 0, None), (("SolvedEvidence", "slope", "3"), 2, 3)],
+    ("place", "step"),
+    [(("Objective", "negative", "5"), None), (("SolvedEvidence", "slope", "3"), 3)],
     ids=["on a subset", "at Newton's third step"],
 )
-def test_a_killed_fit_goes_on_to_the_same_optimum(place, stage, step, path, uninterrupted, monkeypatch):
+def test_a_killed_fit_goes_on_to_the_same_optimum(place, step, path, uninterrupted, monkeypatch):
     command = [sys.executable, "-c", WAITING, str(Path(__file__).parent), str(path), *place]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "arrived\n"
@@ -158,7 +158,6 @@ def test_a_killed_fit_goes_on_to_the_same_optimum(place, stage, step, path, unin
     assert process.returncode == -signal.SIGKILL
     assert sorted(os.listdir(path.parent)) == [LOCK, path.name]  # a lock that nobody holds
     state = saved(path)[0]["dict"]["state"]["dict"]
-    assert state["stage"] == stage
     assert (state["newton"] and state["newton"]["dict"]["step"]) == step
     slopes = stopped_at(monkeypatch, SolvedEvidence, "slope", -1, None)
     model, expected = regressor(path).fit(X, Y), uninterrupted["cg"]

@@ -161,15 +161,20 @@ class _Run:
         return _Block(index, x, q, c, z, _norm(r), is_new=True)
 
     def orthonormal(self, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return ``Q``, ``P^-1 Q`` and ``C``, where ``R = Q C`` and ``Q' P^-1 Q = I``, of full rank."""
+        """Return ``Q``, ``P^-1 Q`` and ``C``, where ``R = Q C`` and ``Q' P^-1 Q = I``, of full rank.
+
+        Columns are scaled first: what is dropped depends on the others, and is not merely small.
+        """
         z = r if self.preconditioner is None else self.preconditioner.solve(r)
         self.check(z, "a residual")
         gram = _inner(r, z)
-        values, vectors = torch.linalg.eigh((gram + gram.mT) / 2.0)
+        size = torch.diagonal(gram).clamp_min(0.0).sqrt()
+        size = torch.where(size > 0.0, size, 1.0)
+        values, vectors = torch.linalg.eigh((gram + gram.mT) / (2.0 * size * size[:, None]))
         kept = values > len(values) * torch.finfo(r.dtype).eps * values[-1:]
         roots, vectors = values[kept].sqrt(), vectors[:, kept]
-        turn = (vectors / roots).to(r)
-        return r @ turn, z @ turn, roots[:, None] * vectors.mT
+        turn = (vectors / roots / size[:, None]).to(r)
+        return r @ turn, z @ turn, roots[:, None] * vectors.mT * size
 
     def sweep(self, block: _Block) -> _Block:
         """Iterate until every column seems done, or it is time to look at the true residuals."""

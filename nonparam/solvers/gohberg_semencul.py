@@ -102,11 +102,12 @@ class ToeplitzInverse:
         """The transforms of the first columns of ``L`` and ``M``, ``(2, 1, f)``."""
         first = torch.zeros_like(self.column)
         first[1:] = self.column[1:].flip(0)
-        return torch.fft.rfft(torch.stack([self.column, first]), n=self.operator.size)[:, None]
+        spectra: Tensor = torch.fft.rfft(torch.stack([self.column, first]), n=self.operator.size)
+        return spectra[:, None]
 
     def _apply(self, b: Tensor) -> Tensor:
         n, size = len(b), self.operator.size
         pulled = torch.fft.irfft(torch.fft.rfft(b.mT, n=size) * self._spectra.conj(), n=size)[..., :n]
         both = torch.fft.rfft(pulled, n=size) * self._spectra
-        product: Tensor = torch.fft.irfft(both[0] - both[1], n=size)[..., :n].mT.div(self.column[0])
-        return product
+        product: Tensor = torch.fft.irfft(both[0] - both[1], n=size)
+        return product[:, :n].mT / self.column[0]

@@ -1,17 +1,28 @@
 """Which solver a problem gets, and what memory it needs, said before anything is allocated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
 import torch
 
 from nonparam.errors import InputError, InsufficientMemoryError
 
-__all__ = ["BYTES", "SOLVERS", "Plan", "check_covariance", "choose", "fits", "free_memory"]
+__all__ = [
+    "BYTES",
+    "SOLVERS",
+    "Plan",
+    "check_covariance",
+    "choose",
+    "duration",
+    "factorises",
+    "fits",
+    "free_memory",
+]
 
 METHODS = {
     "cholesky": "float64 Cholesky",
     "cg": "certified conjugate gradients",
+    "ski": "certified conjugate gradients with the kernel interpolated from a grid",
     "state_space": "Kalman filter and smoother",
     "toeplitz": "Levinson recursion and fast Fourier transforms",
     "kronecker": "eigenvectors of the factors of a Kronecker product",
@@ -19,7 +30,8 @@ METHODS = {
 SOLVERS = ("auto", *METHODS)
 FASTER_FROM = {"state_space": 1000, "toeplitz": 1200, "kronecker": 400}  # rows, measured on one core
 BYTES = 8  # of a float64
-KEPT = 0.5  # of the free memory, that a matrix may fill
+KEPT = 0.5  # of the free memory, that the tiles of a matrix may fill
+FACTORISED = 1.5  # n x n matrices that factorising once for the predictions needs, with what is temporary
 VECTORS = 4000  # float32 columns of n rows that conjugate gradients keep: a preconditioner of rank 2000
 CPU = torch.device("cpu")
 
@@ -32,25 +44,42 @@ class Plan:
         solver: one of `SOLVERS`, not ``"auto"``.
         n: rows.
         memory: bytes at the peak.
+        d: columns, where they are known.
+        fit_seconds: predicted time of the fit, where it is asked for.
+        predict_seconds: that of predicting means and standard deviations at 1,000 rows.
+        otherwise: the plan that a fit turns to where this one runs out of memory, or conjugate gradients
+            cannot be certified; ``None`` where the solver was named.
     """
 
     solver: str
     n: int
     memory: int
+    d: int | None = None
+    fit_seconds: float | None = None
+    predict_seconds: float | None = None
+    otherwise: "Plan | None" = None
 
     def __str__(self) -> str:
         """Return the plan in a line."""
-        return f"n={self.n:,}: {METHODS[self.solver]}, {readable(self.memory)}"
+        columns = "" if self.d is None else f", d={self.d}"
+        return f"n={self.n:,}{columns}: {METHODS[self.solver]}, {readable(self.memory)}{self._times()}"
+
+    def _times(self) -> str:
+        if self.fit_seconds is None or self.predict_seconds is None:
+            return ""
+        fit, predict = duration(self.fit_seconds), duration(self.predict_seconds)
+        return f", about {fit} to fit, {predict} to predict 1,000 rows (measured on this machine)"
 
 
 def choose(
     solver: str,
     n: int,
-    matrices: int,
+    matrices: float,
     device: torch.device = CPU,
     *,
     available: int | None = None,
     structure: Plan | None = None,
+    quicker: str = "cholesky",
 ) -> Plan:
     """Choose a solver for ``n`` rows, or say why there is none.
 
@@ -61,6 +90,7 @@ def choose(
         device: where they are.
         available: bytes of memory; by default what the device has free.
         structure: of the solver that the structure of the matrix allows, where it has one.
+        quicker: ``"cholesky"`` or ``"cg"``, which ``"auto"`` takes where both fit.
 
     Returns:
         The plan.
@@ -76,13 +106,24 @@ def choose(
     if not isinstance(solver, str) or solver not in SOLVERS:
         raise InputError(f"solver must be one of {SOLVERS}, got {solver!r}")
     available = free_memory(device) if available is None else available
-    memory = BYTES * matrices * n * n
-    if structure is not None and solver in _taken(structure, memory):
-        return _checked(structure, available, device)
+    memory = int(BYTES * matrices * n * n)
+    if structure is not None:
+        pays = n >= FASTER_FROM[structure.solver] or memory > available
+        if solver == structure.solver or (solver == "auto" and pays):
+            return _checked(structure, available, device)
     if solver in FASTER_FROM:
         raise InputError(f"solver={solver!r} needs a kernel and rows of that structure: take solver='auto'")
-    if solver == "cg" or (solver == "auto" and memory > available):
-        return _iterations(n, available, device)
+    if solver == "ski":
+        return _checked(Plan("ski", n, BYTES // 2 * VECTORS * n), available, device)
+    iterations = _iterations(n, available)
+    exact = Plan("cholesky", n, memory)
+    if solver == "auto" and memory <= available:
+        pair = (
+            (iterations, exact) if quicker == "cg" and iterations.memory <= available else (exact, iterations)
+        )
+        return replace(pair[0], otherwise=pair[1])
+    if solver in ("cg", "auto"):
+        return _checked(iterations, available, device)
     if memory > available:
         largest = int((available / (BYTES * matrices)) ** 0.5)
         raise InsufficientMemoryError(
@@ -90,21 +131,17 @@ def choose(
             f"{n:,} x {n:,} numbers), and {readable(available)} are free{_on(device)}: at most about "
             f"{largest:,} rows fit; train on a random subset of the rows, or use a machine with more memory"
         )
-    return Plan("cholesky", n, memory)
+    return exact
 
 
-def _iterations(n: int, available: int, device: torch.device) -> Plan:
-    """Return the plan of conjugate gradients: where the matrix does not fit, it is evaluated in tiles."""
+def _iterations(n: int, available: int) -> Plan:
+    """Return the plan of conjugate gradients: where the tiles do not fit, each product evaluates them."""
     memory = BYTES // 2 * VECTORS * n
     if fits(n, BYTES, available):
-        memory += BYTES * n * n
-    return _checked(Plan("cg", n, memory), available, device)
-
-
-def _taken(structure: Plan, memory: int) -> tuple[str, ...]:
-    """Return the names that stand for a structured solver, where Cholesky needs ``memory`` bytes."""
-    pays = structure.n >= FASTER_FROM[structure.solver] and structure.memory < memory
-    return (structure.solver, "auto") if pays else (structure.solver,)
+        memory += BYTES * n * n // 2
+    if factorises(n, available):  # after training
+        memory = max(memory, int(FACTORISED * BYTES * n * n))
+    return Plan("cg", n, memory)
 
 
 def _checked(plan: Plan, available: int, device: torch.device) -> Plan:
@@ -118,13 +155,23 @@ def _checked(plan: Plan, available: int, device: torch.device) -> Plan:
 
 
 def fits(n: int, size: int, available: int) -> bool:
-    """Return whether conjugate gradients keep an ``n x n`` matrix of numbers of ``size`` bytes.
+    """Return whether conjugate gradients keep half of an ``n x n`` matrix of numbers of ``size`` bytes.
 
     Examples:
-        >>> fits(10_000, 8, 2 * 10**9), fits(20_000, 8, 2 * 10**9)
+        >>> fits(10_000, 8, 10**9), fits(20_000, 8, 10**9)
         (True, False)
     """
-    return size * n * n <= KEPT * available
+    return 0.5 * size * n * n <= KEPT * available
+
+
+def factorises(n: int, available: int) -> bool:
+    """Return whether one factorisation fits, for the predictions of what was trained by iterations.
+
+    Examples:
+        >>> factorises(10_000, 2 * 10**9), factorises(20_000, 2 * 10**9)
+        (True, False)
+    """
+    return FACTORISED * BYTES * n * n <= available
 
 
 def check_covariance(m: int, n: int, device: torch.device = CPU, *, available: int | None = None) -> None:
@@ -160,6 +207,18 @@ def free_memory(device: torch.device) -> int:
 
 def _on(device: torch.device) -> str:
     return f" on {device}, and device='cpu' may have more" if device.type == "cuda" else ""
+
+
+def duration(seconds: float) -> str:
+    """Write a time roughly.
+
+    Examples:
+        >>> duration(0.0314), duration(42.0), duration(300.0), duration(9000.0)
+        ('0.031 s', '42 s', '5 min', '2.5 h')
+    """
+    if seconds < 99.5:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60.0:.0f} min" if seconds < 6000.0 else f"{seconds / 3600.0:.1f} h"
 
 
 def readable(count: float) -> str:

@@ -45,7 +45,7 @@ class StructuredFactor:
         >>> inverse = ToeplitzInverse.of(torch.tensor([2.0, 1.0], dtype=torch.float64))
         >>> factor = StructuredFactor("toeplitz", inverse.operator, inverse, torch.tensor([1, 0]))
         >>> b = torch.tensor([[3.0], [3.0]], dtype=torch.float64)
-        >>> factor.solve(b).T, factor.quadratic(b)
+        >>> factor.solve(b).T.round(decimals=9), factor.quadratic(b).round(decimals=9)
         (tensor([[1., 1.]], dtype=torch.float64), tensor([6.], dtype=torch.float64))
     """
 

@@ -1,0 +1,145 @@
+r"""What a fit and its predictions cost, from counts of operations and the rates of the machine.
+
+With :math:`n` rows and :math:`d` columns, an evaluation of the exact evidence and its gradient takes
+
+.. math:: C(n) = n^3 / \text{cholesky} + \tfrac12 n^2 / \text{tiles},
+
+and Cholesky needs some :math:`10 + 3 d` of them. Conjugate gradients need as many on the smallest subset and a
+few on larger ones, and then a few steps on all rows, each with its tiles, its products and its derivatives.
+"""
+
+from dataclasses import dataclass
+
+from nonparam.calibration import COLUMNS, Rates
+from nonparam.newton import SUBSETS
+
+__all__ = ["PREDICTED", "Seconds", "cg_seconds", "cholesky_seconds"]
+
+PREDICTED = 1000  # rows of the predictions whose time is told
+FIRST, PER_COLUMN = 10, 3  # evaluations until a search converges: 33 with 8 columns, 68 with 18
+REFINED = 8  # evaluations on each larger subset
+NEWTON = 5  # steps on all rows
+TRAINING_STEPS, TRAINING_VECTORS = 7, 10  # products for a solve to 1e-3, and right-hand sides
+EXACT_STEPS = 40  # those of a solve in float64, as exact as a variance asks for
+RANK = 500  # of the preconditioner
+DETERMINANT = 16 * 25  # products with a vector, for the log-determinant
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Predicted times.
+
+    Attributes:
+        fit: of the whole fit.
+        predict: of means and standard deviations at 1000 rows, after it.
+    """
+
+    fit: float
+    predict: float
+
+
+def cholesky_seconds(n: int, d: int, rates: Rates, *, searches: int = 1, train: bool = True) -> Seconds:
+    """Return the time of exact training and predictions.
+
+    Args:
+        n: rows.
+        d: columns.
+        rates: of the machine.
+        searches: from how many starts.
+        train: whether hyperparameters are learnt, or known.
+
+    Examples:
+        >>> rates = Rates(4e10, 4e10, 2e10, 1e7, 5e7, 1e10)
+        >>> cholesky_seconds(5000, 18, rates).fit > 100.0 > cg_seconds(5000, 18, rates, exact=True).fit
+        True
+    """
+    training = searches * _evaluations(d) * _evaluation(n, d, rates) if train else 0.0
+    return Seconds(training + _factor(n, d, rates), _exact_predictions(n, d, rates))
+
+
+def cg_seconds(
+    n: int,
+    d: int,
+    rates: Rates,
+    *,
+    exact: bool,
+    kept: bool = True,
+    searches: int = 1,
+    train: bool = True,
+    workers: int = 1,
+) -> Seconds:
+    """Return the time of training and predictions by conjugate gradients.
+
+    Args:
+        n: rows.
+        d: columns.
+        rates: of one worker.
+        exact: whether the matrix is factorised at the end, for the predictions.
+        kept: whether the tiles are, else each product evaluates them.
+        searches: from how many starts.
+        train: whether hyperparameters are learnt, or known.
+        workers: devices that share the tiles.
+    """
+    training = (
+        _subsets(n, d, rates, searches) + NEWTON * _newton(n, d, rates, kept, workers) if train else 0.0
+    )
+    if exact:
+        return Seconds(training + _factor(n, d, rates), _exact_predictions(n, d, rates))
+
+    def solves(vectors: int, products: int) -> float:
+        times = 1 if kept else products
+        tiles = times * _tiles(n, d, rates.tiles64) / workers
+        return tiles + products * _product(n, vectors, 8, kept, rates) / workers
+
+    final = solves(2, EXACT_STEPS) + solves(16, DETERMINANT // 16)
+    return Seconds(training + final, solves(PREDICTED, EXACT_STEPS))
+
+
+def _evaluations(d: int) -> int:
+    return FIRST + PER_COLUMN * d
+
+
+def _evaluation(n: int, d: int, rates: Rates) -> float:
+    """Return the time of the exact evidence with its gradient."""
+    return n**3 / rates.cholesky + _tiles(n, d, rates.tiles64)
+
+
+def _factor(n: int, d: int, rates: Rates) -> float:
+    return n**3 / 3.0 / rates.cholesky + _tiles(n, d, rates.tiles64)
+
+
+def _exact_predictions(n: int, d: int, rates: Rates) -> float:
+    """Return the time of a triangular solve with a column for each new row, and of its kernel."""
+    return PREDICTED * (n**2 / rates.gemm64 + n * _columns(d) / rates.tiles64)
+
+
+def _subsets(n: int, d: int, rates: Rates, searches: int) -> float:
+    """Return the time of the exact searches on the smallest subset, of its curvature, and of larger ones."""
+    first, *larger = [m for m in SUBSETS if m < n] or [n]
+    evaluations = searches * _evaluations(d) + 2 * (d + 2)  # central differences of a gradient
+    refined = sum(REFINED * _evaluation(m, d, rates) for m in larger)
+    return evaluations * _evaluation(first, d, rates) + refined
+
+
+def _newton(n: int, d: int, rates: Rates, kept: bool, workers: int) -> float:
+    """Return the time of one gradient on all rows."""
+    passes = 1 if kept else TRAINING_STEPS
+    tiles = passes * _tiles(n, d, rates.tiles32)
+    products = TRAINING_STEPS * _product(n, TRAINING_VECTORS, 4, kept, rates)
+    preconditioner = 4.0 * n * RANK**2 / rates.gemm32
+    return (tiles + products) / workers + preconditioner
+
+
+def _product(n: int, vectors: int, size: int, kept: bool, rates: Rates) -> float:
+    """Return the time of a product with the matrix: arithmetic, or reading half of it from memory."""
+    arithmetic = 2.0 * n**2 * vectors / (rates.gemm32 if size == 4 else rates.gemm64)
+    return max(arithmetic, 0.5 * size * n**2 / rates.bandwidth if kept else 0.0)
+
+
+def _tiles(n: int, d: int, rate: float) -> float:
+    return 0.5 * n**2 * _columns(d) / rate
+
+
+def _columns(d: int) -> float:
+    """Return the time of an entry of the kernel relative to one of 8 columns: most are exponentials."""
+    return 0.8 + 0.2 * d / COLUMNS
