@@ -1,0 +1,142 @@
+"""GPyTorch, as its examples use it, for `benchmarks/scale.py`: exact and variational Gaussian processes."""
+
+import contextlib
+import time
+import warnings
+from collections.abc import Iterator
+
+import gpytorch
+import numpy as np
+import torch
+
+NU = 1.5
+Hyperparameters = dict[str, np.ndarray | float]
+
+warnings.simplefilter("ignore")
+
+
+class Exact(gpytorch.models.ExactGP):
+    def __init__(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        super().__init__(x, y, gpytorch.likelihoods.GaussianLikelihood())
+        self.mean_module = gpytorch.means.ConstantMean()
+        matern = gpytorch.kernels.MaternKernel(nu=NU, ard_num_dims=x.shape[1])
+        self.covar_module = gpytorch.kernels.ScaleKernel(matern)
+
+    def forward(self, x: torch.Tensor) -> gpytorch.distributions.MultivariateNormal:
+        return gpytorch.distributions.MultivariateNormal(self.mean_module(x), self.covar_module(x))
+
+    def move_to(self, at: Hyperparameters) -> None:
+        self.covar_module.outputscale = float(at["outputscale"])
+        self.covar_module.base_kernel.lengthscale = torch.as_tensor(at["lengthscale"])
+        self.likelihood.noise = float(at["noise"])
+
+    def where(self) -> Hyperparameters:
+        return {
+            "outputscale": float(self.covar_module.outputscale),
+            "lengthscale": self.covar_module.base_kernel.lengthscale.detach().double().numpy().ravel(),
+            "noise": float(self.likelihood.noise),
+        }
+
+
+@contextlib.contextmanager
+def solver(name: str) -> Iterator[None]:
+    """``"cholesky"`` forces a factorisation; ``"default"`` leaves everything as it is."""
+    if name == "default":
+        yield
+        return
+    with gpytorch.settings.max_cholesky_size(10**6):
+        yield
+
+
+class Trainer:
+    """Adam on the exact marginal likelihood, one step at a time."""
+
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, *, dtype: torch.dtype = torch.float32, name: str = "default"
+    ) -> None:
+        self.x, self.y, self.name = torch.tensor(x, dtype=dtype), torch.tensor(y, dtype=dtype), name
+        self.model = Exact(self.x, self.y).to(dtype)
+        self.evidence = gpytorch.mlls.ExactMarginalLogLikelihood(self.model.likelihood, self.model)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=0.1)
+
+    def evaluate(self) -> tuple[float, Hyperparameters]:
+        """Return the log marginal likelihood and its gradient in the logarithms of the hyperparameters."""
+        self.model.zero_grad()
+        with solver(self.name):
+            value = self.evidence(self.model(self.x), self.y)
+            value.backward()
+        return float(value.detach()) * len(self.y), self._slopes()
+
+    def _slopes(self) -> Hyperparameters:
+        kernel, n = self.model.covar_module, len(self.y)
+
+        def in_log(raw: torch.nn.Parameter, value: torch.Tensor) -> np.ndarray:
+            slope_of_softplus = torch.sigmoid(raw.detach())
+            return (raw.grad / slope_of_softplus * value.detach() * n).double().numpy().ravel()
+
+        noise = self.model.likelihood.noise_covar
+        return {
+            "outputscale": float(in_log(kernel.raw_outputscale, kernel.outputscale)[0]),
+            "lengthscale": in_log(kernel.base_kernel.raw_lengthscale, kernel.base_kernel.lengthscale),
+            "noise": float(in_log(noise.raw_noise, noise.noise)[0]),
+        }
+
+    def step(self) -> None:
+        self.optimiser.zero_grad()
+        with solver(self.name):
+            loss = -self.evidence(self.model(self.x), self.y)
+            loss.backward()
+        self.optimiser.step()
+
+    def predict(self, x: np.ndarray, *, love: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Return means and variances of the function without noise, from a model without caches."""
+        self.model.eval()
+        return self.predict_again(x, love=love)
+
+    def predict_again(self, x: np.ndarray, *, love: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        rows = torch.tensor(x, dtype=self.x.dtype)
+        with torch.no_grad(), solver(self.name), gpytorch.settings.fast_pred_var(love):
+            found = self.model(rows)
+            return found.mean.double().numpy(), found.variance.double().numpy()
+
+
+class Sparse(gpytorch.models.ApproximateGP):
+    def __init__(self, z: torch.Tensor) -> None:
+        distribution = gpytorch.variational.CholeskyVariationalDistribution(len(z))
+        strategy = gpytorch.variational.VariationalStrategy(self, z, distribution)
+        super().__init__(strategy)
+        self.mean_module = gpytorch.means.ConstantMean()
+        matern = gpytorch.kernels.MaternKernel(nu=NU, ard_num_dims=z.shape[1])
+        self.covar_module = gpytorch.kernels.ScaleKernel(matern)
+
+    def forward(self, x: torch.Tensor) -> gpytorch.distributions.MultivariateNormal:
+        return gpytorch.distributions.MultivariateNormal(self.mean_module(x), self.covar_module(x))
+
+
+def fit_svgp(
+    x: np.ndarray, y: np.ndarray, new: np.ndarray, *, inducing: int, epochs: int, seconds: float
+) -> tuple[np.ndarray, np.ndarray, float, int]:
+    """Fit by minibatches of 1024, Adam at 0.01 and a tenth of that in the last quarter.
+
+    Returns means and variances of new observations, the seconds, and the epochs that these allowed.
+    """
+    torch.manual_seed(0)
+    rows, targets = torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=torch.float32)
+    likelihood = gpytorch.likelihoods.GaussianLikelihood()
+    model = Sparse(rows[torch.randperm(len(rows))[:inducing]].clone())
+    bound = gpytorch.mlls.VariationalELBO(likelihood, model, num_data=len(rows))
+    optimiser = torch.optim.Adam([*model.parameters(), *likelihood.parameters()], lr=0.01)
+    began, epoch = time.perf_counter(), 0
+    while epoch < epochs and time.perf_counter() - began < seconds:
+        if max(epoch / epochs, (time.perf_counter() - began) / seconds) > 0.75:
+            optimiser.param_groups[0]["lr"] = 0.001
+        for batch in torch.randperm(len(rows)).split(1024):
+            optimiser.zero_grad()
+            (-bound(model(rows[batch]), targets[batch])).backward()
+            optimiser.step()
+        epoch += 1
+    elapsed = time.perf_counter() - began
+    model.eval()
+    with torch.no_grad():
+        found = likelihood.eval()(model(torch.tensor(new, dtype=torch.float32)))
+    return found.mean.double().numpy(), found.variance.double().numpy(), elapsed, epoch
