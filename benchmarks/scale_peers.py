@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 NU = 1.5
+LEAST_NOISE = 1.01e-4  # GPyTorch's likelihood takes no less by default
 Hyperparameters = dict[str, np.ndarray | float]
 
 warnings.simplefilter("ignore")
@@ -28,7 +29,7 @@ class Exact(gpytorch.models.ExactGP):
     def move_to(self, at: Hyperparameters) -> None:
         self.covar_module.outputscale = float(at["outputscale"])
         self.covar_module.base_kernel.lengthscale = torch.as_tensor(at["lengthscale"])
-        self.likelihood.noise = float(at["noise"])
+        self.likelihood.noise = max(float(at["noise"]), LEAST_NOISE)
 
     def where(self) -> Hyperparameters:
         return {

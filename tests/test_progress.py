@@ -56,7 +56,7 @@ def test_a_fit_on_a_terminal(capsys, monkeypatch):
     model = regressor(None, verbose=1).fit(X, Y)
     said, printed = plain(terminal), capsys.readouterr().out
     assert "what predictions need" in said
-    assert printed.startswith("n=300: certified conjugate gradients") and "nats ahead" not in printed
+    assert printed.startswith("n=300, d=2: certified conjugate gradients") and "nats ahead" not in printed
     assert str(model.fit_report_) in printed
 
 

@@ -437,7 +437,7 @@ def test_report_says_what_was_done(capsys):
     model = GPRegressor("rbf", verbose=1).fit(X, Y)
     report = model.fit_report_
     assert isinstance(report, FitReport)
-    assert report.plan.startswith("n=14: float64 Cholesky")
+    assert report.plan.startswith("n=14, d=2: float64 Cholesky")
     assert report.converged and report.steps > 0 and report.evaluations >= report.steps
     assert report.jitter == 0.0 and report.seconds > 0.0
     assert str(report) in capsys.readouterr().out
