@@ -4,24 +4,25 @@ With :math:`n` rows and :math:`d` columns, an evaluation of the exact evidence a
 
 .. math:: C(n) = n^3 / \text{cholesky} + \tfrac12 n^2 / \text{tiles},
 
-and Cholesky needs some :math:`10 + 3 d` of them. Conjugate gradients need as many on the smallest subset and
-a few on larger ones, and then a few steps on all rows, each with its tiles, products and derivatives.
+and a search needs some :math:`10 + 3 d` of them. On many rows they are on the smallest subset only; larger
+ones need a few, and so do all rows: exact ones, or conjugate gradients with their tiles, products and
+derivatives.
 """
 
 from dataclasses import dataclass
 
 from nonparam.calibration import COLUMNS, Rates
-from nonparam.newton import SUBSETS
+from nonparam.newton import SEARCHED, SUBSETS
 
-__all__ = ["PREDICTED", "Seconds", "cg_seconds", "cholesky_seconds"]
+__all__ = ["PREDICTED", "Seconds", "cg_seconds", "cholesky_seconds", "exact_is_quicker"]
 
 PREDICTED = 1000  # rows of the predictions whose time is told
 FIRST, PER_COLUMN = 10, 3  # evaluations until a search converges: 33 with 8 columns, 68 with 18
 REFINED = 8  # evaluations on each larger subset
 NEWTON = 6  # steps on all rows
-TRAINING_STEPS = (
-    30  # products for a solve to 1e-3: 7 on elevators, 50 in float64 on kin40k, which has no noise
-)
+EXACT_NEWTON = 5  # evaluations of exact ones, which nothing blurs
+TRAINING_STEPS = 30  # products for a solve to 1e-3: 7 on elevators, 50 in float64 on kin40k
+DOUBLE_STEPS = 100  # the same where float32 has failed
 TRAINING_VECTORS = 10  # right-hand sides of it
 NARROW = 0.3  # of the rate of a product in float64, with so few
 EXACT_STEPS = 40  # those of a solve in float64, as exact as a variance asks for
@@ -57,7 +58,11 @@ def cholesky_seconds(n: int, d: int, rates: Rates, *, searches: int = 1, train: 
         >>> cholesky_seconds(5000, 18, rates).fit > 100.0 > cg_seconds(5000, 18, rates, exact=True).fit
         True
     """
-    training = searches * _evaluations(d) * _evaluation(n, d, rates) if train else 0.0
+    training = 0.0
+    if train and n > SEARCHED:
+        training = _subsets(n, d, rates, searches) + EXACT_NEWTON * _evaluation(n, d, rates)
+    elif train:
+        training = searches * _evaluations(d) * _evaluation(n, d, rates)
     return Seconds(training + _factor(n, d, rates), _exact_predictions(n, d, rates))
 
 
@@ -97,6 +102,23 @@ def cg_seconds(
 
     final = solves(2, EXACT_STEPS) + solves(16, DETERMINANT // 16)
     return Seconds(training + final, solves(PREDICTED, EXACT_STEPS))
+
+
+def exact_is_quicker(n: int, d: int, rates: Rates) -> bool:
+    """Return whether an exact gradient takes less time than one by solves that float32 has failed at.
+
+    Args:
+        n: rows.
+        d: columns.
+        rates: of the machine.
+
+    Examples:
+        >>> rates = Rates(4e10, 4e10, 2e10, 1e7, 5e7, 1e10)
+        >>> exact_is_quicker(5000, 18, rates), exact_is_quicker(50_000, 18, rates)
+        (True, False)
+    """
+    product = _product(n, TRAINING_VECTORS, True, NARROW * rates.gemm64, rates.bandwidth)
+    return _evaluation(n, d, rates) < DOUBLE_STEPS * product + 2.0 * _tiles(n, d, rates.tiles64)
 
 
 def _evaluations(d: int) -> int:

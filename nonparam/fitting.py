@@ -7,10 +7,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nonparam.calibration import rates_of
 from nonparam.checkpoint import State
+from nonparam.costs import exact_is_quicker
 from nonparam.errors import InsufficientMemoryError
 from nonparam.interpolation import check_interpolable
-from nonparam.newton import UNCERTIFIED, Watch, ascend, climb, maximise_watched
+from nonparam.newton import (
+    SEARCHED,
+    UNCERTIFIED,
+    Watch,
+    ascend,
+    ascend_exactly,
+    climb,
+    maximise_watched,
+)
 from nonparam.objective import Data, Objective
 from nonparam.posterior import Posterior, condition
 from nonparam.processes import free_memory
@@ -116,7 +126,7 @@ def _fit(objective: Objective, starts: Array, plan: Plan, said: str, search: Sea
     interpolated = plan.solver == "ski"
     if interpolated:
         check_interpolable(objective.theta.kernel, objective.data.x)
-    by_solves = partial(_by_solves, interpolated=interpolated)
+    by_solves = partial(_by_solves, interpolated=interpolated, may_factorise=plan.otherwise is not None)
     by = by_solves if plan.solver in ("cg", "ski") else _by_factorisation
     objective = with_structure(objective, plan.solver)
     return by(objective, starts, said, search)
@@ -128,8 +138,11 @@ def _noise(objective: Objective, theta: Array) -> float:
 
 def _by_factorisation(objective: Objective, starts: Array, plan: str, search: Search) -> Fitted:
     theta = objective.theta
-    state = search.watch.checkpoint.resumed or State(starts)
-    best, report = maximise_watched(objective, state, search.watch, plan=plan, tolerance=search.tolerance)
+    state = search.watch.checkpoint.resumed or State(starts, seed=int(search.rng.randint(2**31 - 1)))
+    if len(objective.data.x) > SEARCHED and not isinstance(objective, StructuredObjective):
+        best, report = _from_subsets(objective, state, plan, search.watch)
+    else:
+        best, report = maximise_watched(objective, state, search.watch, plan=plan, tolerance=search.tolerance)
     theta.assign(best)
     noise, factor = _noise(objective, best), None
     if isinstance(objective, StructuredObjective):
@@ -138,8 +151,18 @@ def _by_factorisation(objective: Objective, starts: Array, plan: str, search: Se
     return Fitted(best, posterior, replace(report, jitter=posterior.factor.jitter))
 
 
+def _from_subsets(objective: Objective, state: State, plan: str, watch: Watch) -> tuple[Array, FitReport]:
+    """Maximise on subsets, then by a few exact Newton's steps on all rows."""
+    if state.newton is None:
+        state, report = climb(objective, state, watch, plan)
+        best = state.points[0]
+    if state.newton is not None:
+        best, report = ascend_exactly(objective, state, watch)
+    return best, replace(report, plan=plan)
+
+
 def _by_solves(
-    objective: Objective, starts: Array, plan: str, search: Search, *, interpolated: bool
+    objective: Objective, starts: Array, plan: str, search: Search, *, interpolated: bool, may_factorise: bool
 ) -> Fitted:
     theta, data, watch = objective.theta, objective.data, search.watch
     state = watch.checkpoint.resumed or State(starts, seed=int(search.rng.randint(2**31 - 1)))
@@ -154,12 +177,17 @@ def _by_solves(
         seed=state.seed,
         interpolated=interpolated,
     )
+
+    def in_double() -> bool:
+        n, d = data.x.shape
+        return not (may_factorise and exact_is_quicker(n, d, rates_of(data.x.device)))
+
     if state.newton is None:
         state, report = climb(objective, state, watch, plan)
         best = state.points[0]
     if state.newton is not None:
         at = state
-        best, report = sparing(lambda keep: ascend(replace(evidence, keep=keep), at, watch))
+        best, report = sparing(lambda keep: ascend(replace(evidence, keep=keep), at, watch, in_double))
     watch.progress.stage("what predictions need")
     theta.assign(best)
     posterior = _conditioned(theta, data, _noise(objective, best), state.seed, interpolated)

@@ -12,8 +12,10 @@ Source: Nocedal and Wright (2006), Numerical optimization, section 6.1.
 """
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,16 +32,28 @@ from nonparam.theta import Theta
 from nonparam.threads import threads_for
 from nonparam.training import INTERRUPTED, FitReport, maximise
 
-__all__ = ["UNCERTIFIED", "Watch", "ascend", "climb", "maximise_watched", "updated"]
+__all__ = [
+    "SEARCHED",
+    "SUBSETS",
+    "UNCERTIFIED",
+    "Watch",
+    "ascend",
+    "ascend_exactly",
+    "climb",
+    "maximise_watched",
+    "updated",
+]
 
 Array = NDArray[np.float64]
 
 SUBSETS = (1000, 3000)  # rows
+SEARCHED = 4000  # rows up to which an exact search looks at all of them from the beginning
 SUBSET_TOLERANCE = 1e-3  # nats
 WIDEST = 2.0  # standard deviation of a coordinate without a prior
 LONGEST = 0.5  # of a step in any coordinate
 FLAT = 0.5  # nats that a step must promise: the probes blur the optimum by more
 FLAT_ON_SUBSET = 0.1  # nats
+FLAT_EXACTLY = 0.05  # nats: far below what the data tell
 MAX_STEPS = 20
 HALVINGS = 3  # of a step to where no gradient can be certified
 UNCERTIFIED = (ConvergenceError, NotPositiveDefiniteError)
@@ -131,7 +145,12 @@ def climb(objective: Objective, state: State, watch: Watch, plan: str) -> tuple[
             at = NewtonState(at.point, at.inverse * (before / m))
             if m < n:
                 watch.progress.stage(f"{m:,} rows, exactly", FLAT_ON_SUBSET)
-                at = _refine(replace(objective, data=objective.data.rows(order[:m])), at, watch)
+                part = replace(objective, data=objective.data.rows(order[:m]))
+                for step in _exact_steps(part, at):
+                    at = step.at
+                    watch.progress.step(at.step, step.promised)
+                    if step.promised < FLAT_ON_SUBSET:
+                        break
     except KeyboardInterrupt:
         return state, replace(report, converged=False, message=INTERRUPTED)
     return replace(state, newton=at), report
@@ -151,15 +170,62 @@ def _inverse_hessian(objective: Objective, point: Array) -> Array:
     return inverse
 
 
-def _refine(objective: Objective, at: NewtonState, watch: Watch) -> NewtonState:
-    """Take Newton's steps with exact gradients, each halved until the objective does not fall."""
+def ascend_exactly(objective: Objective, state: State, watch: Watch) -> tuple[Array, FitReport]:
+    """Take Newton's steps with exact gradients until one promises next to nothing.
+
+    Args:
+        objective: of all rows.
+        state: with Newton's steps, from the first or from a later one on.
+        watch: is told of every step.
+
+    Returns:
+        The point ``(p,)``, and the report. An interrupt (Ctrl-C) ends the search with the last point.
+    """
+    at = state.newton
+    assert at is not None
+    began, message = time.perf_counter(), "no step raises the objective"
+    step = _ExactStep(at, -np.inf, np.full_like(at.point, np.nan), np.inf)
+    watch.progress.stage(f"{len(objective.data.x):,} rows, exactly", FLAT_EXACTLY)
+    watch.checkpoint.write(state)
+    try:
+        for step in _exact_steps(objective, at):
+            watch.checkpoint.offer(replace(state, newton=step.at))
+            watch.progress.step(step.at.step, step.promised)
+            if step.promised < FLAT_EXACTLY:
+                message = "a further step promises next to nothing"
+                break
+    except KeyboardInterrupt:
+        message = INTERRUPTED
+    return step.at.point, FitReport(
+        plan="",
+        seconds=time.perf_counter() - began,
+        converged=step.promised < FLAT_EXACTLY,
+        message=message,
+        steps=step.at.step,
+        evaluations=step.at.step - at.step + 1,
+        objective=step.value,
+        starts=(step.value,),
+        gradient=float(np.abs(step.gradient).max(initial=0.0)),
+        jitter=0.0,
+    )
+
+
+class _ExactStep(NamedTuple):
+    """Where a step led, the objective and its gradient there, and the nats that the next one promises."""
+
+    at: NewtonState
+    value: float
+    gradient: Array
+    promised: float
+
+
+def _exact_steps(objective: Objective, at: NewtonState) -> Iterator[_ExactStep]:
+    """Yield Newton's steps, each halved until the objective does not fall."""
     highest, gradient = _value(objective, at.point)
     for _ in range(MAX_STEPS):
         following, promised = _following(at, gradient, objective.theta)
-        watch.progress.step(at.step, promised)
         at = replace(at, inverse=following.inverse, moved=None)
-        if promised < FLAT_ON_SUBSET:
-            break
+        yield _ExactStep(at, highest, gradient, promised)
         for _ in range(HALVINGS):
             value, slope = _value(objective, following.point)
             if value >= highest:
@@ -168,9 +234,8 @@ def _refine(objective: Objective, at: NewtonState, watch: Watch) -> NewtonState:
             half = 0.5 * following.moved
             following = replace(following, point=following.point - half, moved=half)
         else:
-            break
+            return
         highest, gradient, at = value, slope, following
-    return at
 
 
 def _value(objective: Objective, point: Array) -> tuple[float, Array]:
@@ -178,13 +243,16 @@ def _value(objective: Objective, point: Array) -> tuple[float, Array]:
     return -float(values[0]), -gradients[0]
 
 
-def ascend(evidence: SolvedEvidence, state: State, watch: Watch) -> tuple[Array, FitReport]:
+def ascend(
+    evidence: SolvedEvidence, state: State, watch: Watch, in_double: Callable[[], bool] = lambda: True
+) -> tuple[Array, FitReport]:
     """Take Newton's steps on all rows until one promises next to nothing.
 
     Args:
         evidence: of all rows.
         state: with Newton's steps, from the first or from a later one on.
         watch: is told of every step.
+        in_double: asked, where float32 does not certify a gradient, whether float64 is worth its time.
 
     Returns:
         The point ``(p,)``, and the report without the objective's value. An interrupt (Ctrl-C) ends the
@@ -204,7 +272,7 @@ def ascend(evidence: SolvedEvidence, state: State, watch: Watch) -> tuple[Array,
     try:
         while at.step <= MAX_STEPS:
             watch.checkpoint.offer(replace(state, newton=at))
-            slope, evidence, at = _certified(evidence, at, slope)
+            slope, evidence, at = _certified(evidence, at, slope, in_double)
             point, products = at.point, products + slope.steps
             following, promised = _following(at, slope.gradient, evidence.theta)
             following = replace(
@@ -279,26 +347,28 @@ def updated(inverse: Array, s: Array, y: Array) -> Array:
 
 
 def _certified(
-    evidence: SolvedEvidence, at: NewtonState, near: Slope | None
+    evidence: SolvedEvidence, at: NewtonState, near: Slope | None, in_double: Callable[[], bool]
 ) -> tuple[Slope, SolvedEvidence, NewtonState]:
     """Return the gradient, the evidence that certified it, and where: a step that leads too far is halved."""
     for _ in range(HALVINGS):
         try:
-            return *_slope(evidence, at.point, near), at
+            return *_slope(evidence, at.point, near, in_double), at
         except UNCERTIFIED:
-            if at.moved is None:
+            if at.moved is None or not in_double():
                 raise
         half = 0.5 * at.moved
         at = replace(at, point=at.point - half, moved=half)
-    return *_slope(evidence, at.point, near), at
+    return *_slope(evidence, at.point, near, in_double), at
 
 
-def _slope(evidence: SolvedEvidence, point: Array, near: Slope | None) -> tuple[Slope, SolvedEvidence]:
+def _slope(
+    evidence: SolvedEvidence, point: Array, near: Slope | None, in_double: Callable[[], bool]
+) -> tuple[Slope, SolvedEvidence]:
     """Return the gradient, and the evidence in the precision that certified it: float64 where it must be."""
     try:
         return _finite(evidence.slope(point, near)), evidence
     except UNCERTIFIED:
-        if evidence.dtype == torch.float64:
+        if evidence.dtype == torch.float64 or not in_double():
             raise
     finer = replace(evidence, dtype=torch.float64)
     return _finite(finer.slope(point, near)), finer

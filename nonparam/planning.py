@@ -12,16 +12,17 @@ from nonparam.errors import InputError
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.grammar import as_kernel
 from nonparam.kernels.sharded import local_devices, num_processes
+from nonparam.newton import SEARCHED
 from nonparam.objective import matrices_needed
 from nonparam.processes import free_memory
 from nonparam.solvers.plan import FACTORISED, Plan, choose, factorises, fits
 from nonparam.structure import structure_for
 from nonparam.validation import check_choice, check_count, check_device
 
-__all__ = ["EXACT_ROWS", "TASKS", "TIMED_ROWS", "plan", "plan_for"]
+__all__ = ["TASKS", "TIMED_ROWS", "plan", "plan_for"]
 
 TASKS = ("fit", "update")
-EXACT_ROWS = 4000  # up to here "auto" is exact, on any machine
+
 TIMED_ROWS = 3000  # up to here a fit never asks for the rates of the machine
 WORTHWHILE = 0.5  # of the time of Cholesky: for less than that nobody gives up exact hyperparameters
 
@@ -109,7 +110,7 @@ def plan_for(
     certifiable = bool((variances > 0.0).all())
     if chosen.otherwise is not None and not certifiable:
         chosen = replace(chosen, otherwise=None)
-    decides = chosen.otherwise is not None and n > EXACT_ROWS and task == "fit"
+    decides = chosen.otherwise is not None and n > SEARCHED and task == "fit"
     if chosen.solver not in ("cholesky", "cg") or not (timed or decides):
         return replace(chosen, d=d)
     seconds = _seconds(n, d, rates_of(device), available, device, searches, train=task == "fit")

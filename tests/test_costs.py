@@ -47,5 +47,5 @@ def test_conjugate_gradients_win_on_many_rows_and_not_on_few():
         return cg_seconds(n, 9, RATES, exact=True).fit / cholesky_seconds(n, 9, RATES).fit
 
     assert ratio(800) > 1.0
-    assert ratio(6000) < 0.5
+    assert ratio(6000) < 1.0
     assert ratio(20_000) < ratio(6000)
