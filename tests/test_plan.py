@@ -58,7 +58,7 @@ def test_a_plan_says_what_it_counts_on():
 
 def test_half_of_the_tiles_is_kept_and_one_factorisation_counts():
     n = 10_000
-    room = {"tiles": 0.5 * 8 * n * n / 0.5, "factor": 1.5 * 8 * n * n}
+    room = {"tiles": 0.5 * 8 * n * n / 0.5, "factor": 1.2 * 8 * n * n}
     assert fits(n, 8, room["tiles"]) and not fits(n, 8, room["tiles"] - 1)
     vectors, tiles = 4 * 4000 * n, 4 * n * n
     assert choose("cg", n, 5, available=10**10).memory == room["factor"]
