@@ -74,6 +74,7 @@ def is_fusable(kernel: gpytorch.kernels.Kernel, x: Tensor) -> bool:
         x: ``(n, d)``.
 
     Examples:
+        >>> from nonparam.kernels import RBF
         >>> is_fusable(2.0 * RBF(1.0), torch.zeros(3, 2)), is_fusable(2.0 * RBF(1.0), torch.zeros(3, 80))
         (True, False)
     """

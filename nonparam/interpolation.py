@@ -23,11 +23,12 @@ from nonparam.processes import free_memory
 from nonparam.solvers.plan import BYTES, readable
 from nonparam.solvers.ski import STENCIL, GridCovariance, Interpolation, Lattice, SkiOperator, keys_weights
 
-__all__ = ["InterpolatedKernel", "InterpolatedOperator", "check_interpolable"]
+__all__ = ["InterpolatedKernel", "InterpolatedOperator", "check_interpolable", "check_noisy"]
 
 DEVIATION = 1e-4  # that the spacing is chosen for, at most, relative to the variance of the kernel
 NOISE_SHARE = 1e-2  # of the least noise variance, that the deviation may be: docs/decisions/0012-ski.md
 FINEST = 1e-6  # deviation: what rounding leaves of a float32 product
+EXACT = "take solver='cg' or solver='cholesky', or a larger noise"
 REFUSED = 10.0  # times what was aimed at
 SAMPLE = 32  # rows between which and all rows the deviation is measured
 MOST_COLUMNS = 3  # a row is interpolated from 4^d points
@@ -62,6 +63,22 @@ def check_interpolable(kernel: gpytorch.kernels.Kernel, x: Tensor) -> None:
         raise InputError(
             "solver='ski' needs a stationary kernel of this package, without white noise of its own, got "
             f"{kernel!r}: take solver='cg'"
+        )
+
+
+def check_noisy(noise: float) -> None:
+    """Raise `InputError` for rows without noise, which no interpolated kernel explains.
+
+    Args:
+        noise: the least variance of a row.
+
+    Examples:
+        >>> check_noisy(0.1)
+    """
+    if not noise > 0.0:
+        raise InputError(
+            f"solver='ski' needs a noise above 0 in every row, got {noise:g}: take solver='cholesky', or a "
+            "small noise"
         )
 
 
@@ -111,7 +128,7 @@ class InterpolatedKernel:
         if problem is not None:
             raise ConvergenceError(
                 problem + "the kernel is too rough, or its lengthscales or the noise too small, for a grid "
-                "over these rows; take solver='cg', or a smoother kernel such as 'matern52'"
+                "over these rows; take solver='cg'"
             )
         return cls(own, lattice)
 
@@ -198,10 +215,11 @@ class InterpolatedOperator:
         self._parameters: list[tuple[Tensor, Tensor]] = list(zip(kernel.parameters(), own, strict=True))
         self.deviation = self._measured(x, seed)
         if not self.deviation <= min(REFUSED * aim, share):
+            cause = "the kernel is too rough for a grid; take solver='cg', or a larger noise"
+            if share < FINEST:
+                cause = f"the noise, {share:.1g} of the variance, is too small for interpolation; {EXACT}"
             raise ConvergenceError(
-                f"solver='ski': {self}, expected at most {min(REFUSED * aim, share):.1g}: the kernel is too "
-                "rough, or the noise too small, for a grid; take solver='cg', a larger noise, or a smoother "
-                "kernel such as 'matern52'"
+                f"solver='ski': {self}, expected at most {min(REFUSED * aim, share):.1g}: {cause}"
             )
 
     def __str__(self) -> str:

@@ -25,7 +25,7 @@ from nonparam.kernels.strips import assemble
 from nonparam.model_selection.evidence import LOG_2PI, evidence
 from nonparam.theta import Theta
 
-__all__ = ["Data", "Objective", "matrices_needed"]
+__all__ = ["MATRICES", "Data", "Objective", "matrices_needed"]
 
 Array = NDArray[np.float64]
 

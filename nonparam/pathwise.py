@@ -30,23 +30,43 @@ import gpytorch
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from nonparam.errors import InputError
+from nonparam.errors import InsufficientMemoryError
+from nonparam.interpolation import InterpolatedKernel
 from nonparam.kernels.evaluate import covariance
 from nonparam.kernels.random_features import RandomFeatures, random_features, white_variance
 from nonparam.means import Mean
 from nonparam.model_selection.evidence import fit_mean
 from nonparam.posterior import Posterior
+from nonparam.processes import free_memory
+from nonparam.solvers.plan import BYTES, readable
 from nonparam.threads import threads_for
-from nonparam.validation import check_numbers
+from nonparam.validation import check_table
 
-__all__ = ["FREQUENCIES", "FunctionSamples", "sample_functions"]
+__all__ = ["FREQUENCIES", "Columns", "FunctionSamples", "sample_functions"]
 
 Array = NDArray[np.float64]
 
 FREQUENCIES = 2048  # of each term of the kernel: 4096 features
 BLOCK = 1024  # rows worked on at a time
+COPIES = 3  # of what is drawn for each feature and each row, at the peak
+
+
+class Columns(BaseEstimator):  # type: ignore[misc]
+    """The columns of the training data, with which those of new rows are compared.
+
+    Args:
+        count: how many there are.
+        names: ``(count,)``, where they have some.
+    """
+
+    def __init__(self, count: int, names: NDArray[np.object_] | None = None) -> None:
+        self.count, self.names = count, names
+        self.n_features_in_ = count
+        if names is not None:
+            self.feature_names_in_ = names
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +77,9 @@ class FunctionSamples:
     rows there are. Iteration gives them one at a time, each as a `FunctionSamples` of one.
 
     Attributes:
-        kernel: at its fitted hyperparameters.
+        kernel: at its fitted hyperparameters; interpolated, where the posterior is that of such a one.
         x: ``(n, d)``, the rows of the training data.
+        columns: what the columns of new rows must be.
         mean: the mean function.
         prior: the features that the prior is drawn with.
         weights: ``(p, t, s)``, of the features.
@@ -76,8 +97,9 @@ class FunctionSamples:
         (3, (2, 3))
     """
 
-    kernel: gpytorch.kernels.Kernel
+    kernel: gpytorch.kernels.Kernel | InterpolatedKernel
     x: Tensor
+    columns: Columns
     mean: Mean
     prior: RandomFeatures
     weights: Tensor
@@ -109,28 +131,25 @@ class FunctionSamples:
             ``(m, s)``, or ``(m, t, s)`` for several outputs.
 
         Raises:
-            InputError: anything but a table of finite numbers with the columns of the training data.
+            InputError: anything but a table of finite numbers of a usual size.
+            ValueError: other columns than those of the training data, or no row at all.
+            InsufficientMemoryError: rows too far away for the grid of an interpolated kernel.
         """
-        table = torch.tensor(self._checked(X), device=self.x.device)
+        table = torch.tensor(check_table(self.columns, X, reset=False), device=self.x.device)
         with threads_for(len(self.x)):
             values = torch.cat([self._values(rows) for rows in table.split(BLOCK)]).cpu().numpy()
         paths: Array = values * self.scale[:, None] + self.offset[:, None]
         return paths[:, 0] if self.one_output else paths
 
     def _values(self, rows: Tensor) -> Tensor:
-        columns = [self.prior(rows), covariance(self.kernel, rows, self.x), self.mean.basis(rows)]
-        factors = [self.weights, self.update, self.coefficients]
-        parts = [c @ w.flatten(1) for c, w in zip(columns, factors, strict=True)]
-        return (parts[0] + parts[1] + parts[2]).reshape(len(rows), *self.weights.shape[1:])
+        values = self.prior(rows) @ self.weights.flatten(1) + self._pulled(rows, self.update.flatten(1))
+        values += self.mean.basis(rows) @ self.coefficients.flatten(1)
+        return values.reshape(len(rows), *self.weights.shape[1:])
 
-    def _checked(self, X: Any) -> Array:
-        table = check_numbers(X, "X")
-        if table.ndim != 2 or table.shape[1] != self.x.shape[1] or not np.isfinite(table).all():
-            raise InputError(
-                f"X must be a table of finite numbers, (m, {self.x.shape[1]}), got shape {table.shape}"
-                + ("" if np.isfinite(table).all() else " with NaN or infinity")
-            )
-        return table
+    def _pulled(self, rows: Tensor, update: Tensor) -> Tensor:
+        if isinstance(self.kernel, InterpolatedKernel):  # what the update was solved for
+            return self.kernel.product(rows, self.x, update)
+        return covariance(self.kernel, rows, self.x) @ update
 
 
 @torch.no_grad()
@@ -148,12 +167,14 @@ def sample_functions(
 
     Raises:
         InputError: a kernel that has no random features.
+        InsufficientMemoryError: more functions than the memory holds.
         ConvergenceError: a solve that could not be certified.
 
     Source: Wilson et al. (2021), Pathwise conditioning of Gaussian processes, equation 19.
     """
     data, (n, t) = posterior.data, posterior.data.y.shape
     prior = random_features(posterior.kernel, data.x, num, int(rng.randint(2**31 - 1)))
+    _check_memory(n_samples, t * (n + prior.count), data.x.device)
     weights = _normal(rng, (prior.count, t, n_samples), data.x)
     variances = data.noise_variances(posterior.noise) + white_variance(posterior.kernel, data.x)
     sd = (variances + posterior.factor.jitter).sqrt()[:, None, None]
@@ -161,8 +182,9 @@ def sample_functions(
     left = data.y[:, :, None] - seen - sd * _normal(rng, (n, t, n_samples), data.x)
     fit = fit_mean(posterior.factor, left.flatten(1), data.basis)
     return FunctionSamples(
-        kernel=posterior.kernel,
+        kernel=posterior.interpolated or posterior.kernel,
         x=data.x,
+        columns=Columns(data.x.shape[1]),
         mean=mean,
         prior=prior,
         weights=weights,
@@ -172,6 +194,16 @@ def sample_functions(
         scale=np.ones(t),
         one_output=False,
     )
+
+
+def _check_memory(n_samples: int, numbers: int, device: torch.device) -> None:
+    """Raise `InsufficientMemoryError` unless so many functions fit, of so many numbers each."""
+    available, each = free_memory(device), COPIES * BYTES * numbers
+    if int(n_samples) * each > available:
+        raise InsufficientMemoryError(
+            f"{n_samples:,} functions need about {readable(int(n_samples) * each)}, and "
+            f"{readable(available)} are free: at most about {available // each:,} fit; draw fewer at a time"
+        )
 
 
 def _normal(rng: np.random.RandomState, shape: tuple[int, ...], like: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The plan of a fit: which solver, how much memory, how long, said beforehand."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import gpytorch
 import torch
@@ -9,14 +9,15 @@ from torch import Tensor
 from nonparam.calibration import Rates, rates_of
 from nonparam.costs import Seconds, cg_seconds, cholesky_seconds
 from nonparam.errors import InputError
+from nonparam.interpolation import check_interpolable, check_noisy
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.grammar import as_kernel
 from nonparam.kernels.sharded import local_devices, num_processes
 from nonparam.newton import SEARCHED
-from nonparam.objective import matrices_needed
+from nonparam.objective import MATRICES, matrices_needed
 from nonparam.processes import free_memory
-from nonparam.solvers.plan import FACTORISED, Plan, choose, factorises, fits
-from nonparam.structure import structure_for
+from nonparam.solvers.plan import FACTORISED, SOLVERS, Plan, choose, factorises, fits
+from nonparam.structure import plan_assumed, structure_for
 from nonparam.validation import check_choice, check_count, check_device
 
 __all__ = ["TASKS", "TIMED_ROWS", "plan", "plan_for"]
@@ -42,7 +43,7 @@ def plan(
     cache folder. Where processes share the work, all call it.
 
     Args:
-        n: rows, anywhere: a structure that they may have besides is not counted on.
+        n: rows, anywhere; with a solver that uses structure they are taken to have it. None is allocated.
         d: columns.
         kernel: as for `GPRegressor`.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
@@ -66,12 +67,13 @@ def plan(
         if count == 0:
             raise InputError(f"{name} must be at least 1, got 0")
     check_choice(task, "task", TASKS)
-    rows = torch.rand(n, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    if solver == "toeplitz":
-        rows = torch.linspace(0.0, 1.0, n, dtype=torch.float64)[:, None].expand(n, d)
+    n, d = int(n), int(d)  # numpy's would overflow
+    check_choice(solver, "solver", SOLVERS)
     full = with_amplitude(as_kernel(kernel)).double()
-    place = check_device(device, n)
-    return plan_for(solver, full, rows, torch.ones(n, dtype=torch.float64), place, task=task)
+    if solver == "ski":
+        check_interpolable(full, torch.empty(0, d))
+    problem = _Problem(n, d, check_device(device, n), plan_assumed(solver, full, n, d), task=task)
+    return problem.planned(solver)
 
 
 def plan_for(
@@ -102,22 +104,63 @@ def plan_for(
         InsufficientMemoryError: what does not fit.
     """
     n, d = x.shape
+    if solver == "ski":
+        check_interpolable(kernel, x)
+        check_noisy(float(variances.min()))
     structure = structure_for(solver, kernel, x, variances)
-    found = None if structure is None else structure.plan
-    matrices = matrices_needed(kernel, x) if task == "fit" else FACTORISED
-    available = free_memory(device)
-    chosen = choose(solver, n, matrices, device, available=available, structure=found)
-    certifiable = bool((variances > 0.0).all())
-    if chosen.otherwise is not None and not certifiable:
-        chosen = replace(chosen, otherwise=None)
-    decides = chosen.otherwise is not None and n > SEARCHED and task == "fit"
-    if chosen.solver not in ("cholesky", "cg") or not (timed or decides):
-        return replace(chosen, d=d)
-    seconds = _seconds(n, d, rates_of(device), available, device, searches, train=task == "fit")
-    if decides and seconds["cg"].fit < WORTHWHILE * seconds["cholesky"].fit:
-        chosen = choose(solver, n, matrices, device, available=available, quicker="cg")
-    times = seconds[chosen.solver]
-    return replace(chosen, d=d, fit_seconds=times.fit, predict_seconds=times.predict)
+    problem = _Problem(
+        n,
+        d,
+        device,
+        None if structure is None else structure.plan,
+        matrices=matrices_needed(kernel, x),
+        noisy=bool((variances > 0.0).all()),
+        task=task,
+        searches=searches,
+    )
+    return problem.planned(solver, timed=timed)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What a plan depends on: sizes, without the rows.
+
+    Attributes:
+        n: rows.
+        d: columns.
+        device: of the computation.
+        structure: the plan of the structure, where there is one.
+        matrices: of ``n x n`` that training keeps.
+        noisy: whether every row has noise, without which no solve is certified.
+        task: one of `TASKS`.
+        searches: from how many starts.
+    """
+
+    n: int
+    d: int
+    device: torch.device
+    structure: Plan | None
+    matrices: int = MATRICES
+    noisy: bool = True
+    task: str = "fit"
+    searches: int = 1
+
+    def planned(self, solver: str, *, timed: bool = True) -> Plan:
+        """Return the plan for a solver, with its times where they are wanted or decide."""
+        n, d, device, train = self.n, self.d, self.device, self.task == "fit"
+        matrices = self.matrices if train else FACTORISED
+        available = free_memory(device)
+        chosen = choose(solver, n, matrices, device, available=available, structure=self.structure)
+        if chosen.otherwise is not None and not self.noisy:
+            chosen = replace(chosen, otherwise=None)
+        decides = chosen.otherwise is not None and n > SEARCHED and train
+        if chosen.solver not in ("cholesky", "cg") or not (timed or decides):
+            return replace(chosen, d=d)
+        seconds = _seconds(n, d, rates_of(device), available, device, self.searches, train=train)
+        if decides and seconds["cg"].fit < WORTHWHILE * seconds["cholesky"].fit:
+            chosen = choose(solver, n, matrices, device, available=available, quicker="cg")
+        times = seconds[chosen.solver]
+        return replace(chosen, d=d, fit_seconds=times.fit, predict_seconds=times.predict)
 
 
 def _seconds(

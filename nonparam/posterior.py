@@ -73,8 +73,8 @@ class Posterior:
         if isinstance(self.factor, StateSpaceFactor):
             residual = self.data.y - self.data.basis @ self.mean.coefficients
             return self.factor.smooth(x, residual)[0] + basis @ self.mean.coefficients
-        if self._interpolated is not None:
-            pulled = self._interpolated.product(x, self.data.x, self.mean.alpha)
+        if self.interpolated is not None:
+            pulled = self.interpolated.product(x, self.data.x, self.mean.alpha)
             return pulled + basis @ self.mean.coefficients
         blocks = [
             covariance(self.kernel, rows, self.data.x) @ self.mean.alpha + h @ self.mean.coefficients
@@ -123,18 +123,18 @@ class Posterior:
         return 0.5 * (joint + joint.mT)
 
     @property
-    def _interpolated(self) -> InterpolatedKernel | None:
+    def interpolated(self) -> InterpolatedKernel | None:
         """What stands for the kernel, where it is interpolated from a grid."""
         matrix = self.factor.matrix if isinstance(self.factor, CertifiedSolver) else None
         return matrix.kernel if isinstance(matrix, InterpolatedOperator) else None
 
     def _covariance(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
-        if self._interpolated is None:
+        if self.interpolated is None:
             return covariance(self.kernel, x1, x2)
-        return self._interpolated.covariance(x1, x2)
+        return self.interpolated.covariance(x1, x2)
 
     def _prior_variance(self, x: Tensor) -> Tensor:
-        return variance(self.kernel, x) if self._interpolated is None else self._interpolated.variance(x)
+        return variance(self.kernel, x) if self.interpolated is None else self.interpolated.variance(x)
 
     def _mean_uncertainty(self, pulled: Tensor, basis: Tensor) -> Tensor:
         """Return ``(q, m)``, whose columns' squared norms are the variance due to the coefficients.
@@ -174,7 +174,7 @@ class Posterior:
             return self.factor.solver
         if isinstance(self.factor, CholeskyFactor):
             return "cholesky"
-        return "cg" if self._interpolated is None else "ski"
+        return "cg" if self.interpolated is None else "ski"
 
     def structure(self, data: Data) -> Structure | None:
         """Return the structure that other rows have, if the algorithm for the present ones uses one."""

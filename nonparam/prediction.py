@@ -14,7 +14,7 @@ from torch import Tensor
 from nonparam.errors import InputError
 from nonparam.kernels import variance
 from nonparam.means import Mean
-from nonparam.pathwise import FunctionSamples, sample_functions
+from nonparam.pathwise import Columns, FunctionSamples, sample_functions
 from nonparam.posterior import Posterior, correlate
 from nonparam.solvers.plan import check_covariance
 from nonparam.threads import threads_for
@@ -78,13 +78,13 @@ class PredictionMixin:
             ``return_cov`` also ``(m, m)`` or ``(m, m, t)`` covariances.
 
         Raises:
-            InputError: both are asked for, or a tolerance that is not positive.
+            InputError: both are asked for, a tolerance that is not positive, or one without ``return_std``.
             InsufficientMemoryError: a covariance of more rows than the memory holds.
         """
         if return_std and return_cov:
             raise InputError("ask for return_std or for return_cov, not for both")
         if variance_tolerance is not None:
-            _check_tolerance(variance_tolerance)
+            _check_tolerance(variance_tolerance, return_std)
         x, basis = self._rows(X)
         with threads_for(len(self.posterior_.data.x)):
             mean = self._mean_in_units(x, basis)
@@ -220,6 +220,7 @@ class PredictionMixin:
         Raises:
             InputError: a number of functions that is no integer, or below 1; or a kernel that has no random
                 features: take `sample_y`.
+            InsufficientMemoryError: more functions than the memory holds.
             ConvergenceError: a solve that could not be certified.
 
         Source: Wilson et al. (2021), Pathwise conditioning of Gaussian processes, JMLR 22(105).
@@ -231,10 +232,17 @@ class PredictionMixin:
         check_is_fitted(self)
         with threads_for(len(self.posterior_.data.x)):
             drawn = sample_functions(self.posterior_, self._mean, n_samples, rng)
-        return replace(drawn, offset=self.y_mean_, scale=self.y_scale_, one_output=self._one_output)
+        columns = Columns(self.posterior_.data.x.shape[1], getattr(self, "feature_names_in_", None))
+        return replace(
+            drawn, columns=columns, offset=self.y_mean_, scale=self.y_scale_, one_output=self._one_output
+        )
 
 
-def _check_tolerance(value: Any) -> None:
+def _check_tolerance(value: Any, return_std: bool) -> None:
     number = check_numbers(value, "variance_tolerance")
-    if number.ndim or not number > 0.0:
+    if number.ndim or not number > 0.0 or np.asarray(value).dtype.kind == "b":
         raise InputError(f"variance_tolerance must be a positive number or None, got {value!r}")
+    if not return_std:
+        raise InputError(
+            f"variance_tolerance={value!r} is of use with return_std=True only: ask for that, or leave it out"
+        )

@@ -23,7 +23,7 @@ from nonparam.kernels import with_amplitude
 from nonparam.kernels.grammar import as_kernel, parse
 from nonparam.means import Mean
 from nonparam.newton import Watch
-from nonparam.objective import Data, Objective
+from nonparam.objective import Data, Objective, matrices_needed
 from nonparam.planning import TIMED_ROWS, plan_for
 from nonparam.prediction import PredictionMixin
 from nonparam.processes import is_first_process
@@ -37,7 +37,7 @@ from nonparam.scales import (
     output_scales,
     waits_for_period,
 )
-from nonparam.solvers.plan import Plan, choose
+from nonparam.solvers.plan import SOLVERS, Plan, choose
 from nonparam.structured import with_structure
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
@@ -110,11 +110,11 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
     Attributes:
         kernel_: the kernel with its fitted values; prints as a formula. With several outputs its variances
             are relative to those of the outputs.
-        noise_: the noise variance, learnt or given.
+        noise_: the noise variance, learnt or given; learnt with several outputs, relative as in ``kernel_``.
         log_marginal_likelihood_: of the data, in nats.
         posterior_: the process given the data.
         y_mean_: what was subtracted from each output.
-        y_scale_: what each output was divided by; 1 for a single one.
+        y_scale_: what each output was divided by; 1 for a single one, or where the noise is known.
         fit_report_: what was done, how long it took, whether it converged.
         theta_: the fitted free hyperparameters, logarithms of the positive ones.
         theta_names_: their names.
@@ -200,7 +200,8 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         verbose = bool(self.verbose) and is_first_process()
         if verbose:
             print(plan)
-        self.y_scale_ = output_scales(table, weights) if self.normalize_y else np.ones(table.shape[1])
+        scaled = self.normalize_y and noise is None  # known noise is in units of y: so is all else then
+        self.y_scale_ = output_scales(table, weights) if scaled else np.ones(table.shape[1])
         centred = 0.0 if self.mean == "zero" else np.average(table, axis=0, weights=weights)
         self.y_mean_ = np.zeros(table.shape[1]) + centred  # the mean's own fit starts from here
         problem = self._problem(kernel, x, table, weights, noise, plan)
@@ -250,6 +251,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         return plan_for(self.solver, kernel, x, variances, device, timed=timed, searches=1 + self.n_restarts)
 
     def _check_arguments(self) -> None:
+        check_choice(self.solver, "solver", SOLVERS)
         check_choice(self.objective, "objective", OBJECTIVES)
         check_choice(self.priors, "priors", PRIORS)
         check_choice(self.normalize_y, "normalize_y", (True, False))
@@ -363,6 +365,8 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
 
         Raises:
             InputError: another number of hyperparameters, or such that are not finite.
+            InsufficientMemoryError: other hyperparameters of a model that was fitted by solves, where the
+                matrix that they are evaluated with, exactly, does not fit.
         """
         check_is_fitted(self)
         point = self.theta_ if theta is None else check_numbers(theta, "theta")
@@ -372,9 +376,14 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
             )
         if not np.isfinite(point).all():
             raise InputError(f"theta must be finite, got {theta!r}")
+        data = self.posterior_.data
+        if theta is None and not eval_gradient:
+            return self.log_marginal_likelihood_
+        if self.posterior_.solver in ("cg", "ski"):
+            choose("cholesky", len(data.x), matrices_needed(self.kernel_, data.x), data.x.device)
         other = copy.copy(self)
         other.kernel_ = copy.deepcopy(self.kernel_)
-        objective = other._objective(self._scales, self.posterior_.data)
+        objective = other._objective(self._scales, data)
         objective = with_structure(objective, self.posterior_.solver)
         with threads_for(len(self.posterior_.data.x)):
             value, slope = objective.evaluate(point, gradient=eval_gradient)

@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nonparam.errors import ConvergenceError
 from nonparam.interpolation import InterpolatedOperator
 from nonparam.kernels.operator import KernelOperator
 from nonparam.kernels.random_features import random_features, white_variance
@@ -98,7 +99,13 @@ def solver_for(
         ConvergenceError: a kernel that interpolation deviates too far from.
     """
     matrix: InterpolatedOperator | KernelOperator | ShardedOperator
-    shift = data.noise_variances(noise).to(dtype)
+    variances = data.noise_variances(noise)
+    shift = variances.to(dtype)
+    if bool(((variances > 0.0) & (shift < torch.finfo(dtype).tiny)).any()):
+        raise ConvergenceError(
+            f"{dtype} does not hold a noise variance of {float(variances.min()):g}: take float64, or larger "
+            "units of y"
+        )
     if interpolated:
         matrix = InterpolatedOperator(kernel, data.x, noise=float(shift.min()), dtype=dtype, seed=seed)
     else:

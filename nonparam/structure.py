@@ -7,7 +7,7 @@ derivative of the evidence in the parts; from there to the hyperparameters it is
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nonparam.composition import Columns, matern_terms, one_column, product_groups
 from nonparam.errors import InputError, NotPositiveDefiniteError
-from nonparam.kernels import RBF, Constant, Matern, Periodic, Product, Scale, Sum, WhiteNoise, variance
+from nonparam.kernels import variance
 from nonparam.kernels.base import Kernel
 from nonparam.kernels.evaluate import covariance, is_grid
 from nonparam.model_selection.evidence import slope_in_lags
@@ -27,11 +28,18 @@ from nonparam.solvers.plan import BYTES, Plan
 from nonparam.solvers.state_space import MaternSum, MaternTerm, log_marginal_likelihood
 from nonparam.solvers.structured import StateSpaceFactor, StructuredFactor
 
-__all__ = ["Kronecker", "StateSpace", "Structure", "Toeplitz", "structure_for", "structure_of"]
+__all__ = [
+    "Kronecker",
+    "StateSpace",
+    "Structure",
+    "Toeplitz",
+    "plan_assumed",
+    "structure_for",
+    "structure_of",
+]
 
 WORTHWHILE = 0.25  # of the rows: the largest factor of a product grid whose eigenvectors are cheap
 PER_ROW = 2400  # numbers that a solve for 256 right-hand sides keeps: predictions have that many at a time
-Columns = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,20 @@ class Structure(ABC):
             kernel: the covariance function, at any values.
             x: ``(n, d)``.
             variances: ``(n,)``, of the noise, up to a common factor.
+        """
+
+    @classmethod
+    @abstractmethod
+    def assumed(cls, kernel: gpytorch.kernels.Kernel, n: int, d: int) -> Plan:
+        """Return the plan for rows that are taken to have the structure; allocate none.
+
+        Args:
+            kernel: the covariance function, at any values.
+            n: rows.
+            d: columns.
+
+        Raises:
+            InputError: the kernel or the columns do not allow it; the message says what is missing.
         """
 
     @property
@@ -106,26 +128,28 @@ class StateSpace(Structure):
     @classmethod
     def of(cls, kernel: gpytorch.kernels.Kernel, x: Tensor, variances: Tensor) -> "StateSpace":
         """Return the structure, whatever the spacing and the noise of the rows."""
-        terms = _matern_terms(kernel, tuple(range(x.shape[1])))
-        columns = {columns for _, columns in terms}
-        if len(columns) != 1 or len(next(iter(columns))) != 1:
-            raise InputError(
-                f"solver='state_space' needs terms that all look at one and the same column, got "
-                f"{sorted(columns)}: give the kernels active_dims, or take solver='cholesky'"
-            )
-        column = terms[0][1][0]
+        column, nus = one_column(kernel, x.shape[1])
         order = torch.argsort(x[:, column], stable=True)
-        return cls(x[order], order, column, tuple(term.nu for term, _ in terms))
+        return cls(x[order], order, column, nus)
+
+    @classmethod
+    def assumed(cls, kernel: gpytorch.kernels.Kernel, n: int, d: int) -> Plan:
+        """Return the plan for rows anywhere, whose memory grows with the square of the states."""
+        return cls._planned(one_column(kernel, d)[1], n)
+
+    @classmethod
+    def _planned(cls, nus: tuple[float, ...], n: int) -> Plan:
+        states = sum(round(nu + 0.5) for nu in nus)
+        return Plan(cls.solver, n, BYTES * (40 + 4 * states**2) * n)
 
     @property
     def plan(self) -> Plan:
-        """The solver and its memory, which grows with the square of the states."""
-        states = sum(round(nu + 0.5) for nu in self.nus)
-        return Plan(self.solver, len(self.x), BYTES * (40 + 4 * states**2) * len(self.x))
+        """The solver and its memory."""
+        return self._planned(self.nus, len(self.x))
 
     def parts(self, kernel: gpytorch.kernels.Kernel) -> list[Tensor]:
         """Return the log variances and the log lengthscales, ``(t,)`` each."""
-        terms = [term for term, _ in _matern_terms(kernel, tuple(range(self.x.shape[1])))]
+        terms = [term for term, _ in matern_terms(kernel, tuple(range(self.x.shape[1])))]
         return [torch.stack([t.log_variance for t in terms]), torch.stack([t.log_length for t in terms])]
 
     def factor(self, parts: Sequence[Tensor], variances: Tensor) -> StateSpaceFactor:
@@ -172,18 +196,15 @@ class Toeplitz(Structure):
     def of(cls, kernel: gpytorch.kernels.Kernel, x: Tensor, variances: Tensor) -> "Toeplitz":
         """Return the structure; the rows may stand in any order."""
         order = torch.argsort(x[:, 0], stable=True)
-        if not is_grid(x[order]):
-            raise InputError(
-                "solver='toeplitz' needs regularly spaced rows of one column, three at least: take "
-                "solver='auto' or solver='cholesky'"
-            )
-        if not isinstance(kernel, Kernel) or not kernel.is_stationary:
-            raise InputError(
-                f"solver='toeplitz' needs a stationary kernel of this package, got {kernel!r}: take "
-                "solver='auto' or solver='cholesky'"
-            )
+        _check_lags(kernel, is_grid(x[order]))
         _check_noise(cls.solver, variances)
         return cls(x[order], order)
+
+    @classmethod
+    def assumed(cls, kernel: gpytorch.kernels.Kernel, n: int, d: int) -> Plan:
+        """Return the plan for rows that are taken to be a regular grid."""
+        _check_lags(kernel, n >= 3 and d == 1)
+        return Plan(cls.solver, n, BYTES * PER_ROW * n)
 
     @property
     def plan(self) -> Plan:
@@ -234,14 +255,11 @@ class Kronecker(Structure):
     @classmethod
     def of(cls, kernel: gpytorch.kernels.Kernel, x: Tensor, variances: Tensor) -> "Kronecker":
         """Return the structure; the rows may stand in any order."""
-        groups = _groups(kernel, tuple(range(x.shape[1])))
+        groups = product_groups(kernel, tuple(range(x.shape[1])))
+        _check_several(groups, len(groups))  # before the sort of all rows
         found = [torch.unique(x[:, list(group)], dim=0, return_inverse=True) for group in groups]
         wide = [(group, *pair) for group, pair in zip(groups, found, strict=True) if len(pair[0]) > 1]
-        if len(wide) < 2:
-            raise InputError(
-                "solver='kronecker' needs a kernel that is a product over two groups of columns at least, "
-                f"got the groups {groups}: take solver='auto' or solver='cholesky'"
-            )
+        _check_several(groups, len(wide))
         sizes = [len(places) for _, places, _ in wide]
         number = torch.zeros(len(x), dtype=torch.long, device=x.device)
         for size, (_, _, index) in zip(sizes, wide, strict=True):
@@ -256,6 +274,17 @@ class Kronecker(Structure):
         names, places, _ = zip(*wide, strict=True)
         return cls(x[order], order, names, places)
 
+    @classmethod
+    def assumed(cls, kernel: gpytorch.kernels.Kernel, n: int, d: int) -> Plan:
+        """Return the plan for rows that are taken to be a product of as many places in each group."""
+        groups = product_groups(kernel, tuple(range(d)))
+        _check_several(groups, len(groups))
+        return cls._planned([math.ceil(n ** (1.0 / len(groups)))] * len(groups), n)
+
+    @classmethod
+    def _planned(cls, sizes: Sequence[int], n: int) -> Plan:
+        return Plan(cls.solver, n, BYTES * (8 * sum(size**2 for size in sizes) + PER_ROW * n))
+
     @property
     def largest(self) -> int:
         """The rows of the largest factor."""
@@ -264,8 +293,7 @@ class Kronecker(Structure):
     @property
     def plan(self) -> Plan:
         """The solver and its memory."""
-        numbers = 8 * sum(len(places) ** 2 for places in self.places) + PER_ROW * len(self.x)
-        return Plan(self.solver, len(self.x), BYTES * numbers)
+        return self._planned([len(places) for places in self.places], len(self.x))
 
     def parts(self, kernel: gpytorch.kernels.Kernel) -> list[Tensor]:
         """Return the factors; the first one has the variance."""
@@ -306,7 +334,7 @@ def structure_of(kernel: gpytorch.kernels.Kernel, x: Tensor, variances: Tensor) 
         variances: ``(n,)``, of the noise, up to a common factor.
 
     Examples:
-        >>> from nonparam.kernels import Periodic, RBF
+        >>> from nonparam.kernels import RBF, Matern, Periodic
         >>> x, ones = torch.arange(6.0, dtype=torch.float64)[:, None], torch.ones(6, dtype=torch.float64)
         >>> structure_of(RBF() + Periodic(), x, ones).solver, structure_of(3.0 * Matern(), x**2, ones).solver
         ('toeplitz', 'state_space')
@@ -357,73 +385,51 @@ def structure_for(
     return named[solver].of(kernel, x, variances)
 
 
-@dataclass(frozen=True)
-class _Term:
-    nu: float
-    log_variance: Tensor
-    log_length: Tensor
+def plan_assumed(solver: str, kernel: gpytorch.kernels.Kernel, n: int, d: int) -> Plan | None:
+    """Return the plan of the structure that a solver names, which the rows are taken to have.
+
+    Args:
+        solver: one of `nonparam.solvers.plan.SOLVERS`; ``"auto"`` counts on no place of a row.
+        kernel: the covariance function, at any values.
+        n: rows.
+        d: columns.
+
+    Raises:
+        InputError: the kernel or the columns do not allow the structure; the message says what is missing.
+
+    Examples:
+        >>> from nonparam.kernels import RBF
+        >>> plan_assumed("toeplitz", RBF(), 1000, 1).solver, plan_assumed("auto", RBF(), 1000, 1)
+        ('toeplitz', None)
+    """
+    if solver == "auto":
+        try:
+            return StateSpace.assumed(kernel, n, d)
+        except InputError:
+            return None
+    named = {structure.solver: structure for structure in STRUCTURES}
+    return named[solver].assumed(kernel, n, d) if solver in named else None
 
 
-def _matern_terms(kernel: gpytorch.kernels.Kernel, columns: Columns) -> list[tuple[_Term, Columns]]:
-    """Return the terms of a sum of half-integer Matérn kernels, each with the columns that it looks at."""
-    columns = _seen(kernel, columns)
-    if isinstance(kernel, Matern):
-        length = kernel.raw_lengthscale.reshape(-1)[0]
-        return [(_Term(kernel.nu, torch.zeros_like(length), length), columns)]
-    if isinstance(kernel, Sum):
-        return [term for part in kernel.kernels for term in _matern_terms(part, columns)]
-    if isinstance(kernel, Scale):
-        inner = _matern_terms(kernel.kernel, columns)
-        factor = kernel.raw_outputscale
-        return [(_Term(t.nu, t.log_variance + factor, t.log_length), seen) for t, seen in inner]
-    raise InputError(
-        f"solver='state_space' needs a sum of terms matern12, matern32 and matern52, got {kernel!r}: take "
-        "solver='auto' or solver='cholesky'"
-    )
-
-
-def _seen(kernel: gpytorch.kernels.Kernel, columns: Columns) -> Columns:
-    if kernel.active_dims is None:
-        return columns
-    chosen = kernel.active_dims.tolist()
-    if max(chosen) >= len(columns):
-        raise InputError(f"active_dims are {chosen}, but there are only {len(columns)} columns")
-    return tuple(columns[i] for i in chosen)
-
-
-def _groups(kernel: gpytorch.kernels.Kernel, columns: Columns) -> list[Columns]:
-    """Return groups of columns over which the kernel is a product."""
-    known = [kernel, *kernel.sub_kernels()]
-    if any(not isinstance(part, Kernel) or isinstance(part, WhiteNoise) for part in known):
+def _check_several(groups: list[Columns], wide: int) -> None:
+    if wide < 2:
         raise InputError(
-            f"solver='kronecker' needs kernels of this package, none of them white noise, got {kernel!r}: "
-            "take solver='auto' or solver='cholesky'"
+            "solver='kronecker' needs a kernel that is a product over two groups of columns at least, "
+            f"got the groups {groups}: take solver='auto' or solver='cholesky'"
         )
-    return _merged(_coupled(kernel, columns))
 
 
-def _coupled(kernel: gpytorch.kernels.Kernel, columns: Columns) -> list[Columns]:
-    columns = _seen(kernel, columns)
-    if isinstance(kernel, Constant):
-        return []
-    if isinstance(kernel, RBF) or (isinstance(kernel, Periodic) and not kernel.zero_mean):
-        return [(column,) for column in columns]
-    if isinstance(kernel, Scale):
-        return _coupled(kernel.kernel, columns)
-    if isinstance(kernel, Product):
-        return [group for part in kernel.kernels for group in _coupled(part, columns)]
-    if isinstance(kernel, Sum):
-        return [tuple(c for part in kernel.kernels for group in _coupled(part, columns) for c in group)]
-    return [columns]
-
-
-def _merged(groups: Iterable[Columns]) -> list[Columns]:
-    """Return the smallest groups that are disjoint, in the order of their columns."""
-    disjoint: list[set[int]] = []
-    for group in map(set, groups):
-        touching = [other for other in disjoint if other & group]
-        disjoint = [other for other in disjoint if not other & group] + [group.union(*touching)]
-    return sorted(tuple(sorted(group)) for group in disjoint if group)
+def _check_lags(kernel: gpytorch.kernels.Kernel, regular: bool) -> None:
+    if not regular:
+        raise InputError(
+            "solver='toeplitz' needs regularly spaced rows of one column, three at least: take "
+            "solver='auto' or solver='cholesky'"
+        )
+    if not isinstance(kernel, Kernel) or not kernel.is_stationary:
+        raise InputError(
+            f"solver='toeplitz' needs a stationary kernel of this package, got {kernel!r}: take "
+            "solver='auto' or solver='cholesky'"
+        )
 
 
 def _check_noise(solver: str, variances: Tensor) -> None:

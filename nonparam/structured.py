@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nonparam.errors import ConvergenceError, NotPositiveDefiniteError
+from nonparam.errors import ConvergenceError, InputError, NotPositiveDefiniteError
 from nonparam.model_selection.evidence import fit_mean, log_density
 from nonparam.objective import Data, Objective
 from nonparam.solvers.structured import StructuredFactor
@@ -67,8 +67,9 @@ class StructuredObjective(Objective):
             gradient: whether the gradient is needed.
 
         Returns:
-            ``(b,)`` values in nats (minus infinity where the covariance has no factor, or where its solves
-            miss their tolerance), ``(b, p)`` gradients, and the largest jitter.
+            ``(b,)`` values in nats (minus infinity where the covariance has no factor, its solves miss their
+            tolerance, or a number on the way is beyond what a float holds), ``(b, p)`` gradients, and the
+            largest jitter.
         """
         data = [self.data] * len(points) if outputs is None else [self.data.output(i) for i in outputs]
         pairs = zip(points, data, strict=True)
@@ -76,17 +77,25 @@ class StructuredObjective(Objective):
         return np.array(values), np.concatenate(slopes), max(jitters)
 
     def _at(self, point: Array, data: Data, gradient: bool) -> tuple[float, Array, float]:
+        """Return the value, its gradient and the jitter; far out an algorithm may refuse its own numbers."""
+        try:
+            with np.errstate(over="raise", divide="raise", invalid="raise"):
+                value, slopes, jitter = self._evaluated(point, data, gradient)
+        except (NotPositiveDefiniteError, ConvergenceError, InputError, ArithmeticError):
+            return -np.inf, np.zeros((1, len(point))), 0.0
+        if not (np.isfinite(value) and np.isfinite(slopes).all()):
+            return -np.inf, np.zeros((1, len(point))), 0.0
+        return value, slopes, jitter
+
+    def _evaluated(self, point: Array, data: Data, gradient: bool) -> tuple[float, Array, float]:
         self.theta.assign(point)
         noise = math.exp(point[-1]) if self.theta.learns_noise else 0.0
         with torch.set_grad_enabled(gradient and bool(self.theta.parameters)):
             parts = self.structure.parts(self.theta.kernel)
         variances = data.noise_variances(noise)
-        try:
-            factor = self.structure.factor([part.detach() for part in parts], variances)
-            mean = fit_mean(factor, data.y, data.basis)
-            value = log_density(mean, factor, *data.y.shape) + data.weight_terms(noise)[0]
-        except (NotPositiveDefiniteError, ConvergenceError):
-            return -np.inf, np.zeros((1, len(point))), 0.0
+        factor = self.structure.factor([part.detach() for part in parts], variances)
+        mean = fit_mean(factor, data.y, data.basis)
+        value = log_density(mean, factor, *data.y.shape) + data.weight_terms(noise)[0]
         if not gradient:
             return value, np.zeros((1, len(point))), factor.jitter
         residual = data.y - data.basis @ mean.coefficients

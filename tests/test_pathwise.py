@@ -4,11 +4,12 @@ import pickle
 
 import dense
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from nonparam import GPRegressor, fitting
-from nonparam.errors import InputError
+from nonparam import GPRegressor, fitting, pathwise
+from nonparam.errors import InputError, InsufficientMemoryError
 from nonparam.kernels import Matern, Scale, WhiteNoise, covariance
 from nonparam.kernels.operator import KernelOperator
 from nonparam.means import Mean
@@ -165,11 +166,52 @@ def test_a_model_by_conjugate_gradients_gives_the_same_functions(monkeypatch):
     np.testing.assert_allclose(model.sample_functions(400)(X).mean(1), model.predict(X), atol=0.05)
 
 
-@pytest.mark.parametrize("table", [[0.0, 1.0], [[1.0, 2.0]], [[np.nan]], [["a"]]])
-def test_rows_that_are_no_table_of_the_training_columns(table):
-    functions = GPRegressor("rbf").fit(X, Y[:, 0]).sample_functions()
-    with pytest.raises(InputError, match="X must be a"):
-        functions(table)
+def test_interpolated_kernel_functions_vary_about_its_own_posterior_mean():
+    rng = np.random.default_rng(3)
+    x = np.sort(rng.uniform(0.0, 10.0, (1000, 1)), 0)
+    model = GPRegressor("rbf", solver="ski", noise=1e-4, random_state=0).fit(x, np.sin(3.0 * x[:, 0]))
+    assert model.posterior_.solver == "ski"
+    new = np.linspace(0.0, 10.0, 200)[:, None]
+    mean, sd = model.predict(new, return_std=True, include_noise=False)
+    functions = model.sample_functions(400, random_state=0)
+    values = functions(new)
+    assert np.abs((values.mean(1) - mean) / sd).max() < 0.3
+    np.testing.assert_allclose(pickle.loads(pickle.dumps(functions))(new), values, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ([0.0, 1.0], "Expected 2D array"),
+        ([[1.0, 2.0]], "X has 2 features"),
+        ([[np.nan]], "contains NaN in column 0"),
+        ([["a"]], "column 0 of X holds text"),
+        ([[1e61]], "values beyond 1e"),
+    ],
+)
+def test_rows_are_refused_as_predict_refuses_them(table, message):
+    model = GPRegressor("rbf").fit(X, Y[:, 0])
+    for refuses in (model.predict, model.sample_functions()):
+        with pytest.raises(ValueError, match=message):
+            refuses(table)
+
+
+def test_rows_and_columns_in_another_order_of_the_memory():
+    frame = pd.DataFrame({"b": X[:, 0], "a": Y[:, 1]})[["a", "b"]]
+    functions = GPRegressor("rbf").fit(frame, Y[:, 0]).sample_functions(2)
+    values = functions(frame)
+    np.testing.assert_allclose(functions(frame[::-1]), values[::-1], rtol=1e-10, atol=1e-10)
+    with pytest.raises(ValueError, match="feature names should match"):
+        functions(frame[["b", "a"]])
+    plain = GPRegressor("rbf").fit(X, Y[:, 0]).sample_functions(2)
+    np.testing.assert_allclose(plain(NEW[::-1]), plain(NEW)[::-1], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("count", [10**9, np.int64(10**18)])
+def test_more_functions_than_the_memory_holds(count, monkeypatch):
+    monkeypatch.setattr(pathwise, "free_memory", lambda device: 10**9)
+    with pytest.raises(InsufficientMemoryError, match=r"at most about 10,\d{3} fit; draw fewer"):
+        GPRegressor("rbf").fit(X, Y[:, 0]).sample_functions(count)
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])

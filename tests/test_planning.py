@@ -8,7 +8,7 @@ import nonparam
 from nonparam import GPRegressor, planning, processes
 from nonparam.calibration import Rates
 from nonparam.errors import InputError, InsufficientMemoryError, WorkerLostError
-from nonparam.kernels import RBF
+from nonparam.kernels import RBF, Matern
 from nonparam.newton import SEARCHED
 from nonparam.planning import TIMED_ROWS, plan_for
 from nonparam.posterior import condition
@@ -58,6 +58,23 @@ def test_structure_is_found_or_named():
     assert nonparam.plan(2000, 1, "rbf").solver == "cholesky"  # the rows may be anywhere
     assert nonparam.plan(2000, 1, "rbf", solver="toeplitz").solver == "toeplitz"
     assert nonparam.plan(2000, 2, "matern32").solver == "cholesky"
+
+
+def test_a_named_structure_is_taken_to_be_there():
+    for solver in ("state_space", "toeplitz"):
+        x = torch.linspace(0.0, 1.0, 300, dtype=torch.float64)[:, None]
+        given = plan_for(solver, 2.0 * Matern(1.0), x, torch.ones(300), CPU, timed=False)
+        assert nonparam.plan(300, 1, "matern52", solver=solver) == given
+    x = torch.cartesian_prod(*[torch.arange(30.0, dtype=torch.float64)] * 2)
+    given = plan_for("kronecker", 2.0 * RBF(1.0), x, torch.ones(900), CPU, timed=False)
+    assert nonparam.plan(900, 2, "rbf", solver="kronecker") == given
+
+
+@pytest.mark.parametrize(("d", "solver"), [(1, "auto"), (2, "auto"), (2, "kronecker"), (2, "ski")])
+def test_no_row_is_allocated(d, solver):
+    kernel = "matern52" if solver == "auto" else "rbf"
+    with pytest.raises(InsufficientMemoryError, match=r"on 1,000,000,000,000 rows need about"):
+        nonparam.plan(np.int64(10**12), d, kernel, solver=solver)
 
 
 def test_auto_is_exact_on_few_rows_whatever_the_machine():
@@ -140,6 +157,10 @@ ERRORS = [
     ((10,), {"solver": "magic"}, "solver must be one of"),
     ((10,), {"device": "tpu"}, "device must be"),
     ((10, 2), {"solver": "state_space"}, "solver='state_space' needs"),
+    ((10, 2, "matern32"), {"solver": "kronecker"}, "a product over two groups of columns"),
+    ((10, 2, "rbf"), {"solver": "toeplitz"}, "regularly spaced rows of one column"),
+    ((10, 5, "rbf"), {"solver": "ski"}, "at most 3 columns"),
+    ((10, 1, "linear"), {"solver": "ski"}, "needs a stationary kernel"),
 ]
 
 

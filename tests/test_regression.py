@@ -574,3 +574,18 @@ def test_an_update_reports_its_jitter_and_a_fit_its_whole_time():
 def test_an_argument_of_another_kind_is_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         GPRegressor(**arguments).fit([[0.0], [1.0]], [0.0, 1.0])
+
+
+@pytest.mark.parametrize("noise", [25.0, "rows"])
+def test_known_noise_of_several_outputs_is_in_the_units_of_y(noise):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(0.0, 10.0, (40, 1))
+    y = 100.0 * np.sin(X[:, 0]) + 5.0 * rng.standard_normal(40)
+    noise = np.linspace(20.0, 30.0, 40) if noise == "rows" else noise
+    one = GPRegressor(noise=noise).fit(X, y)
+    two = GPRegressor(noise=noise).fit(X, np.c_[y, y])
+    assert two.log_marginal_likelihood_ == pytest.approx(2.0 * one.log_marginal_likelihood_, abs=0.5)
+    mean, sd = two.predict([[5.0]], return_std=True)
+    expected, expected_sd = one.predict([[5.0]], return_std=True)
+    np.testing.assert_allclose(mean, [[expected[0]] * 2], rtol=0.02)
+    np.testing.assert_allclose(sd, [[expected_sd[0]] * 2], rtol=0.1)

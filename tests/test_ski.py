@@ -199,7 +199,8 @@ def test_deviation_that_is_too_large(monkeypatch):
 
 def test_noise_below_the_deviation():
     with pytest.raises(
-        ConvergenceError, match=r"expected at most 1e-08: .*the noise too small.*a larger noise"
+        ConvergenceError,
+        match=r"at most 1e-08: the noise, 1e-08 of the variance, is too small.*'cg' or solver='cholesky'",
     ):
         InterpolatedOperator(RBF(1.0), rows(50, 1), noise=1e-8, dtype=torch.float64, seed=0)
 
@@ -224,6 +225,14 @@ def test_model_that_has_no_grid(kernel, columns, message):
     x = rows(20, columns).numpy()
     with pytest.raises(InputError, match=message):
         GPRegressor(kernel, solver="ski").fit(x, x[:, 0])
+
+
+def test_a_known_noise_of_zero():
+    x = rows(20, 1).numpy()
+    with pytest.raises(
+        InputError, match=r"needs a noise above 0 in every row, got 0: take solver='cholesky'"
+    ):
+        GPRegressor("rbf", solver="ski", noise=0.0).fit(x, x[:, 0])
 
 
 # inside a fit ----------------------------------------------------------------------------------

@@ -234,3 +234,12 @@ def test_an_interrupt_leaves_the_best_so_far(table, monkeypatch):
         model = GPRegressor("matern32", solver="cg", random_state=0).fit(*table)
     np.testing.assert_array_equal(model.theta_, calls[0])  # the last whose gradient is certified
     assert not model.fit_report_.converged and np.isfinite(model.predict(table[0][:3])).all()
+
+
+def test_outputs_of_tiny_units_are_solved_in_float64():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(0.0, 5.0, (60, 1))
+    y = np.sin(X[:, 0]) + 0.1 * rng.standard_normal(60)
+    tiny = GPRegressor(solver="cg", random_state=0).fit(X, 1e-22 * y)
+    expected = GPRegressor(solver="cg", random_state=0).fit(X, y)
+    np.testing.assert_allclose(1e22 * tiny.predict(X), expected.predict(X), atol=0.02)

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from nonparam import GPRegressor
-from nonparam.errors import InputError, InsufficientMemoryError
+from nonparam.errors import ConvergenceError, InputError, InsufficientMemoryError
 from nonparam.kernels import RBF, Linear, Matern, Periodic, Scale, WhiteNoise
 from nonparam.kernels.grammar import parse
 from nonparam.objective import Data, Objective
 from nonparam.solvers.plan import FASTER_FROM, Plan, choose
 from nonparam.structure import structure_for, structure_of
-from nonparam.structured import with_structure
+from nonparam.structured import structured_factor, with_structure
 from nonparam.theta import Theta
 
 GRID = np.stack(np.meshgrid([0.0, 0.5, 0.7, 1.9], [3.0, 4.0, 4.5, 6.0, 8.0], indexing="ij"), -1).reshape(
@@ -249,6 +249,39 @@ def test_what_is_missing(solver, kernel, x, variances, said):
 def test_a_named_solver_is_refused_by_fit():
     with pytest.raises(InputError, match="solver='kronecker' needs a kernel that is a product"):
         GPRegressor("rbf", solver="kronecker").fit(even(5), even(5)[:, 0])
+
+
+@pytest.mark.parametrize("size", [350.0, 600.0, -600.0])
+@EVERY
+def test_numbers_beyond_a_float_are_minus_infinity(name, size):
+    solver, data, theta = problem(name)
+    objective = with_structure(Objective(data, theta, with_prior=False), solver)
+    points = [size * row for row in np.eye(len(theta.start))] + [np.full(len(theta.start), size)]
+    for point in points:
+        value, gradient = objective.evaluate(point, gradient=True)
+        assert np.isfinite(gradient).all()
+        assert np.isfinite(value) or (value == -np.inf and not gradient.any())
+
+
+@pytest.mark.parametrize("error", [InputError("not finite"), FloatingPointError("overflow")], ids=repr)
+def test_numbers_that_an_algorithm_refuses_are_minus_infinity(error, monkeypatch):
+    def refuse(*arguments, **named):
+        raise error
+
+    solver, data, theta = problem("one term")
+    objective = with_structure(Objective(data, theta, with_prior=False), solver)
+    monkeypatch.setattr("nonparam.structured.fit_mean", refuse)
+    value, gradient = objective.evaluate(theta.start, gradient=True)
+    assert value == -np.inf and not gradient.any()
+
+
+def test_a_smoother_that_misses_its_tolerance_names_no_preconditioner(monkeypatch):
+    monkeypatch.setattr("nonparam.solvers.structured.TOLERANCE", 0.0)
+    solver, data, theta = problem("one term")
+    structure = structure_for(solver, theta.kernel, data.x, data.noise_variances(1.0))
+    factor = structured_factor(structure, theta.kernel, data, 0.1)
+    with pytest.raises(ConvergenceError, match=r"Kalman.*: try a larger noise, or solver='cholesky'$"):
+        factor.solve(data.y)
 
 
 # the plan ---------------------------------------------------------------------------------------

@@ -121,7 +121,13 @@ def test_a_factorised_model_is_exact_with_or_without_a_tolerance():
     assert exact.posterior_.variance_cache is None
 
 
-@pytest.mark.parametrize("tolerance", [0.0, -1.0, np.nan, "small", [0.1, 0.2]])
+@pytest.mark.parametrize("tolerance", [0.0, -1.0, np.nan, True, np.True_, "small", [0.1, 0.2]])
 def test_tolerances_that_are_none(model, tolerance):
     with pytest.raises(InputError, match="variance_tolerance must be a"):
         model.predict(table()[0][:2], return_std=True, variance_tolerance=tolerance)
+
+
+@pytest.mark.parametrize("return_cov", [False, True])
+def test_a_tolerance_where_no_deviations_are_asked_for(model, return_cov):
+    with pytest.raises(InputError, match=r"variance_tolerance=0.1 is of use with return_std=True only"):
+        model.predict(table()[0][:2], return_cov=return_cov, variance_tolerance=0.1)

@@ -31,7 +31,9 @@ SOLVERS = ("auto", *METHODS)
 FASTER_FROM = {"state_space": 1000, "toeplitz": 1200, "kronecker": 400}  # rows, measured on one core
 BYTES = 8  # of a float64
 KEPT = 0.5  # of the free memory, that the tiles of a matrix may fill
-FACTORISED = 1.2  # n x n matrices that one factorisation in place needs, with what predictions add: 1.07 to 1.3
+FACTORISED = (
+    1.2  # n x n matrices that one factorisation in place needs, with what predictions add: 1.07 to 1.3
+)
 VECTORS = 4000  # float32 columns of n rows that conjugate gradients keep: a preconditioner of rank 2000
 CPU = torch.device("cpu")
 

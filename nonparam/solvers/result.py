@@ -1,6 +1,6 @@
 """The record that every solver hands back, with the residuals that certify it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -9,6 +9,8 @@ from nonparam.errors import ConvergenceError
 from nonparam.solvers.operator import SymmetricOperator
 
 __all__ = ["Solve", "relative_residuals"]
+
+ITERATE = "a larger rank of the preconditioner, float64, a larger noise, or solver='cholesky'"
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Solve:
         steps: products with the whole matrix, the last one for the residuals included.
         tolerance: what the largest residual was asked to reach.
         method: the name of the algorithm, with its settings.
+        remedy: what to try where the tolerance is missed.
     """
 
     solution: Tensor
@@ -29,6 +32,7 @@ class Solve:
     steps: int
     tolerance: float
     method: str
+    remedy: str = field(default=ITERATE, kw_only=True)
 
     @property
     def converged(self) -> bool:
@@ -43,8 +47,7 @@ class Solve:
         raise ConvergenceError(
             f"{self.method}: {missed} of {len(self.residuals)} right-hand sides missed the tolerance "
             f"{self.tolerance:g} after {self.steps} steps; the largest relative residual is "
-            f"{float(self.residuals.max()):.2g}: try a larger rank of the preconditioner, float64, a larger "
-            "noise, or solver='cholesky'"
+            f"{float(self.residuals.max()):.2g}: try {self.remedy}"
         )
 
 

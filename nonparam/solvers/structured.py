@@ -14,6 +14,7 @@ __all__ = ["StateSpaceFactor", "StructuredFactor"]
 
 TOLERANCE = 1e-6  # of the relative residual of every right-hand side, at worst
 COLUMNS = 256  # solved for at a time
+REMEDY = "a larger noise, or solver='cholesky'"  # a structure has no preconditioner and no float32
 
 
 class StructuredInverse(Protocol):
@@ -97,7 +98,7 @@ class StructuredFactor:
         if not found.converged:
             x = found.solution + self.inverse.solve(self._residual(b, found.solution), TOLERANCE).solution
             found = replace(found, solution=x, residuals=relative_residuals(self.matrix, x, b), steps=2)
-        return found.certified().solution
+        return replace(found, remedy=REMEDY).certified().solution
 
 
 @dataclass(frozen=True)
