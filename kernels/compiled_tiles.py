@@ -14,7 +14,7 @@ from torch import Tensor
 from nonparam.kernels import compiled
 from nonparam.kernels.evaluate import variance
 from nonparam.kernels.terms import Term, pulled_back, terms_of
-from nonparam.kernels.tiles import Place, Tiles, frozen
+from nonparam.kernels.tiles import Place, Tiles, frozen, own_parameter
 
 __all__ = ["CompiledTiles", "is_compilable"]
 
@@ -83,7 +83,7 @@ class CompiledTiles(Tiles):
 
     def gradient(self, left: Tensor, right: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
         """Return what these strips add to the derivative, in float64; see `Tiles.gradient`."""
-        own = [self._own(parameter) for parameter in parameters]
+        own = [own_parameter(self._parameters, parameter) for parameter in parameters]
         tall, wide = in_blocks(torch.cat([left, right], 1)), in_blocks(torch.cat([right, left], 1))
         rows = torch.cat([torch.arange(strip.start, strip.stop) for strip in self.strips])
         with torch.enable_grad():

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nonparam.kernels.evaluate import variance
 from nonparam.kernels.terms import Term, pulled_back, terms_of
-from nonparam.kernels.tiles import Tiles, frozen
+from nonparam.kernels.tiles import Tiles, frozen, own_parameter
 
 __all__ = ["FusedTiles", "is_fusable"]
 
@@ -41,7 +41,7 @@ class FusedTiles(Tiles):
         """Return what these strips add to the derivative, in float64; see `Tiles.gradient`."""
         from nonparam.kernels.fused_triton import slopes
 
-        own, mine = [self._own(parameter) for parameter in parameters], self._rows()
+        own, mine = [own_parameter(self._parameters, parameter) for parameter in parameters], self._rows()
         tall, wide = torch.cat([left, right], 1)[mine], torch.cat([right, left], 1)
         with torch.enable_grad():
             ends = [variance(self._kernel, self.x[mine])]

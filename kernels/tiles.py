@@ -21,7 +21,7 @@ from torch import Tensor
 from nonparam.errors import InputError
 from nonparam.kernels.evaluate import covariance, variance
 
-__all__ = ["Place", "Tile", "Tiles", "checked", "deal", "frozen", "grid", "strips_of"]
+__all__ = ["Place", "Tile", "Tiles", "checked", "deal", "frozen", "grid", "own_parameter", "strips_of"]
 
 Tile = tuple[int, int]
 TILES: dict[str, Tile] = {
@@ -141,7 +141,7 @@ class Tiles:
         Raises:
             InputError: something that is no parameter of the kernel.
         """
-        own = [self._own(parameter) for parameter in parameters]
+        own = [own_parameter(self._parameters, parameter) for parameter in parameters]
         sums = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in own]
         with torch.enable_grad():
             for values, weights in self._weighted(left, right) if own else ():
@@ -150,16 +150,6 @@ class Tiles:
                     for total, slope in zip(sums, slopes, strict=True):
                         total.add_(slope)
         return sums
-
-    def _own(self, parameter: Tensor) -> Tensor:
-        """Return the copy of a parameter that the tiles are evaluated at."""
-        for given, own in self._parameters:
-            if given is parameter:
-                return own
-        raise InputError(
-            f"got a tensor of shape {tuple(parameter.shape)} that is no parameter of the kernel: expected "
-            "some of those that it had when the operator was made"
-        )
 
     def _places(self) -> Iterator[Place]:
         """Yield the places that cover the strips from the diagonal on."""
@@ -192,6 +182,25 @@ class Tiles:
                 square = weights[:, : place.beyond.start - place.columns.start]
                 torch.diagonal(square.mul_(0.5)).zero_()
             yield covariance(self._kernel, self.x[place.rows], self.x[place.columns]), weights
+
+
+def own_parameter(pairs: Sequence[tuple[Tensor, Tensor]], parameter: Tensor) -> Tensor:
+    """Return the copy of a parameter that an operator was made at.
+
+    Args:
+        pairs: parameters that were given, each with its copy.
+        parameter: one of those given.
+
+    Raises:
+        InputError: something that is no parameter of the kernel.
+    """
+    for given, own in pairs:
+        if given is parameter:
+            return own
+    raise InputError(
+        f"got a tensor of shape {tuple(parameter.shape)} that is no parameter of the kernel: expected "
+        "some of those that it had when the operator was made"
+    )
 
 
 def frozen(kernel: gpytorch.kernels.Kernel, x: Tensor) -> gpytorch.kernels.Kernel:

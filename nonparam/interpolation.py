@@ -19,6 +19,7 @@ from torch import Tensor
 from nonparam.errors import ConvergenceError, InputError, InsufficientMemoryError
 from nonparam.kernels.base import Kernel
 from nonparam.kernels.evaluate import covariance, variance
+from nonparam.kernels.tiles import own_parameter
 from nonparam.processes import free_memory
 from nonparam.solvers.plan import BYTES, readable
 from nonparam.solvers.ski import STENCIL, GridCovariance, Interpolation, Lattice, SkiOperator, keys_weights
@@ -268,7 +269,7 @@ class InterpolatedOperator:
         Raises:
             InputError: something that is no parameter of the kernel.
         """
-        own = [self._own(parameter) for parameter in parameters]
+        own = [own_parameter(self._parameters, parameter) for parameter in parameters]
         if not own:
             return []
         slopes = self.matrix.slopes(left, right)
@@ -276,16 +277,6 @@ class InterpolatedOperator:
             lags = self.kernel.lags(self.matrix.grid.sizes)
             found = torch.autograd.grad(lags, own, slopes, materialize_grads=True)
         return [slope.to(parameter) for slope, parameter in zip(found, parameters, strict=True)]
-
-    def _own(self, parameter: Tensor) -> Tensor:
-        """Return the copy of a parameter that the operator was made at."""
-        for given, own in self._parameters:
-            if given is parameter:
-                return own
-        raise InputError(
-            f"got a tensor of shape {tuple(parameter.shape)} that is no parameter of the kernel: expected "
-            "some of those that it had when the operator was made"
-        )
 
     @torch.no_grad()
     def _measured(self, x: Tensor, seed: int) -> float:
