@@ -5,14 +5,15 @@ that few gradients on a larger subset, and on all rows, are needed:
 
 .. math:: \theta \leftarrow \theta + \tfrac{m}{n} H_m^{-1} \, \partial \log p(y, \theta).
 
-What the gradients tell of the curvature corrects it (BFGS). A step is kept short, and the search ends when
-one promises less than a tolerance in nats.
+What the gradients tell of the curvature corrects it (BFGS). A step maximises the quadratic model within the
+bounds and a box around the point, and the search ends when the model promises less than a tolerance in nats.
+Far from the end, gradients by solves are less exact than near it.
 
-Source: Nocedal and Wright (2006), Numerical optimization, section 6.1.
+Source: Nocedal and Wright (2006), Numerical optimization, sections 4.1 (the box as a trust region) and 6.1.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import lsq_linear
 
 from nonparam.checkpoint import Checkpoint, NewtonState, State
 from nonparam.errors import ConvergenceError, NotPositiveDefiniteError
@@ -50,11 +52,14 @@ SUBSETS = (1000, 3000)  # rows
 SEARCHED = 4000  # rows up to which an exact search looks at all of them from the beginning
 SUBSET_TOLERANCE = 1e-3  # nats
 WIDEST = 2.0  # standard deviation of a coordinate without a prior
-LONGEST = 0.5  # of a step in any coordinate
+LONGEST = 1.0  # of a step in any coordinate
 FLAT = 0.5  # nats that a step must promise: the probes blur the optimum by more
-FLAT_ON_SUBSET = 0.1  # nats
+LOOSE = 1e-2  # of the residuals, until a step promises less than this:
+CLOSE = 10.0  # nats
+FLAT_ON_SUBSET = 0.5  # nats
 FLAT_EXACTLY = 0.05  # nats: far below what the data tell
 MAX_STEPS = 20
+SMALLEST = 1e-9  # of a move: at a bound
 HALVINGS = 3  # of a step to where no gradient can be certified
 UNCERTIFIED = (ConvergenceError, NotPositiveDefiniteError)
 
@@ -243,16 +248,13 @@ def _value(objective: Objective, point: Array) -> tuple[float, Array]:
     return -float(values[0]), -gradients[0]
 
 
-def ascend(
-    evidence: SolvedEvidence, state: State, watch: Watch, in_double: Callable[[], bool] = lambda: True
-) -> tuple[Array, FitReport]:
+def ascend(evidence: SolvedEvidence, state: State, watch: Watch) -> tuple[Array, FitReport]:
     """Take Newton's steps on all rows until one promises next to nothing.
 
     Args:
         evidence: of all rows.
         state: with Newton's steps, from the first or from a later one on.
         watch: is told of every step.
-        in_double: asked, where float32 does not certify a gradient, whether float64 is worth its time.
 
     Returns:
         The point ``(p,)``, and the report without the objective's value. An interrupt (Ctrl-C) ends the
@@ -265,18 +267,25 @@ def ascend(
     at = state.newton
     assert at is not None
     began, point, slope = time.perf_counter(), at.point, _remembered(evidence, at)
-    evidence = replace(evidence, dtype=torch.float64) if at.double else evidence
+    exact, evidence = evidence.tolerance, _of_accuracy(evidence, at)
     message, promised, products = f"{MAX_STEPS} steps were not enough", np.inf, 0
     watch.progress.stage(f"{len(evidence.data.x):,} rows, by solves", FLAT)
     watch.checkpoint.write(state)
     try:
         while at.step <= MAX_STEPS:
             watch.checkpoint.offer(replace(state, newton=at))
-            slope, evidence, at = _certified(evidence, at, slope, in_double)
+            slope, evidence, at = _certified(evidence, at, slope)
             point, products = at.point, products + slope.steps
             following, promised = _following(at, slope.gradient, evidence.theta)
+            if promised < CLOSE and evidence.tolerance > exact:
+                at, evidence = replace(at, close=True), replace(evidence, tolerance=exact)
+                continue  # at the same point again, from the solution so far
             following = replace(
-                following, pivots=slope.pivots.cpu().numpy(), double=evidence.dtype == torch.float64
+                following,
+                pivots=slope.pivots.cpu().numpy(),
+                double=evidence.dtype == torch.float64,
+                close=at.close,
+                anchor=slope.anchor,
             )
             watch.progress.step(at.step, promised, slope.residual)
             if promised < FLAT:
@@ -300,19 +309,40 @@ def ascend(
     )
 
 
+def _of_accuracy(evidence: SolvedEvidence, at: NewtonState) -> SolvedEvidence:
+    """Return the evidence with residuals as small as the distance from the end asks for, in its precision."""
+    tolerance = evidence.tolerance if at.close else max(LOOSE, evidence.tolerance)
+    return replace(evidence, tolerance=tolerance, dtype=torch.float64 if at.double else evidence.dtype)
+
+
 def _following(at: NewtonState, gradient: Array, theta: Theta) -> tuple[NewtonState, float]:
     """Return where Newton's step leads from a point whose gradient is known, and the nats it promises."""
     inverse = at.inverse
     if at.moved is not None and at.gradient is not None:
         inverse = updated(inverse, at.moved, at.gradient - gradient)
-    uphill = np.where(_free(at.point, gradient, theta), gradient, 0.0)
-    direction = np.where(uphill != 0.0, inverse @ uphill, 0.0)
-    shorter = LONGEST / max(float(np.abs(direction).max(initial=0.0)), LONGEST)
-    trial = np.clip(at.point + direction * shorter, theta.lower, theta.upper)
+    root = np.linalg.cholesky(np.linalg.inv(inverse))
+    below, above = theta.lower - at.point, theta.upper - at.point
+    _, promised = _highest(gradient, root, below, above)
+    moved, _ = _highest(gradient, root, np.maximum(below, -LONGEST), np.minimum(above, LONGEST))
+    trial = np.clip(at.point + moved, theta.lower, theta.upper)
     following = NewtonState(
         point=trial, inverse=inverse, step=at.step + 1, moved=trial - at.point, gradient=gradient
     )
-    return following, 0.5 * float(direction @ uphill)
+    return following, promised
+
+
+def _highest(gradient: Array, root: Array, below: Array, above: Array) -> tuple[Array, float]:
+    """Return where in a box ``g' s - |R' s|^2 / 2`` is largest, and its value there.
+
+    Source: Stark and Parker (1995), Bounded-variable least squares, Computational Statistics 10, 129-141.
+    """
+    step = np.zeros_like(gradient)
+    free = (below < -SMALLEST) | (above > SMALLEST)
+    if free.any():
+        target = np.linalg.solve(root, gradient)
+        box = np.minimum(below[free], -SMALLEST), np.maximum(above[free], SMALLEST)
+        step[free] = lsq_linear(root.T[:, free], target, box, method="bvls").x
+    return step, float(gradient @ step - 0.5 * np.square(root.T @ step).sum())
 
 
 def _remembered(evidence: SolvedEvidence, at: NewtonState) -> Slope | None:
@@ -323,7 +353,8 @@ def _remembered(evidence: SolvedEvidence, at: NewtonState) -> Slope | None:
     columns = data.y.shape[1] + data.basis.shape[1] + evidence.num_probes
     dtype = torch.float64 if at.double else evidence.dtype
     solution = torch.zeros(len(data.x), columns, dtype=dtype, device=data.x.device)
-    return Slope(at.gradient, solution, torch.from_numpy(at.pivots).to(data.x.device), np.inf, 0)
+    pivots = torch.from_numpy(at.pivots).to(data.x.device)
+    return Slope(at.gradient, solution, pivots, np.inf, 0, at.anchor)
 
 
 def updated(inverse: Array, s: Array, y: Array) -> Array:
@@ -347,28 +378,26 @@ def updated(inverse: Array, s: Array, y: Array) -> Array:
 
 
 def _certified(
-    evidence: SolvedEvidence, at: NewtonState, near: Slope | None, in_double: Callable[[], bool]
+    evidence: SolvedEvidence, at: NewtonState, near: Slope | None
 ) -> tuple[Slope, SolvedEvidence, NewtonState]:
     """Return the gradient, the evidence that certified it, and where: a step that leads too far is halved."""
     for _ in range(HALVINGS):
         try:
-            return *_slope(evidence, at.point, near, in_double), at
+            return *_slope(evidence, at.point, near), at
         except UNCERTIFIED:
-            if at.moved is None or not in_double():
+            if at.moved is None:
                 raise
         half = 0.5 * at.moved
         at = replace(at, point=at.point - half, moved=half)
-    return *_slope(evidence, at.point, near, in_double), at
+    return *_slope(evidence, at.point, near), at
 
 
-def _slope(
-    evidence: SolvedEvidence, point: Array, near: Slope | None, in_double: Callable[[], bool]
-) -> tuple[Slope, SolvedEvidence]:
+def _slope(evidence: SolvedEvidence, point: Array, near: Slope | None) -> tuple[Slope, SolvedEvidence]:
     """Return the gradient, and the evidence in the precision that certified it: float64 where it must be."""
     try:
         return _finite(evidence.slope(point, near)), evidence
     except UNCERTIFIED:
-        if evidence.dtype == torch.float64 or not in_double():
+        if evidence.dtype == torch.float64:
             raise
     finer = replace(evidence, dtype=torch.float64)
     return _finite(finer.slope(point, near)), finer
@@ -381,9 +410,3 @@ def _finite(slope: Slope) -> Slope:
             "is finite for all hyperparameters, or priors='default'"
         )
     return slope
-
-
-def _free(point: Array, gradient: Array, theta: Theta) -> NDArray[np.bool_]:
-    held = ((point <= theta.lower) & (gradient < 0.0)) | ((point >= theta.upper) & (gradient > 0.0))
-    free: NDArray[np.bool_] = ~held
-    return free

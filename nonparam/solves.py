@@ -21,7 +21,7 @@ acceleration, section 4; probes of the preconditioner: Wenger et al. (2022), ICM
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import gpytorch
@@ -38,7 +38,10 @@ from nonparam.kernels.sharded import ShardedOperator, local_devices, num_process
 from nonparam.objective import Data
 from nonparam.processes import free_memory
 from nonparam.solvers.certified import CertifiedSolver
-from nonparam.solvers.plan import fits
+from nonparam.solvers.cholesky import cholesky
+from nonparam.solvers.factored import Factored
+from nonparam.solvers.plan import factorises, fits
+from nonparam.solvers.refinement import single_cholesky
 from nonparam.theta import Theta
 
 __all__ = ["Slope", "SolvedEvidence", "solver_for"]
@@ -46,6 +49,8 @@ __all__ = ["Slope", "SolvedEvidence", "solver_for"]
 Array = NDArray[np.float64]
 
 FREQUENCIES = 2048  # of each term of the kernel, in a pathwise probe
+HARD = 5.0  # what a preconditioner of low rank may leave out, in units of the noise
+STALE = 25  # products: with more, a new factor takes less time than the old one costs
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,9 @@ class Slope:
         pivots: ``(r,)``, of the preconditioner.
         residual: the largest relative residual.
         steps: products with the whole matrix.
+        anchor: ``(p,)``, where the Cholesky factor was made that served as the preconditioner and may serve
+            again; ``None`` where there was none, or it is too far away by now.
+        factor: it; ``None`` where it has to be made again.
     """
 
     gradient: Array
@@ -65,6 +73,8 @@ class Slope:
     pivots: Tensor
     residual: float
     steps: int
+    anchor: Array | None = None
+    factor: Factored | None = None
 
 
 def solver_for(
@@ -77,6 +87,7 @@ def solver_for(
     rank: int,
     seed: int,
     pivots: Tensor | None = None,
+    factor: Factored | None = None,
     interpolated: bool = False,
     keep: bool = True,
 ) -> CertifiedSolver:
@@ -91,6 +102,7 @@ def solver_for(
         rank: of the preconditioner, at most.
         seed: of the pivots and the probes.
         pivots: of the preconditioner; drawn by default.
+        factor: a preconditioner at hand, in place of one of low rank.
         interpolated: whether the kernel is interpolated from a grid.
         keep: whether the tiles are kept where they fit; else each product evaluates them.
 
@@ -110,7 +122,9 @@ def solver_for(
         matrix = InterpolatedOperator(kernel, data.x, noise=float(shift.min()), dtype=dtype, seed=seed)
     else:
         matrix = _operator(kernel, data.x.to(dtype), keep)
-    return CertifiedSolver.of(matrix, shift, tolerance=tolerance, seed=seed, rank=rank, pivots=pivots)
+    return CertifiedSolver.of(
+        matrix, shift, tolerance=tolerance, seed=seed, rank=rank, pivots=pivots, factor=factor
+    )
 
 
 def _operator(kernel: gpytorch.kernels.Kernel, x: Tensor, keep: bool) -> KernelOperator | ShardedOperator:
@@ -152,8 +166,10 @@ class SolvedEvidence:
     interpolated: bool = False
     keep: bool = True
 
-    def solver(self, point: Array, pivots: Tensor | None = None) -> CertifiedSolver:
-        """Return the inverse of the covariance at ``point (p,)``, with its own pivots or given ones."""
+    def solver(
+        self, point: Array, pivots: Tensor | None = None, factor: Factored | None = None
+    ) -> CertifiedSolver:
+        """Return the inverse of the covariance at ``point (p,)``, with given pivots or a factor at hand."""
         self.theta.assign(point)
         return solver_for(
             self.theta.kernel,
@@ -164,9 +180,24 @@ class SolvedEvidence:
             rank=self.rank,
             seed=self.seed,
             pivots=pivots,
+            factor=factor,
             interpolated=self.interpolated,
             keep=self.keep,
         )
+
+    def factor(self, point: Array) -> Factored:
+        """Return the Cholesky factor of the covariance at ``point (p,)``, in the precision of the products.
+
+        Raises:
+            NotPositiveDefiniteError: rounding makes the matrix indefinite; in float64 a jitter is tried, in
+                float32 none, whose products are worth no more.
+        """
+        self.theta.assign(point)
+        covariance = KernelOperator(self.theta.kernel, self.data.x.to(self.dtype)).to_dense()
+        torch.diagonal(covariance).add_(self.data.noise_variances(self._noise(point)))
+        if self.dtype == torch.float64:
+            return Factored.of(cholesky(covariance).upper)
+        return Factored.of(single_cholesky(covariance, jitters=(0.0,)).upper)
 
     def slope(self, point: Array, near: Slope | None = None) -> Slope:
         """Return the gradient at ``point (p,)``; with the one of a point nearby it is a smooth function.
@@ -178,7 +209,15 @@ class SolvedEvidence:
         Raises:
             ConvergenceError: a solve that misses the tolerance on every rung of the ladder.
         """
-        solver = self.solver(point, None if near is None else near.pivots)
+        try:
+            return self._slope(point, near)
+        except ConvergenceError:
+            if near is None or near.anchor is None or self.dtype != torch.float64:
+                raise
+        return self._slope(point, replace(near, anchor=None, factor=None))
+
+    def _slope(self, point: Array, near: Slope | None) -> Slope:
+        solver, anchor = self._solver_near(point, near)
         y, basis = self.data.y.to(self.dtype), self.data.basis.to(self.dtype)
         t, q = y.shape[1], basis.shape[1]
         standard = self.estimator == "standard"
@@ -191,7 +230,28 @@ class SolvedEvidence:
         left = torch.cat([0.5 * alpha, (-0.5 * t / self.num_probes) * found.solution[:, t + q :]], 1)
         right = torch.cat([alpha, pulled], 1)
         gradient = self._gather(solver, left, right, point)
-        return Slope(gradient, found.solution, solver.pivots, float(found.residuals.max()), found.steps)
+        slope = Slope(gradient, found.solution, solver.pivots, float(found.residuals.max()), found.steps)
+        if anchor is None or found.steps > STALE:
+            return slope
+        assert isinstance(solver.preconditioner, Factored)
+        return replace(slope, anchor=anchor, factor=solver.preconditioner)
+
+    def _solver_near(self, point: Array, near: Slope | None) -> tuple[CertifiedSolver, Array | None]:
+        """Return the inverse, and where the factor was made that preconditions it, if one does."""
+        if near is not None and near.anchor is not None:
+            factor = self.factor(near.anchor) if near.factor is None else near.factor
+            return self.solver(point, factor=factor), near.anchor
+        solver = self.solver(point, None if near is None or not len(near.pivots) else near.pivots)
+        if solver.left_out() <= HARD or not self._factorises():
+            return solver, None
+        return replace(solver, preconditioner=self.factor(point)), point
+
+    def _factorises(self) -> bool:
+        """Return whether a factor fits beside the tiles, on one device."""
+        x = self.data.x
+        if self.interpolated or not self.keep or num_processes() > 1 or len(local_devices(x.device)) > 1:
+            return False
+        return factorises(len(x), free_memory(x.device), self.dtype.itemsize)
 
     def _gather(self, solver: CertifiedSolver, left: Tensor, right: Tensor, point: Array) -> Array:
         assert isinstance(solver.matrix, KernelOperator | ShardedOperator | InterpolatedOperator)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from nonparam import GPRegressor, fitting
+from nonparam import GPRegressor, fitting, solves
 from nonparam.errors import ConvergenceError, InputError
 from nonparam.kernels import Matern, Scale, covariance
 from nonparam.objective import Data, Objective
@@ -42,13 +42,15 @@ def dense_covariance(theta: Theta, point: np.ndarray, data: Data) -> np.ndarray:
     return K + np.diag(np.exp(point[-1]) / data.weights.numpy())
 
 
+@pytest.mark.parametrize("hard", [1e-3, np.inf])  # a Cholesky factor, a preconditioner of low rank
 @pytest.mark.parametrize("functions", [0, 1, 3])
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_slope_is_the_dense_estimate_with_the_same_probes(outputs, functions):
+def test_slope_is_the_dense_estimate_with_the_same_probes(outputs, functions, hard, monkeypatch):
+    monkeypatch.setattr(solves, "HARD", hard)
     data, theta = problem(outputs, functions)
     found = evidence(data, theta).slope(theta.start)
-    solver = evidence(data, theta).solver(theta.start)
-    R = solver.preconditioner.multiply(torch.eye(N, dtype=torch.float64)).numpy()
+    preconditioner = found.factor or evidence(data, theta).solver(theta.start).preconditioner
+    R = preconditioner.multiply(torch.eye(N, dtype=torch.float64)).numpy()
     w = torch.randn(N, PROBES, generator=torch.Generator().manual_seed(3), dtype=torch.float64).numpy()
     A, H, Y, z = dense_covariance(theta, theta.start, data), data.basis.numpy(), data.y.numpy(), R @ w
     precision = np.linalg.inv(A)
@@ -64,7 +66,7 @@ def test_slope_is_the_dense_estimate_with_the_same_probes(outputs, functions):
         expected.append(0.5 * np.sum(alpha * (dA @ alpha)) - 0.5 * outputs * trace)
     expected[-1] += data.weight_terms(NOISE)[1]
     np.testing.assert_allclose(found.gradient, expected, rtol=1e-6, atol=1e-7)
-    assert found.residual <= 1e-12
+    assert found.residual <= 1e-12 and (found.factor is None) == (hard == np.inf)
 
 
 def test_slope_is_unbiased():

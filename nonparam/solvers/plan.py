@@ -166,14 +166,14 @@ def fits(n: int, size: int, available: int) -> bool:
     return 0.5 * size * n * n <= KEPT * available
 
 
-def factorises(n: int, available: int) -> bool:
-    """Return whether one factorisation fits, for the predictions of what was trained by iterations.
+def factorises(n: int, available: int, size: int = BYTES) -> bool:
+    """Return whether one factorisation of numbers of ``size`` bytes fits.
 
     Examples:
         >>> factorises(10_000, 2 * 10**9), factorises(20_000, 2 * 10**9)
         (True, False)
     """
-    return FACTORISED * BYTES * n * n <= available
+    return FACTORISED * size * n * n <= available
 
 
 def check_covariance(m: int, n: int, device: torch.device = CPU, *, available: int | None = None) -> None:

@@ -14,6 +14,7 @@ Sources: Higham and Pranesh (2021), SIAM J. Sci. Comput. 43(1), A258-A277, secti
 Sci. Comput. 22(4), 1444-1460 (FCG(1)).
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -75,14 +76,15 @@ class MixedSolve(Solve):
     fell_back: bool
 
 
-def single_cholesky(a: Tensor) -> SingleFactor:
+def single_cholesky(a: Tensor, jitters: Sequence[float] = JITTERS) -> SingleFactor:
     """Factorise a symmetric positive definite float32 matrix in its own memory.
 
-    Where rounding makes it indefinite, the diagonal is multiplied by one plus the smallest of `JITTERS` that
-    serves. The factor is only a preconditioner: a jitter costs steps, not accuracy.
+    Where rounding makes it indefinite, the diagonal is multiplied by one plus the smallest of ``jitters``
+    that serves. The factor is only a preconditioner: a jitter costs steps, not accuracy.
 
     Args:
         a: ``(n, n)``, float32, symmetric and contiguous; overwritten.
+        jitters: tried in turn, relative to each entry of the diagonal.
 
     Returns:
         The factor, and the jitter that it needed.
@@ -102,14 +104,14 @@ def single_cholesky(a: Tensor) -> SingleFactor:
     if a.dtype != torch.float32 or not a.is_contiguous():
         raise InputError(f"expected a contiguous matrix of float32, got {a.dtype}: try a.float()")
     diagonal = torch.diagonal(a).clone()
-    for jitter in JITTERS:
+    for jitter in jitters:
         torch.diagonal(a).copy_(diagonal * (1.0 + jitter))
         if _factorise(a):
             return SingleFactor(a, jitter)
         _mirror(a)
     raise NotPositiveDefiniteError(
         f"the covariance matrix of {len(a)} rows is not positive definite in float32, even with a relative "
-        f"jitter of {JITTERS[-1]:g}, or has entries that are not finite: try float64, or a larger noise"
+        f"jitter of {jitters[-1]:g}, or has entries that are not finite: try float64, or a larger noise"
     )
 
 

@@ -21,7 +21,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nonparam.errors import InputError
 from nonparam.solvers.certified import CertifiedSolver
+from nonparam.solvers.preconditioner import LowRank
 
 __all__ = ["VarianceCache"]
 
@@ -47,6 +49,9 @@ class VarianceCache:
     def of(cls, solver: CertifiedSolver) -> "VarianceCache":
         """Build the cache from the preconditioner of a solver, by one product with ``m`` columns.
 
+        Raises:
+            InputError: a solver whose preconditioner is not of low rank.
+
         Examples:
             >>> from nonparam.solvers.operator import Dense
             >>> a = Dense(torch.ones(2, 2, dtype=torch.float64))
@@ -57,6 +62,8 @@ class VarianceCache:
             (6.0, 0.0)
         """
         known = solver.preconditioner
+        if not isinstance(known, LowRank):
+            raise InputError(f"the directions are those of a preconditioner of low rank, got {known}")
         counted = known.eigenvalues > DEPENDENT * known.eigenvalues.amax()
         root = known.shift.sqrt()[:, None]
         scale = known.eigenvalues[counted].rsqrt()
@@ -74,7 +81,7 @@ class VarianceCache:
         Returns:
             ``(k,)`` and ``(k,)``: the form is between the first and the sum of both.
         """
-        whitened = b.double() / self.solver.preconditioner.shift.sqrt()[:, None]
+        whitened = b.double() / self.solver.shift.double().sqrt()[:, None]
         inner = self.basis.mT @ whitened
         residual = torch.addmm(whitened, self.image, inner, alpha=-1.0)
         return inner.square().sum(0), residual.square().sum(0)
