@@ -41,6 +41,7 @@ __all__ = [
     "Watch",
     "ascend",
     "ascend_exactly",
+    "certified_slope",
     "climb",
     "maximise_watched",
     "updated",
@@ -383,17 +384,29 @@ def _certified(
     """Return the gradient, the evidence that certified it, and where: a step that leads too far is halved."""
     for _ in range(HALVINGS):
         try:
-            return *_slope(evidence, at.point, near), at
+            return *certified_slope(evidence, at.point, near), at
         except UNCERTIFIED:
             if at.moved is None:
                 raise
         half = 0.5 * at.moved
         at = replace(at, point=at.point - half, moved=half)
-    return *_slope(evidence, at.point, near), at
+    return *certified_slope(evidence, at.point, near), at
 
 
-def _slope(evidence: SolvedEvidence, point: Array, near: Slope | None) -> tuple[Slope, SolvedEvidence]:
-    """Return the gradient, and the evidence in the precision that certified it: float64 where it must be."""
+def certified_slope(
+    evidence: SolvedEvidence, point: Array, near: Slope | None
+) -> tuple[Slope, SolvedEvidence]:
+    """Return the gradient, and the evidence in the precision that certified it: float64 where it must be.
+
+    Args:
+        evidence: in float32 or float64.
+        point: ``(p,)``.
+        near: the gradient at a point nearby.
+
+    Raises:
+        ConvergenceError: a solve that could not be certified, or a gradient that is not finite.
+        NotPositiveDefiniteError: a covariance that is not finite.
+    """
     try:
         return _finite(evidence.slope(point, near)), evidence
     except UNCERTIFIED:

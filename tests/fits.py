@@ -13,9 +13,10 @@ Y = np.sin(3.0 * X[:, 0]) * np.cos(2.0 * X[:, 1]) + 0.3 * rng.standard_normal(30
 
 
 def shrink(monkeypatch):
-    """Two subsets and several of Newton's steps, on few rows."""
+    """Two subsets and several of Newton's steps, one gradient each, on few rows."""
     monkeypatch.setattr(newton, "SUBSETS", (60, 120))
     monkeypatch.setattr(newton, "FLAT", 1e-4)
+    monkeypatch.setattr(newton, "LOOSE", 0.0)
 
 
 def regressor(path, solver="cg", **changes):
