@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from nonparam.calibration import COLUMNS, Rates
 from nonparam.newton import SEARCHED, SUBSETS
 
-__all__ = ["PREDICTED", "Seconds", "cg_seconds", "cholesky_seconds", "exact_is_quicker"]
+__all__ = ["PREDICTED", "Seconds", "cg_seconds", "cholesky_seconds"]
 
 PREDICTED = 1000  # rows of the predictions whose time is told
 FIRST, PER_COLUMN = 10, 3  # evaluations until a search converges: 33 with 8 columns, 68 with 18
 REFINED = 8  # evaluations on each larger subset
-NEWTON = 6  # steps on all rows
+NEWTON = 7  # steps on all rows: 6 on elevators, kin40k and bike, 11 on pol
 EXACT_NEWTON = 5  # evaluations of exact ones, which nothing blurs
-TRAINING_STEPS = 30  # products for a solve to 1e-3: 7 on elevators, 50 in float64 on kin40k
-DOUBLE_STEPS = 100  # the same where float32 has failed
+FACTOR_STEPS = 8  # products for a solve with a factor nearby as the preconditioner
+LOW_RANK_STEPS = 30  # those with one of low rank: 7 on elevators, 50 in float64 on kin40k
 TRAINING_VECTORS = 10  # right-hand sides of it
 NARROW = 0.3  # of the rate of a product in float64, with so few
 EXACT_STEPS = 40  # those of a solve in float64, as exact as a variance asks for
@@ -90,9 +90,7 @@ def cg_seconds(
         train: whether hyperparameters are learnt, or known.
         workers: devices that share the tiles.
     """
-    training = (
-        _subsets(n, d, rates, searches) + NEWTON * _newton(n, d, rates, kept, workers) if train else 0.0
-    )
+    training = _subsets(n, d, rates, searches) + _newton(n, d, rates, kept, workers) if train else 0.0
     if exact:
         return Seconds(FIXED + training + _factor(n, d, rates), _exact_predictions(n, d, rates))
 
@@ -103,23 +101,6 @@ def cg_seconds(
 
     final = solves(2, EXACT_STEPS) + solves(16, DETERMINANT // 16)
     return Seconds(FIXED + training + final, FIXED + solves(PREDICTED, EXACT_STEPS))
-
-
-def exact_is_quicker(n: int, d: int, rates: Rates) -> bool:
-    """Return whether an exact gradient takes less time than one by solves that float32 has failed at.
-
-    Args:
-        n: rows.
-        d: columns.
-        rates: of the machine.
-
-    Examples:
-        >>> rates = Rates(4e10, 4e10, 2e10, 1e7, 5e7, 1e10)
-        >>> exact_is_quicker(5000, 18, rates), exact_is_quicker(50_000, 18, rates)
-        (True, False)
-    """
-    product = _product(n, TRAINING_VECTORS, True, NARROW * rates.gemm64, rates.bandwidth)
-    return _evaluation(n, d, rates) < DOUBLE_STEPS * product + 2.0 * _tiles(n, d, rates.tiles64)
 
 
 def _evaluations(d: int) -> int:
@@ -149,13 +130,16 @@ def _subsets(n: int, d: int, rates: Rates, searches: int) -> float:
 
 
 def _newton(n: int, d: int, rates: Rates, kept: bool, workers: int) -> float:
-    """Return the time of one gradient on all rows."""
-    passes = 1 if kept else TRAINING_STEPS
-    tiles = passes * _tiles(n, d, rates.tiles32)
-    products = TRAINING_STEPS * _product(n, TRAINING_VECTORS, kept, NARROW * rates.gemm64, rates.bandwidth)
-    applied = TRAINING_STEPS * 4.0 * n * RANK * TRAINING_VECTORS / (NARROW * rates.gemm64)
-    preconditioner = 4.0 * n * RANK**2 / rates.gemm32 + applied
-    return (tiles + products) / workers + preconditioner
+    """Return the time of the gradients on all rows: with a factor, or with a low rank where none fits."""
+    if kept:
+        product = _product(n, TRAINING_VECTORS, True, NARROW * rates.gemm64, rates.bandwidth)
+        tiles = 2.0 * _tiles(n, d, rates.tiles64)  # of the matrix and of its derivative
+        factor = n**3 / 3.0 / rates.cholesky
+        return factor + NEWTON * (tiles + 2.0 * FACTOR_STEPS * product) / workers  # a solve reads as much
+    product = _product(n, TRAINING_VECTORS, False, NARROW * rates.gemm32, rates.bandwidth)
+    tiles = (1 + LOW_RANK_STEPS) * _tiles(n, d, rates.tiles32)
+    preconditioner = 4.0 * n * RANK**2 / rates.gemm32
+    return NEWTON * (preconditioner + (tiles + LOW_RANK_STEPS * product) / workers)
 
 
 def _product(n: int, vectors: int, kept: bool, rate: float, bandwidth: float) -> float:

@@ -14,6 +14,7 @@ Source: Nocedal and Wright (2006), Numerical optimization, sections 4.1 (the box
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -407,11 +408,9 @@ def certified_slope(
         ConvergenceError: a solve that could not be certified, or a gradient that is not finite.
         NotPositiveDefiniteError: a covariance that is not finite.
     """
-    try:
-        return _finite(evidence.slope(point, near)), evidence
-    except UNCERTIFIED:
-        if evidence.dtype == torch.float64:
-            raise
+    if evidence.dtype == torch.float32 and not evidence.exceeds_float32(point):
+        with suppress(*UNCERTIFIED):
+            return _finite(evidence.slope(point, near)), evidence
     finer = replace(evidence, dtype=torch.float64)
     return _finite(finer.slope(point, near)), finer
 
