@@ -1,11 +1,14 @@
 """Refined solves against numpy in float64, where float32 alone is wrong, and where it fails."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from nonparam.errors import ConvergenceError, InputError, NotPositiveDefiniteError
 from nonparam.solvers import refinement
+from nonparam.solvers.cholesky import cholesky, factorise_strips
 from nonparam.solvers.operator import Dense, Shifted
 from nonparam.solvers.refinement import mixed_precision_solve, refined_solve, single_cholesky
 
@@ -47,7 +50,7 @@ def test_factor_is_that_of_numpy_in_the_memory_of_the_matrix(n):
 def test_factor_in_strips(dtype, n, width):
     a = covariance(n).to(dtype)
     factor = a.clone()
-    assert refinement._factorise_strips(factor, width)
+    assert factorise_strips(factor, width)
     np.testing.assert_allclose(factor.triu(), np.linalg.cholesky(a.double()).T, atol=1e-5)
     torch.testing.assert_close(factor.tril(-1), a.tril(-1), rtol=0, atol=0)
 
@@ -55,7 +58,7 @@ def test_factor_in_strips(dtype, n, width):
 def test_factor_in_strips_says_where_it_fails():
     a = covariance(9)
     a[7, 7] = -1.0
-    assert not refinement._factorise_strips(a.clone(), 4)
+    assert not factorise_strips(a.clone(), 4)
 
 
 @pytest.mark.parametrize("n", [1, 5, 13])
@@ -226,3 +229,20 @@ def test_what_no_precision_solves_raises():
         mixed_precision_solve(Dense(singular), vectors(8, 1), 1e-8)
     with pytest.raises(NotPositiveDefiniteError, match="not positive definite"):
         mixed_precision_solve(Dense(-singular), vectors(8, 1), 1e-8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_beyond_the_rows_that_lapack_bears_a_factor_is_made_in_strips(dtype, monkeypatch):
+    called = []
+    for module in ("nonparam.solvers.cholesky", "nonparam.solvers.refinement"):
+        monkeypatch.setattr(sys.modules[module], "LARGEST", 100)
+        monkeypatch.setattr(
+            sys.modules[module], "factorise_strips", lambda a, _: called.append(1) or factorise_strips(a, 64)
+        )
+    a = torch.from_numpy(np.cov(np.random.default_rng(0).standard_normal((150, 400)))).contiguous()
+    made = single_cholesky(a.float()) if dtype == torch.float32 else cholesky(a.clone())
+    expected = torch.linalg.cholesky(a, upper=True).to(dtype)
+    torch.testing.assert_close(
+        made.upper.triu(), expected, rtol=0, atol=1e-4 if dtype == torch.float32 else 1e-12
+    )
+    assert called

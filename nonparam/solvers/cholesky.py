@@ -15,9 +15,11 @@ from torch import Tensor
 
 from nonparam.errors import NotPositiveDefiniteError
 
-__all__ = ["JITTERS", "CholeskyFactor", "cholesky", "outer_minus"]
+__all__ = ["JITTERS", "LARGEST", "CholeskyFactor", "cholesky", "factorise_strips", "outer_minus"]
 
 JITTERS = (0.0, 1e-12, 1e-10, 1e-8, 1e-6)  # tried in turn, relative to the mean of the diagonal
+LARGEST = 16_000  # rows: with two threads SciPy's LAPACK ends the process from 24,000 on, or before
+STRIP = 1024  # rows that are handled at a time beyond it
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,35 @@ def outer_minus(a: Tensor, factor: float, symmetric: Tensor) -> Tensor:
     return torch.from_numpy(result.T)
 
 
+def factorise_strips(a: Tensor, width: int) -> bool:
+    """Factorise with matrix products in strips of rows, in the upper triangle; what is below it stays.
+
+    Args:
+        a: ``(n, n)``, symmetric; its upper triangle is overwritten.
+        width: rows of a strip.
+
+    Returns:
+        Whether the matrix is positive definite.
+
+    Source: Golub and Van Loan (2013), Matrix computations, section 4.2.5.
+    """
+    for low in range(0, len(a), width):
+        strip, square = a[low : low + width, low:], slice(0, min(width, len(a) - low))
+        strip_of_factor = a[:low, low:]
+        below = strip[:, square].tril(-1)
+        strip.addmm_(strip_of_factor[:, square].mT, strip_of_factor, alpha=-1.0)
+        upper, status = torch.linalg.cholesky_ex(strip[:, square], upper=True)
+        strip[:, square] = upper.triu() + below
+        if int(status) or not bool(torch.isfinite(torch.diagonal(upper)).all()):
+            return False
+        right = strip[:, square.stop :]
+        right.copy_(torch.linalg.solve_triangular(upper.mT, right, upper=False))
+    return True
+
+
 def _factorise(a: Tensor) -> bool:
+    if not a.is_cuda and len(a) > LARGEST:
+        return factorise_strips(a, STRIP)
     if a.is_cuda:
         upper, info = torch.linalg.cholesky_ex(a, upper=True)
         a.copy_(upper + a.tril(-1))

@@ -25,7 +25,7 @@ from scipy.linalg import lapack
 from torch import Tensor
 
 from nonparam.errors import ConvergenceError, InputError, NotPositiveDefiniteError
-from nonparam.solvers.cholesky import cholesky
+from nonparam.solvers.cholesky import LARGEST, cholesky, factorise_strips
 from nonparam.solvers.operator import SymmetricOperator
 from nonparam.solvers.result import Solve
 
@@ -263,26 +263,10 @@ def _buffer(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def _factorise(a: Tensor) -> bool:
     """Factorise in the upper triangle and the diagonal; what is below stays."""
-    if a.device.type == "cpu":
+    if a.device.type == "cpu" and len(a) <= LARGEST:
         _, status = lapack.spotrf(a.numpy().T, lower=1, clean=0, overwrite_a=1)
         return status == 0 and bool(torch.isfinite(torch.diagonal(a)).all())
-    return _factorise_strips(a, STRIP)
-
-
-def _factorise_strips(a: Tensor, width: int) -> bool:
-    """Factorise with matrix products in strips of rows (Golub and Van Loan, 2013, section 4.2.5)."""
-    for low in range(0, len(a), width):
-        strip, square = a[low : low + width, low:], slice(0, min(width, len(a) - low))
-        strip_of_factor = a[:low, low:]
-        below = strip[:, square].tril(-1)
-        strip.addmm_(strip_of_factor[:, square].mT, strip_of_factor, alpha=-1.0)
-        upper, status = torch.linalg.cholesky_ex(strip[:, square], upper=True)
-        strip[:, square] = upper.triu() + below
-        if int(status) or not bool(torch.isfinite(torch.diagonal(upper)).all()):
-            return False
-        right = strip[:, square.stop :]
-        right.copy_(torch.linalg.solve_triangular(upper.mT, right, upper=False))
-    return True
+    return factorise_strips(a, STRIP)
 
 
 def _mirror(a: Tensor) -> None:
