@@ -50,7 +50,7 @@ __all__ = ["Slope", "SolvedEvidence", "solver_for"]
 Array = NDArray[np.float64]
 
 FREQUENCIES = 2048  # of each term of the kernel, in a pathwise probe
-ROUNDED = 50.0  # the noise, by which a product in float32 may round
+ROUNDED = 50.0  # times the noise: by how much a product in float32 may round
 HARD = 5.0  # what a preconditioner of low rank may leave out, in units of the noise
 STALE = 25  # products: with more, a new factor takes less time than the old one costs
 
