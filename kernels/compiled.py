@@ -5,14 +5,18 @@ An entry is a profile of the squared distance between two mapped rows,
 .. math:: k_{ij} = g(|z_i - z_j|^2).
 
 Rows come in blocks, the last one padded: ``(m, c, BLOCK)`` with a line for each column, so that a loop runs
-along numbers that lie side by side. All is float32; what is summed over more than a block is float64.
-Differences are taken before they are squared: nothing cancels where rows lie close.
+along numbers that lie side by side. All is in the precision of the rows, float32 or float64; what is summed
+over more than a block is float64. Constants that float32 holds exactly serve both; the others, and the
+exponential, depend on the precision. Differences are taken before they are squared: nothing cancels where
+rows lie close.
 """
+
+import math
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 __all__ = ["BLOCK", "PROFILES", "product", "slopes", "values"]
 
@@ -21,35 +25,65 @@ BLOCK = 256  # rows: a few lines of them fit the first cache
 FAST = {"reassoc", "contract", "nsz"}  # infinities and NaN keep their meaning
 
 F = np.float32
-ZERO, HALF, ONE, TWO, THIRD = F(0.0), F(0.5), F(1.0), F(2.0), F(1.0 / 3.0)
-ROOT3, ROOT5 = F(3.0**0.5), F(5.0**0.5)
-FARTHEST = F(87.0)  # exp(-87) is the smallest normal number
-LOG2E, LN2_HIGH, LN2_LOW = F(1.4426950408889634), F(0.693359375), F(-2.12194440e-4)
+ZERO, HALF, ONE, TWO, THREE, FIVE = F(0.0), F(0.5), F(1.0), F(2.0), F(3.0), F(5.0)
+FARTHEST32, FARTHEST64 = F(87.0), 708.0  # exp of minus that is the smallest normal number
+LOG2E32, LN2_HIGH32, LN2_LOW32 = F(1.4426950408889634), F(0.693359375), F(-2.12194440e-4)
 P0, P1, P2 = F(1.9875691500e-4), F(1.3981999507e-3), F(8.3334519073e-3)
 P3, P4, P5 = F(4.1665795894e-2), F(1.6666665459e-1), F(5.0000001201e-1)
+LOG2E, LN2_HIGH, LN2_LOW = 1.4426950408889634, 6.93145751953125e-1, 1.42860682030941723212e-6
+C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, C12, C13 = (1.0 / math.factorial(k) for k in range(2, 14))
 
 
 @intrinsic
 def _as_float(typing_context, bits):  # type: ignore[no-untyped-def]
-    """Return the float32 that has these 32 bits."""
+    """Return the number of floating point that has these 32 or 64 bits."""
+    is_single = bits == types.int32
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], ir.FloatType())
+        return builder.bitcast(arguments[0], ir.FloatType() if is_single else ir.DoubleType())
 
-    return types.float32(types.int32), generate
+    return (types.float32 if is_single else types.float64)(bits), generate
 
 
-@njit(inline="always")
+def _near(s):  # type: ignore[no-untyped-def]
+    """Return the distance ``s >= 0``, or that from which on the exponential is no normal number."""
+
+
+@overload(_near, inline="always")
+def _near_of(s):  # type: ignore[no-untyped-def]
+    if s == types.float32:
+        return lambda s: min(s, FARTHEST32)
+    return lambda s: min(s, FARTHEST64)
+
+
 def _decay(s):  # type: ignore[no-untyped-def]
-    """Return ``exp(-s)`` for ``0 <= s <= FARTHEST`` to a rounding error.
+    """Return ``exp(-s)`` for an ``s`` that is `_near`, to a rounding error.
 
-    Source: Moshier, Methods and programs for mathematical functions (1989), the polynomial of ``expf``.
+    Source: Moshier, Methods and programs for mathematical functions (1989): the splitting of the argument,
+    and for float32 the polynomial; for float64 it is Taylor's.
     """
-    k = np.int32(-s * LOG2E - HALF)
+
+
+@overload(_decay, jit_options={"fastmath": FAST, "error_model": "numpy"})
+def _decay_of(s):  # type: ignore[no-untyped-def]
+    return _decay32 if s == types.float32 else _decay64
+
+
+def _decay32(s):  # type: ignore[no-untyped-def]
+    k = np.int32(-s * LOG2E32 - HALF)
     whole = F(k)
-    r = -s - whole * LN2_HIGH - whole * LN2_LOW
+    r = -s - whole * LN2_HIGH32 - whole * LN2_LOW32
     p = ((((P0 * r + P1) * r + P2) * r + P3) * r + P4) * r + P5
     return (p * r * r + r + ONE) * _as_float(np.int32((k + np.int32(127)) << np.int32(23)))  # type: ignore[call-arg]
+
+
+def _decay64(s):  # type: ignore[no-untyped-def]
+    k = np.int32(-s * LOG2E - 0.5)  # the processor has no quick way to 64 bits
+    whole = np.float64(k)
+    r = -s - whole * LN2_HIGH - whole * LN2_LOW
+    p = ((((C13 * r + C12) * r + C11) * r + C10) * r + C9) * r + C8
+    p = (((((p * r + C7) * r + C6) * r + C5) * r + C4) * r + C3) * r + C2
+    return (p * r * r + r + 1.0) * _as_float((np.int64(k) + np.int64(1023)) << np.int64(52))  # type: ignore[call-arg]
 
 
 @njit(fastmath=FAST, error_model="numpy")
@@ -142,18 +176,18 @@ def _profile(kind, u):  # type: ignore[no-untyped-def]
     """Set ``u`` to the profile at the squared distances ``u``."""
     if kind == 0:
         for j in range(len(u)):
-            u[j] = _decay(min(HALF * u[j], FARTHEST))
+            u[j] = _decay(_near(HALF * u[j]))
     elif kind == 1:
         for j in range(len(u)):
-            u[j] = _decay(min(np.sqrt(u[j]), FARTHEST))
+            u[j] = _decay(_near(np.sqrt(u[j])))
     elif kind == 2:
         for j in range(len(u)):
-            s = min(ROOT3 * np.sqrt(u[j]), FARTHEST)
+            s = _near(np.sqrt(THREE * u[j]))
             u[j] = (ONE + s) * _decay(s)
     else:
         for j in range(len(u)):
-            s = min(ROOT5 * np.sqrt(u[j]), FARTHEST)
-            u[j] = (ONE + s + THIRD * s * s) * _decay(s)
+            s = _near(np.sqrt(FIVE * u[j]))
+            u[j] = (ONE + s + s * s / THREE) * _decay(s)
 
 
 @njit(fastmath=FAST, error_model="numpy")
@@ -162,27 +196,27 @@ def _weigh(kind, u, w):  # type: ignore[no-untyped-def]
     total = ZERO
     if kind == 0:
         for j in range(len(u)):
-            value = _decay(min(HALF * u[j], FARTHEST))
+            value = _decay(_near(HALF * u[j]))
             total += w[j] * value
             w[j] *= -value
     elif kind == 1:
         for j in range(len(u)):
-            s = min(np.sqrt(u[j]), FARTHEST)
+            s = _near(np.sqrt(u[j]))
             value = _decay(s)
             total += w[j] * value
             w[j] *= -value / s if s > ZERO else ZERO
     elif kind == 2:
         for j in range(len(u)):
-            s = min(ROOT3 * np.sqrt(u[j]), FARTHEST)
+            s = _near(np.sqrt(THREE * u[j]))
             decay = _decay(s)
             total += w[j] * (ONE + s) * decay
-            w[j] *= F(-3.0) * decay
+            w[j] *= -THREE * decay
     else:
         for j in range(len(u)):
-            s = min(ROOT5 * np.sqrt(u[j]), FARTHEST)
+            s = _near(np.sqrt(FIVE * u[j]))
             decay = _decay(s)
-            total += w[j] * (ONE + s + THIRD * s * s) * decay
-            w[j] *= F(-5.0 / 3.0) * (ONE + s) * decay
+            total += w[j] * (ONE + s + s * s / THREE) * decay
+            w[j] *= -FIVE * (ONE + s) * decay / THREE
     return total
 
 
@@ -199,7 +233,7 @@ def values(kind, scale, i, z, out):  # type: ignore[no-untyped-def]
     """
     rows = z[i].T.copy()
     for b in prange(len(z) - i):
-        u = np.empty(BLOCK, np.float32)
+        u = np.empty(BLOCK, z.dtype)
         for row in range(BLOCK):
             _distances(rows[row], z[i + b], u)
             _profile(kind, u)
@@ -226,11 +260,11 @@ def slopes(kind, i, z, tall, wide, pulled):  # type: ignore[no-untyped-def]
         The sum itself.
     """
     rows, weights = z[i].T.copy(), tall[i].T.copy()
-    here = np.zeros((len(z) - i, BLOCK, z.shape[1]), np.float32)
+    here = np.zeros((len(z) - i, BLOCK, z.shape[1]), z.dtype)
     totals = np.zeros(len(z) - i)
     for b in prange(len(z) - i):
-        u, w = np.empty(BLOCK, np.float32), np.empty((4, BLOCK), np.float32)
-        there = np.zeros((z.shape[1], BLOCK), np.float32)
+        u, w = np.empty(BLOCK, z.dtype), np.empty((4, BLOCK), z.dtype)
+        there = np.zeros((z.shape[1], BLOCK), z.dtype)
         for row in range(0, BLOCK, 4):
             for k in range(4):
                 _distances(rows[row + k], z[i + b], u)
@@ -257,9 +291,9 @@ def product(kept, i, v, out):  # type: ignore[no-untyped-def]
         out: ``(m, k, BLOCK)``, float64: the product is added here.
     """
     factors = v[i].T.copy()
-    here = np.zeros((len(kept), BLOCK, v.shape[1]), np.float32)
+    here = np.zeros((len(kept), BLOCK, v.shape[1]), v.dtype)
     for b in prange(len(kept)):
-        there = np.zeros((v.shape[1], BLOCK), np.float32)
+        there = np.zeros((v.shape[1], BLOCK), v.dtype)
         for row in range(0, BLOCK, 4):
             four = slice(row, row + 4)
             _multiply(kept[b, four], factors[four], v[i + b], here[b, four], there)

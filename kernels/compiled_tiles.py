@@ -1,4 +1,4 @@
-"""Tiles of a covariance matrix on the processor by compiled loops: float32, kernels made of terms."""
+"""Tiles of a covariance matrix on the processor by compiled loops, for kernels made of terms."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from nonparam.kernels.tiles import Place, Tiles, frozen, own_parameter
 
 __all__ = ["CompiledTiles", "is_compilable"]
 
-Blocks = NDArray[np.float32]  # (m, c, BLOCK): the rows in blocks, a line for each column
+Blocks = NDArray[np.floating]  # (m, c, BLOCK): the rows in blocks, a line for each column
 Sums = NDArray[np.float64]
 
 
@@ -45,7 +45,7 @@ class CompiledTiles(Tiles):
 
     Args:
         kernel: made of terms without cosines, at one value of its hyperparameters.
-        x: ``(n, d)``, float32, on the processor.
+        x: ``(n, d)``, on the processor.
         strips: rows that this worker has; all by default.
         keep: whether the entries are stored, half the matrix.
 
@@ -114,9 +114,9 @@ class CompiledTiles(Tiles):
     def _evaluate(self, i: int) -> Blocks:
         """Return the entries of a block of rows with all later ones, ``(m - i, BLOCK, BLOCK)``."""
         blocks = -(-len(self.x) // compiled.BLOCK)
-        entries = torch.zeros(blocks - i, compiled.BLOCK, compiled.BLOCK).numpy()
+        entries = self.x.new_zeros(blocks - i, compiled.BLOCK, compiled.BLOCK).numpy()
         for term, z in self._mapped:
-            scale = np.float32(float(term.scale))
+            scale = z.dtype.type(float(term.scale))
             with _threads_of_torch():
                 compiled.values(compiled.PROFILES[term.profile], scale, i, z, entries)
         start = i * compiled.BLOCK
@@ -169,7 +169,7 @@ def in_blocks(rows: Tensor) -> Blocks:
     """
     n, columns = rows.shape
     m = -(-n // compiled.BLOCK)
-    padded = rows.new_zeros(m * compiled.BLOCK, columns, dtype=torch.float32)
+    padded = rows.new_zeros(m * compiled.BLOCK, columns)
     padded[:n] = rows
     blocks: Blocks = padded.view(m, compiled.BLOCK, columns).mT.contiguous().numpy()
     return blocks

@@ -25,12 +25,12 @@ def tiles_for(
 ) -> Tiles:
     """Return the strips of one worker, see `Tiles`, evaluated by what is fastest here.
 
-    In float32 that is Triton on a GPU, and loops compiled by Numba on the processor, where these are
+    That is Triton on a GPU, in float32, and loops compiled by Numba on the processor, where these are
     installed and know the kernel; elsewhere torch evaluates tiles. Entries differ by rounding only.
     """
     if x.dtype == torch.float32 and x.is_cuda and _has("triton") and not keep and is_fusable(kernel, x):
         return FusedTiles(kernel, x, tile=tile, strips=strips)
-    if x.dtype == torch.float32 and x.device.type == "cpu" and len(x) >= COMPILED_ROWS and _has("numba"):
+    if x.device.type == "cpu" and len(x) >= COMPILED_ROWS and _has("numba"):
         from nonparam.kernels.compiled_tiles import CompiledTiles, is_compilable
 
         if is_compilable(kernel, x, strips):

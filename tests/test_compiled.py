@@ -1,4 +1,4 @@
-"""Compiled loops over the entries of a covariance matrix, beside tiles in float64."""
+"""Compiled loops over the entries of a covariance matrix in either precision, beside tiles in float64."""
 
 import importlib.util
 import threading
@@ -21,6 +21,7 @@ from nonparam.kernels.compiled_tiles import CompiledTiles, from_blocks, in_block
 COMPILED = {name: make for name, make in FUSED.items() if "cosine" not in name and "spectral" not in name}
 COMPILED.pop("product_of_sums")
 SIZES = (1, BLOCK, 2 * BLOCK + 77)
+PRECISIONS = {torch.float32: (2e-6, 1e-4), torch.float64: (1e-14, 1e-13)}  # of products, and of derivatives
 
 
 def vectors(n: int, k: int, seed: int = 1) -> Tensor:
@@ -31,36 +32,40 @@ def relative(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max())
 
 
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("name", COMPILED)
-def test_products_are_those_of_tiles(name: str, n: int, keep: bool):
+def test_products_are_those_of_tiles(name: str, n: int, keep: bool, dtype: torch.dtype):
     kernel, x, v = COMPILED[name](), rows(n, 2), vectors(n, 3)
-    found = CompiledTiles(kernel, x.float(), keep=keep).product(v.mT.float())
+    found = CompiledTiles(kernel, x.to(dtype), keep=keep).product(v.mT.to(dtype))
     expected = Tiles(kernel, x).product(v.mT)
-    assert relative(found, expected) < 2e-6
+    assert relative(found, expected) < PRECISIONS[dtype][0]
 
 
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("name", COMPILED)
-def test_gradients_are_those_of_tiles(name: str, n: int):
+def test_gradients_are_those_of_tiles(name: str, n: int, dtype: torch.dtype):
     kernel, x, left, right = COMPILED[name](), rows(n, 2), vectors(n, 3), vectors(n, 3, seed=2)
     parameters = list(kernel.parameters())
-    tiles = CompiledTiles(kernel, x.float())
-    found = tiles.gradient(left.float(), right.float(), parameters)
-    again = tiles.gradient(left.float(), right.float(), parameters)
+    tiles = CompiledTiles(kernel, x.to(dtype))
+    found = tiles.gradient(left.to(dtype), right.to(dtype), parameters)
+    again = tiles.gradient(left.to(dtype), right.to(dtype), parameters)
     expected = Tiles(kernel, x).gradient(left, right, parameters)
     scale = max(float(slope.abs().max()) for slope in expected)
     for ours, same, theirs in zip(found, again, expected, strict=True):
-        assert float((ours - theirs).abs().max()) <= 1e-4 * scale
+        assert float((ours - theirs).abs().max()) <= PRECISIONS[dtype][1] * scale
         assert torch.equal(ours, same)
 
 
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 @pytest.mark.parametrize("name", COMPILED)
-def test_the_dense_matrix_is_that_of_tiles(name: str):
+def test_the_dense_matrix_is_that_of_tiles(name: str, dtype: torch.dtype):
     kernel, x = COMPILED[name](), rows(BLOCK + 50, 2)
-    found = CompiledTiles(kernel, x.float(), keep=True).dense()
-    assert relative(found.double(), Tiles(kernel, x).dense()) < 2e-6
+    found = CompiledTiles(kernel, x.to(dtype), keep=True).dense()
+    assert found.dtype == dtype
+    assert relative(found.double(), Tiles(kernel, x).dense()) < PRECISIONS[dtype][0]
     assert torch.equal(found, found.mT)
 
 
@@ -77,17 +82,23 @@ def test_workers_add_up_to_the_whole():
         assert relative(found, expected) < 1e-6  # float32 before and after
 
 
-def test_rows_that_coincide_and_rows_far_apart():
-    x = torch.tensor([[0.0], [0.0], [1e-4], [1e6], [-1e30]])
-    for nu in (0.5, 1.5, 2.5):
-        kernel = Matern(1.0, nu=nu)
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
+def test_rows_that_coincide_and_rows_far_apart(dtype: torch.dtype):
+    x = torch.tensor([[0.0], [0.0], [1e-4], [30.0], [500.0], [1e6], [-1e30]], dtype=dtype)
+    ones = torch.ones(len(x), 1, dtype=dtype)
+    for kernel in (RBF(1.0), *(Matern(1.0, nu=nu) for nu in (0.5, 1.5, 2.5))):
         dense = CompiledTiles(kernel, x).dense()
         expected = covariance(kernel, x.double(), x.double().clone()).detach()
-        assert torch.isfinite(dense).all() and float((dense - expected).abs().max()) < 1e-6
-        slope = CompiledTiles(kernel, x).gradient(
-            torch.ones(5, 1), torch.ones(5, 1), list(kernel.parameters())
-        )
+        assert float((dense - expected).abs().max()) < PRECISIONS[dtype][0]
+        slope = CompiledTiles(kernel, x).gradient(ones, ones, list(kernel.parameters()))
         assert torch.isfinite(slope[0]).all()
+
+
+def test_small_entries_have_all_digits():
+    x = torch.linspace(0.0, 600.0, 2 * BLOCK, dtype=torch.float64)[:, None]
+    expected = torch.exp(-(x - x.mT).abs())
+    error = float((CompiledTiles(Matern(1.0, nu=0.5), x).dense() / expected - 1.0).abs().max())
+    assert error < 2.0 * 600.0 * torch.finfo(torch.float64).eps  # what rounding the distances costs
 
 
 def test_rows_that_are_not_finite_show_in_the_product():
@@ -115,8 +126,8 @@ def test_which_kernels_are_compiled(kernel: Kernel, known: bool):
 
 def test_what_is_left_to_tiles(monkeypatch):
     kernel, x = 2.0 * RBF(1.0), rows(COMPILED_ROWS, 2)
-    assert type(tiles_for(kernel, x)) is Tiles  # float64
-    assert type(tiles_for(kernel, x.float()[1:])) is Tiles  # few rows
+    assert type(tiles_for(kernel, x)) is CompiledTiles
+    assert type(tiles_for(kernel, x[1:])) is Tiles  # few rows
     assert type(tiles_for(kernel, x.float(), strips=strips_of(len(x), 100))) is Tiles
     batch = RBF(1.0)
     batch.lengthscale = torch.ones(3, 1, 1)
