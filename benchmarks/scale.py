@@ -239,7 +239,7 @@ def fit_sparse(task: Problem, epochs: int, limit: float) -> dict[str, object]:
     return {"seconds": seconds, "rmse": rmse, "nll": nll, "epochs": reached}
 
 
-def fit(names: list[str], n: int | None, steps: int, epochs: int, limit: float) -> None:
+def fit(names: list[str], n: int | None, steps: int, epochs: int, limit: float, only: str) -> None:
     """Whole fits and 1,000 predictions, each contestant from its own start and in a process of its own."""
     header(
         "set",
@@ -263,6 +263,8 @@ def fit(names: list[str], n: int | None, steps: int, epochs: int, limit: float) 
             contestants["GPyTorch SVGP, 1,024"] = {"section": "svgp", "epochs": epochs, "limit": limit}
         ours = 0.0
         for key, task in contestants.items():
+            if only not in key:
+                continue
             found = in_own_process(**task, name=name, n=n)  # type: ignore[arg-type]
             seconds = float(found["seconds"])  # type: ignore[arg-type]
             ours = ours or seconds
@@ -440,9 +442,12 @@ def gradient(names: list[str], n: int) -> None:
 def sizes(name: str, many: list[int], figure: str | None) -> None:
     """Time and memory of whole fits by ``solver="auto"``."""
     header("set", "n", "fit, s", "predictions, s", "peak, GB", "plan")
-    found = [in_own_process("ours", name=name, n=n, solver="auto") for n in many]
-    for each in found:
-        row(name, each["n"], each["seconds"], each["predict"], each["peak"], each["plan"])
+    found = []
+    for n in many:
+        each = in_own_process("ours", name=name, n=n, solver="auto")
+        row(name, n, each["seconds"], each["predict"], each["peak"], each["plan"])
+        print(f"<!-- {json.dumps(each)} -->", flush=True)
+        found.append(each)
     rows, seconds = (np.log([float(each[key]) for each in found]) for key in ("n", "seconds"))  # type: ignore[arg-type]
     slope = float(np.polyfit(rows, seconds, 1)[0])
     print(f"\nslope of log seconds on log rows: {slope:.2f}")
@@ -463,6 +468,7 @@ def main() -> None:
     parser.add_argument(
         "--limit", type=float, default=600.0, help="seconds of the SVGP, products of an engine"
     )
+    parser.add_argument("--only", default="", help="contestants of a fit whose name contains this")
     parser.add_argument("--figure")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -472,16 +478,16 @@ def main() -> None:
     packages = ", ".join(f"{p} {version(p)}" for p in ("nonparam", "gpytorch", "torch", "numpy", "numba"))
     threads = f"{torch.get_num_threads()} threads, {options.runs} runs"
     print(f"Python {platform.python_version()}, {packages}; {threads}\n")
-    rows, sets = options.rows, options.sets
+    rows, sets, of_fit = options.rows, options.sets, (options.epochs, options.limit, options.only)
     sections: dict[str, Callable[[], None]] = {
         "evidence": lambda: evidence(options.runs, sets, rows or [1000, 2000, 5000]),
         "step": lambda: step(options.runs, sets, (rows or [13_000])[0]),
-        "fit": lambda: fit(sets, (rows or [13_000])[0], options.steps, options.epochs, options.limit),
+        "fit": lambda: fit(sets, (rows or [13_000])[0], options.steps, *of_fit),
         "variance": lambda: variance(options.runs, sets, rows or [5000, 13_000]),
         "preconditioner": lambda: preconditioner(options.runs, sets, (rows or [13_000])[0]),
         "engines": lambda: engines(sets, (rows or [13_000])[0], int(options.limit)),
         "gradient": lambda: gradient(sets, (rows or [10_000])[0]),
-        "whole": lambda: fit(sets, None, 0, options.epochs, options.limit),
+        "whole": lambda: fit(sets, None, 0, *of_fit),
         "sizes": lambda: sizes(sets[0], rows or [1000, 2000, 5000, 10_000, 20_000, 40_000], options.figure),
     }
     sections[options.section]()

@@ -25,6 +25,7 @@ FACTOR_STEPS = 8  # products for a solve with a factor nearby as the preconditio
 LOW_RANK_STEPS = 30  # those with one of low rank: 7 on elevators, 50 in float64 on kin40k
 TRAINING_VECTORS = 10  # right-hand sides of it
 NARROW = 0.3  # of the rate of a product in float64, with so few
+DOUBLE = 0.5  # of the rate of tiles in float32, that those in float64 reach
 EXACT_STEPS = 40  # those of a solve in float64, as exact as a variance asks for
 FIXED = 0.05  # seconds, of checks, scaling and small operations whatever the rows
 RANK = 500  # of the preconditioner
@@ -96,7 +97,7 @@ def cg_seconds(
 
     def solves(vectors: int, products: int) -> float:
         times = 1 if kept else products
-        tiles = times * _tiles(n, d, rates.tiles64) / workers
+        tiles = times * _tiles(n, d, DOUBLE * rates.tiles32) / workers
         return tiles + products * _product(n, vectors, kept, rates.gemm64, rates.bandwidth) / workers
 
     final = solves(2, EXACT_STEPS) + solves(16, DETERMINANT // 16)
@@ -133,7 +134,7 @@ def _newton(n: int, d: int, rates: Rates, kept: bool, workers: int) -> float:
     """Return the time of the gradients on all rows: with a factor, or with a low rank where none fits."""
     if kept:
         product = _product(n, TRAINING_VECTORS, True, NARROW * rates.gemm64, rates.bandwidth)
-        tiles = 2.0 * _tiles(n, d, rates.tiles64)  # of the matrix and of its derivative
+        tiles = 2.0 * _tiles(n, d, DOUBLE * rates.tiles32)  # of the matrix and of its derivative
         factor = n**3 / 3.0 / rates.cholesky
         return factor + NEWTON * (tiles + 2.0 * FACTOR_STEPS * product) / workers  # a solve reads as much
     product = _product(n, TRAINING_VECTORS, False, NARROW * rates.gemm32, rates.bandwidth)
