@@ -64,7 +64,7 @@ def _decay(s):  # type: ignore[no-untyped-def]
     """
 
 
-@overload(_decay, jit_options={"fastmath": FAST, "error_model": "numpy"})
+@overload(_decay, jit_options={"fastmath": FAST - {"reassoc"}, "error_model": "numpy"})  # two parts of log 2
 def _decay_of(s):  # type: ignore[no-untyped-def]
     return _decay32 if s == types.float32 else _decay64
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nonparam.kernels.fused import FusedTiles, is_fusable
-from nonparam.kernels.tiles import Tile, Tiles
+from nonparam.kernels.tiles import Tile, Tiles, checked
 
 __all__ = ["tiles_for"]
 
@@ -28,6 +28,7 @@ def tiles_for(
     That is Triton on a GPU, in float32, and loops compiled by Numba on the processor, where these are
     installed and know the kernel; elsewhere torch evaluates tiles. Entries differ by rounding only.
     """
+    checked(tile, x)
     if x.dtype == torch.float32 and x.is_cuda and _has("triton") and not keep and is_fusable(kernel, x):
         return FusedTiles(kernel, x, tile=tile, strips=strips)
     if x.device.type == "cpu" and len(x) >= COMPILED_ROWS and _has("numba"):

@@ -1,7 +1,7 @@
 """How fast this machine is at what solvers do, measured once and kept in the user's cache folder.
 
-A file belongs to a processor, a number of threads, a version of torch and a device. One that is damaged or
-of another machine is measured anew; where none can be written, the next process measures again.
+A file belongs to a processor, a number of threads, the versions of torch and Numba, and a device. One that is
+damaged or of another machine is measured anew; where none can be written, the next process measures again.
 """
 
 import hashlib
@@ -12,6 +12,8 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -25,7 +27,7 @@ from nonparam.processes import least
 
 __all__ = ["COLUMNS", "Rates", "cache_folder", "fingerprint", "measure", "rates_of"]
 
-VERSION = 1
+VERSION = 2
 ROWS = 2048  # large enough for the compiled loops, and for the threads to pay
 COLUMNS = 8  # of the rows that kernels are timed on
 VECTORS = 16  # of a product
@@ -94,6 +96,7 @@ def fingerprint(device: torch.device) -> dict[str, str]:
         "processor": _processor(),
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
+        "numba": version("numba") if find_spec("numba") else "none",
         "device": torch.cuda.get_device_name(device) if is_gpu else device.type,
     }
 

@@ -91,7 +91,10 @@ def cg_seconds(
         train: whether hyperparameters are learnt, or known.
         workers: devices that share the tiles.
     """
-    training = _subsets(n, d, rates, searches) + _newton(n, d, rates, kept, workers) if train else 0.0
+    training = 0.0
+    if train:
+        newton = _with_factor if exact and kept and workers == 1 else _with_low_rank
+        training = _subsets(n, d, rates, searches) + newton(n, d, rates, kept, workers)
     if exact:
         return Seconds(FIXED + training + _factor(n, d, rates), _exact_predictions(n, d, rates))
 
@@ -130,15 +133,18 @@ def _subsets(n: int, d: int, rates: Rates, searches: int) -> float:
     return evaluations * _evaluation(first, d, rates) + refined
 
 
-def _newton(n: int, d: int, rates: Rates, kept: bool, workers: int) -> float:
-    """Return the time of the gradients on all rows: with a factor, or with a low rank where none fits."""
-    if kept:
-        product = _product(n, TRAINING_VECTORS, True, NARROW * rates.gemm64, rates.bandwidth)
-        tiles = 2.0 * _tiles(n, d, DOUBLE * rates.tiles32)  # of the matrix and of its derivative
-        factor = n**3 / 3.0 / rates.cholesky
-        return factor + NEWTON * (tiles + 2.0 * FACTOR_STEPS * product) / workers  # a solve reads as much
-    product = _product(n, TRAINING_VECTORS, False, NARROW * rates.gemm32, rates.bandwidth)
-    tiles = (1 + LOW_RANK_STEPS) * _tiles(n, d, rates.tiles32)
+def _with_factor(n: int, d: int, rates: Rates, kept: bool, workers: int) -> float:
+    """Return the time of the gradients on all rows, with a factor as the preconditioner."""
+    product = _product(n, TRAINING_VECTORS, kept, NARROW * rates.gemm64, rates.bandwidth)
+    tiles = _tiles(n, d, DOUBLE * rates.tiles32)
+    factor = n**3 / 3.0 / rates.cholesky
+    return factor + NEWTON * (tiles + 2.0 * FACTOR_STEPS * product) / workers  # a solve reads as much
+
+
+def _with_low_rank(n: int, d: int, rates: Rates, kept: bool, workers: int) -> float:
+    """Return the same with a preconditioner of low rank, where no factor fits."""
+    product = _product(n, TRAINING_VECTORS, kept, NARROW * rates.gemm32, rates.bandwidth)
+    tiles = (1 if kept else 1 + LOW_RANK_STEPS) * _tiles(n, d, rates.tiles32)
     preconditioner = 4.0 * n * RANK**2 / rates.gemm32
     return NEWTON * (preconditioner + (tiles + LOW_RANK_STEPS * product) / workers)
 

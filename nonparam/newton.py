@@ -63,6 +63,9 @@ FLAT_EXACTLY = 0.05  # nats: far below what the data tell
 MAX_STEPS = 20
 SMALLEST = 1e-9  # of a move: at a bound
 HALVINGS = 3  # of a step to where no gradient can be certified
+EXACT_HALVINGS = 8  # of one that does not raise an exact objective
+STRAIGHT = 0.01  # of the expected curvature: with less along a step, what it tells is mostly rounding
+TOO_FEW = f"{MAX_STEPS} steps were not enough"
 UNCERTIFIED = (ConvergenceError, NotPositiveDefiniteError)
 
 
@@ -191,7 +194,7 @@ def ascend_exactly(objective: Objective, state: State, watch: Watch) -> tuple[Ar
     at = state.newton
     assert at is not None
     began, message = time.perf_counter(), "no step raises the objective"
-    step = _ExactStep(at, -np.inf, np.full_like(at.point, np.nan), np.inf)
+    step = _ExactStep(at, -np.inf, np.full_like(at.point, np.nan), np.inf, 0)
     watch.progress.stage(f"{len(objective.data.x):,} rows, exactly", FLAT_EXACTLY)
     watch.checkpoint.write(state)
     try:
@@ -201,6 +204,8 @@ def ascend_exactly(objective: Objective, state: State, watch: Watch) -> tuple[Ar
             if step.promised < FLAT_EXACTLY:
                 message = "a further step promises next to nothing"
                 break
+            if step.at.step - at.step == MAX_STEPS:
+                message = TOO_FEW
     except KeyboardInterrupt:
         message = INTERRUPTED
     return step.at.point, FitReport(
@@ -209,7 +214,7 @@ def ascend_exactly(objective: Objective, state: State, watch: Watch) -> tuple[Ar
         converged=step.promised < FLAT_EXACTLY,
         message=message,
         steps=step.at.step,
-        evaluations=step.at.step - at.step + 1,
+        evaluations=step.evaluations,
         objective=step.value,
         starts=(step.value,),
         gradient=float(np.abs(step.gradient).max(initial=0.0)),
@@ -224,18 +229,29 @@ class _ExactStep(NamedTuple):
     value: float
     gradient: Array
     promised: float
+    evaluations: int
 
 
 def _exact_steps(objective: Objective, at: NewtonState) -> Iterator[_ExactStep]:
-    """Yield Newton's steps, each halved until the objective does not fall."""
+    """Yield Newton's steps, each halved until the objective does not fall.
+
+    Raises:
+        ConvergenceError: an objective or a gradient that is not finite where the search begins.
+    """
     highest, gradient = _value(objective, at.point)
-    for _ in range(MAX_STEPS):
+    evaluations = 1
+    if not np.isfinite(highest) or not np.isfinite(gradient).all():
+        raise _not_finite(f"log evidence {highest} with the gradient {gradient}")
+    for last in [False] * MAX_STEPS + [True]:
         following, promised = _following(at, gradient, objective.theta)
         at = replace(at, inverse=following.inverse, moved=None)
-        yield _ExactStep(at, highest, gradient, promised)
-        for _ in range(HALVINGS):
+        yield _ExactStep(at, highest, gradient, promised, evaluations)
+        if last:
+            return
+        for _ in range(EXACT_HALVINGS):
             value, slope = _value(objective, following.point)
-            if value >= highest:
+            evaluations += 1
+            if value >= highest and np.isfinite(slope).all():
                 break
             assert following.moved is not None
             half = 0.5 * following.moved
@@ -270,7 +286,9 @@ def ascend(evidence: SolvedEvidence, state: State, watch: Watch) -> tuple[Array,
     assert at is not None
     began, point, slope = time.perf_counter(), at.point, _remembered(evidence, at)
     exact, evidence = evidence.tolerance, _of_accuracy(evidence, at)
-    message, promised, products = f"{MAX_STEPS} steps were not enough", np.inf, 0
+    message, promised, products = TOO_FEW, np.inf, 0
+    if at.moved is not None and slope is not None:
+        point = at.point - at.moved  # what a checkpoint holds beyond it is a trial
     watch.progress.stage(f"{len(evidence.data.x):,} rows, by solves", FLAT)
     watch.checkpoint.write(state)
     try:
@@ -322,7 +340,7 @@ def _following(at: NewtonState, gradient: Array, theta: Theta) -> tuple[NewtonSt
     inverse = at.inverse
     if at.moved is not None and at.gradient is not None:
         inverse = updated(inverse, at.moved, at.gradient - gradient)
-    root = np.linalg.cholesky(np.linalg.inv(inverse))
+    root = _root(inverse)
     below, above = theta.lower - at.point, theta.upper - at.point
     _, promised = _highest(gradient, root, below, above)
     moved, _ = _highest(gradient, root, np.maximum(below, -LONGEST), np.minimum(above, LONGEST))
@@ -331,6 +349,13 @@ def _following(at: NewtonState, gradient: Array, theta: Theta) -> tuple[NewtonSt
         point=trial, inverse=inverse, step=at.step + 1, moved=trial - at.point, gradient=gradient
     )
     return following, promised
+
+
+def _root(inverse: Array) -> Array:
+    """Return a square root of a Hessian from its inverse, which rounding may have made indefinite."""
+    values, vectors = np.linalg.eigh(0.5 * (inverse + inverse.T))
+    root: Array = vectors / np.sqrt(np.maximum(values, np.finfo(float).eps * values[-1]))
+    return root
 
 
 def _highest(gradient: Array, root: Array, below: Array, above: Array) -> tuple[Array, float]:
@@ -356,13 +381,13 @@ def _remembered(evidence: SolvedEvidence, at: NewtonState) -> Slope | None:
     dtype = torch.float64 if at.double else evidence.dtype
     solution = torch.zeros(len(data.x), columns, dtype=dtype, device=data.x.device)
     pivots = torch.from_numpy(at.pivots).to(data.x.device)
-    return Slope(at.gradient, solution, pivots, np.inf, 0, at.anchor)
+    return Slope(at.gradient, solution, pivots, _of_accuracy(evidence, at).tolerance, 0, at.anchor)
 
 
 def updated(inverse: Array, s: Array, y: Array) -> Array:
     """Return the inverse Hessian after a step ``s`` that changed the downhill gradient by ``y``.
 
-    Where the curvature along the step is not positive, it stays as it is.
+    Where the curvature along the step is not positive, or next to nothing, it stays as it is.
 
     Source: Nocedal and Wright (2006), Numerical optimization, equation 6.17.
 
@@ -372,7 +397,7 @@ def updated(inverse: Array, s: Array, y: Array) -> Array:
                [0.  , 1.  ]])
     """
     curvature = float(s @ y)
-    if not curvature > 0.0:
+    if not curvature > STRAIGHT * float(np.square(_root(inverse).T @ s).sum()):
         return inverse
     left = np.eye(len(s)) - np.outer(s, y) / curvature
     changed: Array = left @ inverse @ left.T + np.outer(s, s) / curvature
@@ -417,8 +442,12 @@ def certified_slope(
 
 def _finite(slope: Slope) -> Slope:
     if not np.isfinite(slope.gradient).all():
-        raise ConvergenceError(
-            f"the gradient of the evidence is {slope.gradient}, expected finite numbers: try a kernel that "
-            "is finite for all hyperparameters, or priors='default'"
-        )
+        raise _not_finite(f"the gradient of the evidence is {slope.gradient}")
     return slope
+
+
+def _not_finite(what: str) -> ConvergenceError:
+    return ConvergenceError(
+        f"{what}, expected finite numbers: try a kernel that is finite for all hyperparameters, or "
+        "priors='default'"
+    )

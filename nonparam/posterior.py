@@ -16,7 +16,7 @@ Source: Rasmussen and Williams (2006), equations 2.25, 2.26 and 2.42.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import gpytorch
 import torch
@@ -39,6 +39,7 @@ from nonparam.structured import structured_factor
 __all__ = ["Posterior", "condition", "correlate"]
 
 BLOCK = 2048  # new rows worked on at a time
+SOLVED_BLOCK = 256  # the same where each is solved for: iterations hold ten numbers in place of one
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ class Posterior:
         if isinstance(self.factor, StateSpaceFactor):
             pulled, left = self.factor.smooth(x, self.data.basis)
             return left + self._mean_uncertainty(pulled.mT, basis).square().sum(0)
-        return torch.cat([self._variance(rows, h, tolerance) for rows, h in _blocks(x, basis)])
+        size = SOLVED_BLOCK if isinstance(self.factor, CertifiedSolver) else BLOCK
+        return torch.cat([self._variance(rows, h, tolerance) for rows, h in _blocks(x, basis, size)])
 
     @cached_property
     def variance_cache(self) -> VarianceCache | None:
@@ -289,6 +291,5 @@ def correlate(joint: Tensor, z: Tensor, scale: float) -> Tensor:
         return draws
 
 
-def _blocks(x: Tensor, basis: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    split = partial(torch.split, split_size_or_sections=BLOCK)
-    return zip(split(x), split(basis), strict=True)
+def _blocks(x: Tensor, basis: Tensor, size: int = BLOCK) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(x.split(size), basis.split(size), strict=True)

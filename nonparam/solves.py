@@ -234,9 +234,9 @@ class SolvedEvidence:
         try:
             return self._slope(point, near)
         except ConvergenceError:
-            if near is None or near.anchor is None or self.dtype != torch.float64:
+            if near is None or near.anchor is None:
                 raise
-        return self._slope(point, replace(near, anchor=None, factor=None))
+        return self._slope(point, replace(near, anchor=None, factor=None))  # the factor is too far away
 
     def _slope(self, point: Array, near: Slope | None) -> Slope:
         solver, anchor = self._solver_near(point, near)
@@ -260,7 +260,7 @@ class SolvedEvidence:
 
     def _solver_near(self, point: Array, near: Slope | None) -> tuple[CertifiedSolver, Array | None]:
         """Return the inverse, and where the factor was made that preconditions it, if one does."""
-        if near is not None and near.anchor is not None:
+        if near is not None and near.anchor is not None and (near.factor is not None or self._factorises()):
             factor = self.factor(near.anchor) if near.factor is None else near.factor
             return self.solver(point, factor=factor), near.anchor
         solver = self.solver(point, None if near is None or not len(near.pivots) else near.pivots)
@@ -302,7 +302,8 @@ class SolvedEvidence:
     def _standard_normal(self, n: int, seed: int) -> Tensor:
         device = self.data.x.device
         generator = torch.Generator(device).manual_seed(seed)
-        return torch.randn((n, self.num_probes), generator=generator, dtype=self.dtype, device=device)
+        shape = (n, self.num_probes)  # the same numbers in either precision
+        return torch.randn(shape, generator=generator, dtype=torch.float64, device=device).to(self.dtype)
 
 
 def _residual_solve(y: Tensor, basis: Tensor, solved: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class FitReport:
         converged: whether the best search met a tolerance.
         message: why the best search ended.
         steps: iterations of the best search.
-        evaluations: of the objective, over all searches.
+        evaluations: of the objective, over all searches; by solves, products with the matrix of all rows.
         objective: the maximum that was reached, prior included, in nats.
         starts: the maximum that each search reached, in nats.
         gradient: the largest entry of the gradient where the best search ended, in nats.

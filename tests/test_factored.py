@@ -8,8 +8,8 @@ import torch
 
 from nonparam import GPRegressor, solves
 from nonparam.errors import ConvergenceError, InputError, NotPositiveDefiniteError
-from nonparam.kernels import Matern, Scale
-from nonparam.newton import _highest
+from nonparam.kernels import RBF, Matern, Scale
+from nonparam.newton import _highest, _root, certified_slope, updated
 from nonparam.objective import Data, Objective
 from nonparam.solvers.certified import CertifiedSolver
 from nonparam.solvers.conjugate_gradients import conjugate_gradients
@@ -156,6 +156,46 @@ def test_a_far_factor_gives_way_to_a_new_one_in_float64():
     np.testing.assert_array_equal(again.anchor, theta.start)
 
 
+def test_a_far_factor_gives_way_to_a_new_one_in_float32_too():
+    data, theta = hard()
+    model = evidence(data, theta)
+    far = theta.start + np.array([0.0, -5.0, -5.0, 5.0])
+    again, kept = certified_slope(model, theta.start, model.slope(far))
+    np.testing.assert_array_equal(again.anchor, theta.start)
+    assert kept.dtype == torch.float32 and again.residual <= 1e-2
+
+
+def test_what_a_checkpoint_remembers_of_a_factor_is_not_made_where_it_does_not_fit(monkeypatch):
+    data, theta = hard(1e-2)
+    model = evidence(data, theta, dtype=torch.float64, rank=150)
+    monkeypatch.setattr(solves, "HARD", 0.0)
+    remembered = replace(model.slope(theta.start), factor=None)
+    assert remembered.anchor is not None
+    monkeypatch.setattr(SolvedEvidence, "factor", lambda self, point: pytest.fail("a factor was made"))
+    monkeypatch.setattr(solves, "free_memory", lambda device: 4 * N * N)
+    assert model.slope(theta.start, remembered).anchor is None
+    assert replace(model, keep=False).slope(theta.start, remembered).anchor is None
+
+
+def test_a_factor_is_of_float64_where_float32_makes_the_matrix_indefinite():
+    data, _ = hard(1e-9)
+    smooth = Theta(Scale(RBF([0.7, 0.7]), 2.0), {"noise": Prior(-20.0, 1.0, -25.0, 9.0)}, 1e-9)
+    found = evidence(data, smooth, dtype=torch.float64).factor(smooth.start)
+    assert found.upper.dtype == torch.float64
+    upper, dense = found.upper.triu(), evidence(data, smooth)._covariance(smooth.start, torch.float64)
+    assert float((upper.mT @ upper - dense).abs().max()) < 1e-11
+    with pytest.raises(NotPositiveDefiniteError, match="not positive definite in float32"):
+        evidence(data, smooth).factor(smooth.start)
+
+
+def test_both_precisions_have_the_same_probes():
+    data, theta = hard(1e-2)
+    gradients = [evidence(data, theta, dtype=dtype, tolerance=1e-4).slope(theta.start) for dtype in DTYPES]
+    single, double = (slope.gradient for slope in gradients)
+    spread = np.abs(evidence(data, theta, seed=1).slope(theta.start).gradient - double).max()
+    assert np.abs(single - double).max() < 0.01 * spread
+
+
 def test_an_easy_problem_keeps_its_low_rank_and_one_without_memory_too(monkeypatch):
     easy = evidence(*hard(0.5), rank=60).slope(hard(0.5)[1].start)
     assert easy.anchor is None and easy.factor is None
@@ -202,3 +242,23 @@ def test_a_step_is_the_best_of_the_quadratic_model_in_a_box():
     assert value == pytest.approx(0.5 * gradient @ newton)
     step, value = _highest(gradient, root, np.zeros(4), np.zeros(4))
     assert (step == 0.0).all() and value == 0.0
+
+
+def test_the_inverse_hessian_stays_positive_definite_whatever_the_gradients_tell():
+    """Steps at right angles to the change of the gradient, many in a row: products of rounding."""
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        inverse = np.eye(10)
+        for _ in range(30):
+            s, across = rng.standard_normal((2, 10))
+            across -= s * (across @ s) / (s @ s)
+            y = across * np.linalg.norm(s) / np.linalg.norm(across) + rng.uniform(-1e-3, 1e-3) * s
+            inverse = updated(inverse, s, 10.0 ** rng.uniform(-3.0, 3.0) * y)
+        root = _root(inverse)
+        step, value = _highest(rng.standard_normal(10), root, np.full(10, -1.0), np.full(10, 1.0))
+        assert np.isfinite(step).all() and value > 0.0
+
+
+def test_a_square_root_of_a_hessian_whose_inverse_rounding_made_indefinite():
+    root = _root(np.diag([1.0, 1e-3, -1e-20]))
+    assert np.isfinite(root).all() and root @ root.T @ np.array([1.0, 0.0, 0.0]) == pytest.approx([1.0, 0, 0])

@@ -6,8 +6,9 @@ import pytest
 from fits import X, Y, assert_empty, regressor, shrink, stopped_at, undisturbed
 from sklearn.exceptions import ConvergenceWarning
 
-from nonparam import newton
-from nonparam.errors import NotPositiveDefiniteError
+from nonparam import fitting, newton
+from nonparam.checkpoint import NewtonState
+from nonparam.errors import ConvergenceError, NotPositiveDefiniteError
 from nonparam.objective import Objective
 from nonparam.persistence import read_file
 from nonparam.solves import SolvedEvidence
@@ -144,3 +145,57 @@ def test_solves_are_exact_only_near_the_end(path, monkeypatch):
     seen.clear()
     regressor(path).fit(X, Y)
     assert {tolerance for tolerance, _, _ in seen} == {1e-3}
+
+
+class Cliff:
+    """An objective that is not finite where it is asked for, as `_exact_steps` sees it."""
+
+    theta = None
+
+    def __init__(self, value: float, slope: float) -> None:
+        self.value, self.slope = value, slope
+
+    def negative(self, points, which):
+        return np.full(len(points), -self.value), np.full_like(points, -self.slope)
+
+
+@pytest.mark.parametrize(("value", "slope"), [(np.nan, 1.0), (-np.inf, 0.0), (1.0, np.nan)])
+def test_steps_do_not_begin_where_the_objective_is_not_finite(value, slope):
+    at = NewtonState(np.zeros(2), np.eye(2))
+    with pytest.raises(ConvergenceError, match=r"log evidence .* expected finite numbers: try a kernel"):
+        next(newton._exact_steps(Cliff(value, slope), at))
+
+
+def test_the_last_step_counts_and_is_told_of(monkeypatch):
+    monkeypatch.setattr(newton, "MAX_STEPS", 2)
+    monkeypatch.setattr(newton, "FLAT_EXACTLY", 0.0)
+    monkeypatch.setattr(fitting, "SEARCHED", 100)
+    evaluated = stopped_at(monkeypatch, Objective, "negative", -1, None)
+    with pytest.warns(ConvergenceWarning, match="steps were not enough"):
+        model = regressor(None, "cholesky").set_params(kernel="matern32").fit(X, Y)
+    report = model.fit_report_
+    last = evaluated[-1][1][0]
+    np.testing.assert_array_equal(model.theta_, last)  # the trial after the second step was accepted
+    assert report.steps == 3 and report.evaluations >= 3
+
+
+def test_an_interrupt_after_a_resume_keeps_the_point_whose_gradient_is_certified(path, monkeypatch):
+    slopes = []
+    slope = SolvedEvidence.slope
+
+    def stopped(self, point, near=None):
+        if len(slopes) == 2:
+            raise RuntimeError("killed")
+        slopes.append(point.copy())
+        return slope(self, point, near)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SolvedEvidence, "slope", stopped)
+        with pytest.raises(RuntimeError, match="killed"):
+            regressor(path).fit(X, Y)
+    with monkeypatch.context() as patch:
+        stopped_at(patch, SolvedEvidence, "slope", 1, KeyboardInterrupt())
+        with pytest.warns(ConvergenceWarning, match="interrupted"):
+            model = regressor(path).fit(X, Y)
+    np.testing.assert_allclose(model.theta_, slopes[-1], rtol=1e-12)
+    assert model.fit_report_.residual <= 1e-3

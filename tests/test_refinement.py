@@ -8,7 +8,7 @@ import torch
 
 from nonparam.errors import ConvergenceError, InputError, NotPositiveDefiniteError
 from nonparam.solvers import refinement
-from nonparam.solvers.cholesky import cholesky, factorise_strips
+from nonparam.solvers.cholesky import cholesky, factorise_strips, mirror
 from nonparam.solvers.operator import Dense, Shifted
 from nonparam.solvers.refinement import mixed_precision_solve, refined_solve, single_cholesky
 
@@ -66,7 +66,7 @@ def test_the_matrix_is_restored_from_below_the_diagonal(n, monkeypatch):
     monkeypatch.setattr(refinement, "STRIP", 4)
     a = covariance(n)
     spoilt = a.tril() + 9.0 * torch.ones(n, n).triu(1)
-    refinement._mirror(spoilt)
+    mirror(spoilt)
     torch.testing.assert_close(spoilt, a, rtol=0, atol=0)
 
 

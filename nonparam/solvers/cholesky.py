@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nonparam.errors import NotPositiveDefiniteError
 
-__all__ = ["JITTERS", "LARGEST", "CholeskyFactor", "cholesky", "factorise_strips", "outer_minus"]
+__all__ = ["JITTERS", "LARGEST", "CholeskyFactor", "cholesky", "factorise_strips", "mirror", "outer_minus"]
 
 JITTERS = (0.0, 1e-12, 1e-10, 1e-8, 1e-6)  # tried in turn, relative to the mean of the diagonal
 LARGEST = 16_000  # rows: with two threads SciPy's LAPACK ends the process from 24,000 on, or before
@@ -141,7 +141,7 @@ def cholesky(a: Tensor, scale: float | None = None) -> CholeskyFactor:
             torch.diagonal(a).copy_(diagonal + jitter)
         if _factorise(a):
             return CholeskyFactor(a, jitter)
-        a = a.tril(-1) + a.tril(-1).mT  # the lower triangle is as it was: restore the upper one from it
+        mirror(a)
     raise NotPositiveDefiniteError(_advice(a, diagonal))
 
 
@@ -191,6 +191,22 @@ def factorise_strips(a: Tensor, width: int) -> bool:
     return True
 
 
+def mirror(a: Tensor) -> None:
+    """Copy what is below the diagonal to the part above it, a strip at a time.
+
+    Examples:
+        >>> a = torch.tensor([[1.0, 9.0], [2.0, 3.0]])
+        >>> mirror(a)
+        >>> a
+        tensor([[1., 2.],
+                [2., 3.]])
+    """
+    for low, square in zip(range(0, len(a), STRIP), _squares(a), strict=True):
+        high = low + STRIP
+        square.copy_(square.tril() + square.tril(-1).mT)
+        a[low:high, high:] = a[high:, low:high].mT
+
+
 def _factorise(a: Tensor) -> bool:
     if not a.is_cuda and len(a) > LARGEST:
         return factorise_strips(a, STRIP)
@@ -203,8 +219,15 @@ def _factorise(a: Tensor) -> bool:
     return status == 0 and math.isfinite(float(torch.diagonal(a).sum()))
 
 
+def _squares(a: Tensor) -> list[Tensor]:
+    """Return the squares along the diagonal."""
+    return [a[i : i + STRIP, i : i + STRIP] for i in range(0, len(a), STRIP)]
+
+
 def _advice(a: Tensor, diagonal: Tensor) -> str:
-    if not bool(torch.isfinite(diagonal).all()) or not bool(torch.isfinite(a.tril(-1)).all()):
+    below = all(bool(torch.isfinite(a[i : i + STRIP, :i]).all()) for i in range(0, len(a), STRIP))
+    below = below and all(bool(torch.isfinite(square.tril(-1)).all()) for square in _squares(a))
+    if not bool(torch.isfinite(diagonal).all()) or not below:
         return (
             "the covariance matrix has entries that are not finite: expected a kernel that is finite at "
             "every pair of rows; try lengthscales and variances nearer to the scale of the data"

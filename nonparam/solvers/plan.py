@@ -34,7 +34,8 @@ KEPT = 0.5  # of the free memory, that the tiles of a matrix may fill
 FACTORISED = (
     1.2  # n x n matrices that one factorisation in place needs, with what predictions add: 1.07 to 1.3
 )
-VECTORS = 4000  # float32 columns of n rows that conjugate gradients keep: a preconditioner of rank 2000
+VECTORS = 12_000  # float32 columns of n rows that conjugate gradients keep: preconditioners, blocks of solves
+WIDEST = 4  # the same in units of n: a rank is at most that
 CPU = torch.device("cpu")
 
 
@@ -116,7 +117,7 @@ def choose(
     if solver in FASTER_FROM:
         raise InputError(f"solver={solver!r} needs a kernel and rows of that structure: take solver='auto'")
     if solver == "ski":
-        return _checked(Plan("ski", n, BYTES // 2 * VECTORS * n), available, device)
+        return _checked(Plan("ski", n, _vectors(n)), available, device)
     iterations = _iterations(n, available)
     exact = Plan("cholesky", n, memory)
     if solver == "auto" and memory <= available:
@@ -138,12 +139,18 @@ def choose(
 
 def _iterations(n: int, available: int) -> Plan:
     """Return the plan of conjugate gradients: where the tiles do not fit, each product evaluates them."""
-    memory = BYTES // 2 * VECTORS * n
+    memory, matrix = _vectors(n), int(FACTORISED * BYTES * n * n)
     if fits(n, BYTES, available):
         memory += BYTES * n * n // 2
+        if factorises(n, available - memory):  # the preconditioner where the noise is small
+            return Plan("cg", n, memory + matrix)
     if factorises(n, available):  # after training
-        memory = max(memory, int(FACTORISED * BYTES * n * n))
+        memory = max(memory, matrix)
     return Plan("cg", n, memory)
+
+
+def _vectors(n: int) -> int:
+    return BYTES // 2 * n * min(VECTORS, WIDEST * n)
 
 
 def _checked(plan: Plan, available: int, device: torch.device) -> Plan:

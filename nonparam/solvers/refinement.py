@@ -25,7 +25,7 @@ from scipy.linalg import lapack
 from torch import Tensor
 
 from nonparam.errors import ConvergenceError, InputError, NotPositiveDefiniteError
-from nonparam.solvers.cholesky import LARGEST, cholesky, factorise_strips
+from nonparam.solvers.cholesky import LARGEST, cholesky, factorise_strips, mirror
 from nonparam.solvers.operator import SymmetricOperator
 from nonparam.solvers.result import Solve
 
@@ -108,7 +108,7 @@ def single_cholesky(a: Tensor, jitters: Sequence[float] = JITTERS) -> SingleFact
         torch.diagonal(a).copy_(diagonal * (1.0 + jitter))
         if _factorise(a):
             return SingleFactor(a, jitter)
-        _mirror(a)
+        mirror(a)
     raise NotPositiveDefiniteError(
         f"the covariance matrix of {len(a)} rows is not positive definite in float32, even with a relative "
         f"jitter of {jitters[-1]:g}, or has entries that are not finite: try float64, or a larger noise"
@@ -267,12 +267,3 @@ def _factorise(a: Tensor) -> bool:
         _, status = lapack.spotrf(a.numpy().T, lower=1, clean=0, overwrite_a=1)
         return status == 0 and bool(torch.isfinite(torch.diagonal(a)).all())
     return factorise_strips(a, STRIP)
-
-
-def _mirror(a: Tensor) -> None:
-    """Copy what is below the diagonal to the part above it, a strip at a time."""
-    for low in range(0, len(a), STRIP):
-        high = low + STRIP
-        square = a[low:high, low:high]
-        square.copy_(square.tril() + square.tril(-1).mT)
-        a[low:high, high:] = a[high:, low:high].mT
