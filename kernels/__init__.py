@@ -9,6 +9,7 @@ from nonparam.kernels.composition import Product, Scale, Sum, with_amplitude
 from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.grammar import parse
 from nonparam.kernels.linear import Constant, Linear, Polynomial, WhiteNoise
+from nonparam.kernels.spectral import Spectral, separable_spectral_mixture, spectral_mixture
 from nonparam.kernels.stationary import RBF, Cosine, Matern, Periodic, RationalQuadratic
 from nonparam.kernels.wiener import Wiener
 
@@ -26,11 +27,14 @@ __all__ = [
     "Product",
     "RationalQuadratic",
     "Scale",
+    "Spectral",
     "Sum",
     "WhiteNoise",
     "Wiener",
     "covariance",
     "parse",
+    "separable_spectral_mixture",
+    "spectral_mixture",
     "variance",
     "with_amplitude",
 ]

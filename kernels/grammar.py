@@ -15,6 +15,7 @@ from nonparam.kernels.base import Value
 from nonparam.kernels.changepoint import ChangePoint
 from nonparam.kernels.composition import Product, Scale, Sum, add, multiply
 from nonparam.kernels.linear import Constant, Linear, Polynomial, WhiteNoise
+from nonparam.kernels.spectral import Spectral, spectral_mixture
 from nonparam.kernels.stationary import RBF, Cosine, Matern, Periodic, RationalQuadratic
 from nonparam.kernels.wiener import Wiener
 
@@ -42,6 +43,8 @@ NAMES: dict[str, Callable[..., gpytorch.kernels.Kernel]] = {
     "rq": RationalQuadratic,
     "periodic": Periodic,
     "cosine": Cosine,
+    "spectral": Spectral,
+    "spectral_mixture": spectral_mixture,
     "linear": Linear,
     "polynomial": Polynomial,
     "constant": Constant,

@@ -38,6 +38,7 @@ from nonparam.errors import InputError
 from nonparam.kernels.base import Kernel, formula
 from nonparam.kernels.composition import Product, Scale, Sum
 from nonparam.kernels.linear import Constant, Linear, WhiteNoise
+from nonparam.kernels.spectral import Spectral
 from nonparam.kernels.stationary import RBF, Cosine, Matern, Periodic, RationalQuadratic
 
 __all__ = ["RandomFeatures", "random_features", "white_variance"]
@@ -122,8 +123,8 @@ def random_features(kernel: gpytorch.kernels.Kernel, x: Tensor, num: int, seed: 
     White noise is left out: it is no function.
 
     Args:
-        kernel: sums and products of ``rbf``, ``matern``, ``rq``, ``periodic``, ``cosine``, ``constant``,
-            ``linear`` and ``white``, scaled or on some of the columns.
+        kernel: sums and products of ``rbf``, ``matern``, ``rq``, ``periodic``, ``cosine``,
+            ``spectral``, ``constant``, ``linear`` and ``white``, scaled or on some of the columns.
         x: ``(n, d)``, rows that say where the inputs are, in which precision, and on which device.
         num: frequencies of each term; each gives two features.
         seed: of the Sobol numbers; with the same one the features move with the hyperparameters.
@@ -188,8 +189,8 @@ def _terms(kernel: gpytorch.kernels.Kernel, columns: Sequence[int]) -> list[_Ter
     if type(kernel) not in (*_SPECTRA, Linear, WhiteNoise):
         raise InputError(
             f"{formula(kernel)} has no random features: expected sums and products of rbf, matern, rq, "
-            "periodic, cosine, linear, constant and white; draws at given rows, as sample_y makes them, take "
-            "any kernel"
+            "periodic, cosine, spectral, linear, constant and white; draws at given rows, as sample_y makes "
+            "them, take any kernel"
         )
     kernel.check_columns(len(columns))
     return [_Term(1.0, ((kernel, tuple(columns)),))]
@@ -253,6 +254,8 @@ def _uniforms(kernel: Kernel, columns: int) -> int:
             return columns + 1
         case Cosine():
             return 1
+        case Spectral():
+            return columns + (1 if kernel.plane else columns)
     return columns
 
 
@@ -288,6 +291,13 @@ def _rational_quadratic(kernel: Kernel, u: Tensor, columns: int) -> Tensor:
 def _cosine(kernel: Kernel, u: Tensor, columns: int) -> Tensor:
     sign = torch.where(u < 0.5, -1.0, 1.0)
     return sign * (2.0 * torch.pi / _on_cpu(kernel.period)).expand(1, columns)
+
+
+def _spectral(kernel: Kernel, u: Tensor, columns: int) -> Tensor:
+    """Draw from the Gaussians round the frequency and its mirror images, one image for a plane wave."""
+    sign = torch.where(u[:, columns:] < 0.5, -1.0, 1.0)
+    wide = _normal(u[:, :columns]) * _on_cpu(kernel.bandwidth)
+    return 2.0 * torch.pi * (sign * _on_cpu(kernel.frequency) + wide)
 
 
 def _periodic(kernel: Kernel, u: Tensor, columns: int) -> Tensor:
@@ -336,4 +346,5 @@ _SPECTRA: dict[type[Kernel], Spectrum] = {
     RationalQuadratic: _rational_quadratic,
     Periodic: _periodic,
     Cosine: _cosine,
+    Spectral: _spectral,
 }

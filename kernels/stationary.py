@@ -23,10 +23,10 @@ from nonparam.kernels.radial import (
     radial,
 )
 
-__all__ = ["RBF", "Cosine", "Matern", "Periodic", "RationalQuadratic"]
+__all__ = ["RBF", "Cosine", "Matern", "Periodic", "RationalQuadratic", "Stationary"]
 
 
-class _Stationary(Kernel):
+class Stationary(Kernel):
     """A kernel of differences with unit variance."""
 
     @property
@@ -40,7 +40,7 @@ class _Stationary(Kernel):
         return x.new_ones((*np.broadcast_shapes(x.shape[:-2], *batches), x.shape[-2]))
 
 
-class _Scaled(_Stationary):
+class _Scaled(Stationary):
     """A kernel of the distance, with one lengthscale, or one per column."""
 
     options: ClassVar[dict[str, Any]] = {"ard": True}
@@ -220,7 +220,7 @@ class RationalQuadratic(_Scaled):
         return torch.exp(-alpha * torch.log1p(r2 / (2.0 * alpha)))
 
 
-class Periodic(_Stationary):
+class Periodic(Stationary):
     r"""The kernel of periodic functions: an RBF on a circle of each column.
 
     .. math:: k(x, x') = \exp\Big(-2 \sum_j \sin^2(\pi (x_j - x'_j) / p_j) / \ell_j^2\Big)
@@ -293,7 +293,7 @@ def _log_mean(q: Tensor) -> Tensor:
     return torch.where(q < 0.01, series, torch.special.i0e(q).log())
 
 
-class Cosine(_Stationary):
+class Cosine(Stationary):
     r"""The kernel of pure cosines of one frequency, in any phase.
 
     .. math:: k(x, x') = \cos\Big(2 \pi \sum_j (x_j - x'_j) / p_j\Big)

@@ -27,6 +27,7 @@ from nonparam.kernels.base import Kernel
 from nonparam.kernels.composition import Product, Scale, Sum
 from nonparam.kernels.linear import WhiteNoise
 from nonparam.kernels.radial import centre_of
+from nonparam.kernels.spectral import Spectral
 from nonparam.kernels.stationary import RBF, Cosine, Matern, Periodic
 
 __all__ = ["Term", "pulled_back", "terms_of"]
@@ -91,6 +92,9 @@ def _leaf(kernel: gpytorch.kernels.Kernel, x: Tensor) -> list[Term] | None:
     if type(kernel) is Cosine:
         phase = (centred * (2.0 * torch.pi / kernel.period)).sum(-1)
         return [Term(PLAIN, one, x[:, :0], phase, turns=True)]
+    if type(kernel) is Spectral and (kernel.plane or x.shape[1] == 1):
+        wide = 2.0 * torch.pi * kernel.bandwidth
+        return [Term(PLAIN, one, centred * wide, kernel.phases(x, centre_of(x)).sum(-1), turns=True)]
     return None
 
 

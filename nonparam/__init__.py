@@ -7,13 +7,15 @@ if TYPE_CHECKING:
     from nonparam.forecasting import GPForecaster
     from nonparam.planning import plan
     from nonparam.regression import GPRegressor
+    from nonparam.spectral_mixture import SpectralMixtureRegressor
 
-__all__ = ["GPForecaster", "GPRegressor", "plan"]
+__all__ = ["GPForecaster", "GPRegressor", "SpectralMixtureRegressor", "plan"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "GPForecaster": "nonparam.forecasting",
     "GPRegressor": "nonparam.regression",
+    "SpectralMixtureRegressor": "nonparam.spectral_mixture",
     "plan": "nonparam.planning",
 }
 

@@ -1,5 +1,6 @@
 """Hyperparameters and the posterior, by the solver that the plan names."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -64,12 +65,14 @@ class Search:
         rng: of the restarts, the subsets, the pivots and the probes.
         tolerance: nats gained in the last steps of an exact search.
         watch: is told of every step, and knows where a killed search stood.
+        others: points ``(p,)`` to start from besides that of the scale of the data.
     """
 
     n_restarts: int
     rng: np.random.RandomState
     tolerance: float
     watch: Watch
+    others: Sequence[Array] = ()
 
 
 def fit(objective: Objective, plan: Plan, search: Search) -> Fitted:
@@ -88,7 +91,8 @@ def fit(objective: Objective, plan: Plan, search: Search) -> Fitted:
         InsufficientMemoryError: memory ran out, whatever was tried.
         NotPositiveDefiniteError: a covariance that no admissible jitter repairs.
     """
-    starts = objective.theta.starting_points(search.n_restarts, search.rng)
+    drawn = objective.theta.starting_points(search.n_restarts, search.rng)
+    starts = np.concatenate([drawn[:1], *(other[None] for other in search.others), drawn[1:]])
     failures = ""
     while True:
         try:  # a copy: what it keeps between evaluations goes with it

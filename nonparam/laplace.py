@@ -52,7 +52,9 @@ class Laplace:
     floored: int
 
 
-def laplace(log_joint: LogDensity, mode: Array, scale: Array, *, floor: float = FLOOR) -> Laplace:
+def laplace(
+    log_joint: LogDensity, mode: Array, scale: Array, *, step: Array | None = None, floor: float = FLOOR
+) -> Laplace:
     """Approximate a posterior by the Gaussian of equal curvature at its mode.
 
     The Hessian comes from central differences of the gradient, all in one call. In units of ``scale`` its
@@ -64,6 +66,7 @@ def laplace(log_joint: LogDensity, mode: Array, scale: Array, *, floor: float = 
             gradients.
         mode: ``(p,)``, a maximum of ``log_joint``.
         scale: ``(p,)``, a typical distance in each coordinate: the standard deviation of its prior.
+        step: ``(p,)``, over a thousandth of which the density is about quadratic; by default ``scale``.
         floor: the least curvature in units of ``scale``.
 
     Returns:
@@ -78,9 +81,10 @@ def laplace(log_joint: LogDensity, mode: Array, scale: Array, *, floor: float = 
         np.float64(10.0)
     """
     p = len(mode)
-    steps = STEP * np.diag(scale)
+    step = scale if step is None else step
+    steps = STEP * np.diag(step)
     values, gradients = log_joint(np.concatenate([mode[None], mode + steps, mode - steps]))
-    hessian = (gradients[1 + p :] - gradients[1 : 1 + p]) * scale / (2.0 * STEP)
+    hessian = (gradients[1 + p :] - gradients[1 : 1 + p]) * scale * (scale / step)[:, None] / (2.0 * STEP)
     curvatures, directions = np.linalg.eigh(0.5 * (hessian + hessian.T))
     kept = np.maximum(curvatures, floor)
     root = scale[:, None] * directions / np.sqrt(kept)

@@ -357,7 +357,7 @@ def _numbers(state: dict[str, Any]) -> Iterator[tuple[str, Any, float]]:
     yield from (("mean.centre", mean["centre"], -np.inf), ("mean.spread", mean["spread"], 0.0))
     yield "y_scale", state["y_scale"], TINY
     for key, value in scales.items():
-        yield f"scales.{key}", value, TINY if key in ("x_sd", "y_variance", "period") else -np.inf
+        yield f"scales.{key}", value, TINY if key in ("x_sd", "y_variance", "period", "nyquist") else -np.inf
 
 
 def _restore(model: Any, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of fitted models: data, mean and bands of new observations."""
+"""Pictures of fitted models: data, mean and bands of new observations, and spectra."""
 
 import re
 import textwrap
@@ -13,6 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from nonparam.errors import InputError
 from nonparam.kernels.base import formula
 from nonparam.regression import GPRegressor
+from nonparam.spectral_mixture import SpectralMixtureRegressor
+from nonparam.spectrum import nyquist, periodogram
 
 __all__ = [
     "COLORS",
@@ -22,6 +24,7 @@ __all__ = [
     "draw_legend",
     "draw_points",
     "plot_regression",
+    "plot_spectrum",
 ]
 
 Array = NDArray[np.float64]
@@ -36,6 +39,10 @@ MARGIN = 0.06  # of the span of the data, drawn on either side
 TITLE_WIDTH = 90  # characters
 LEGEND_COLUMNS = 5  # where there is room for them
 RASTER = 5000  # points from which vector files hold them as pixels
+WINDOW = 0.4  # standard deviation of the frequencies that a window of length 1 mixes
+FREQUENCIES = 2000  # at which a density is drawn
+LABELLED = 0.01  # of the largest peak: smaller ones have no label
+MOST_LABELS = 8
 
 
 def band_probabilities(coverages: Sequence[float] = COVERAGES) -> Array:
@@ -263,3 +270,68 @@ def _wrapped(formula: str) -> str:
     glued = re.sub(r"(?<=[,+*]) |(?<=\d) (?=\*)", "\N{NO-BREAK SPACE}", formula)
     lines = textwrap.wrap(glued, TITLE_WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def plot_spectrum(model: SpectralMixtureRegressor, ax: Axes | None = None) -> Axes:
+    """Draw the learned spectral density over the periodogram of the data.
+
+    Args:
+        model: fitted, with one column and one output.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        InputError: a model with several columns or outputs.
+    """
+    check_is_fitted(model)
+    data = model.posterior_.data
+    if data.x.shape[1] != 1 or data.y.shape[1] != 1:
+        raise InputError(
+            f"a spectrum is drawn of one column and one output, got {data.x.shape[1]} and {data.y.shape[1]}"
+        )
+    x, y = data.x[:, 0].cpu().numpy(), data.y.cpu().numpy()
+    weights, span = data.weights.cpu().numpy(), float(np.ptp(data.x.cpu().numpy()))
+    y = y - weights @ y / weights.sum()
+    at = np.arange(1.0, 2.0 * span * nyquist(x) + 1.0) / (2.0 * span)
+    power = periodogram(x, y, weights, at) * float(weights @ y[:, 0] ** 2 / weights.sum()) * span
+    fine = np.linspace(at[0], at[-1], FREQUENCIES)
+    waves = model.components()
+    learned = _density(waves, fine, WINDOW / span)
+    noise = float(np.mean(model.noise_)) / nyquist(x)
+    ax = new_axes() if ax is None else ax
+    ax.semilogy(at, power, ".", color=POINT_COLOR, markersize=3, label="periodogram")
+    ax.semilogy(fine, learned + noise, color=COLORS[0], label="learned density")
+    ax.axhline(noise, color=COLORS[1], linestyle="--", linewidth=1.0, label="noise")
+    _label(ax, waves, WINDOW / span, noise)
+    lowest = min(noise, float(np.quantile(power, 0.05)))
+    ax.set(xlabel="frequency, cycles per unit of X", ylabel="density", xlim=(0.0, float(at[-1])))
+    ax.set_ylim(0.3 * lowest, 8.0 * float(max(power.max(), (learned + noise).max())))
+    ax.legend(frameon=False, loc="upper right")
+    return ax
+
+
+def _density(waves: dict[str, Array], at: Array, window: float) -> Array:
+    """Return the one-sided density at frequencies ``(k,)``, as a window sees it."""
+    sd = np.hypot(waves["bandwidth"], window)
+    sides = [np.exp(-0.5 * ((at[:, None] - sign * waves["frequency"]) / sd) ** 2) for sign in (1.0, -1.0)]
+    density: Array = sum(sides) @ (waves["weight"] / (np.sqrt(2.0 * np.pi) * sd))
+    return density
+
+
+def _label(ax: Axes, waves: dict[str, Array], window: float, noise: float) -> None:
+    """Write the period at each large peak."""
+    heights = _density(waves, waves["frequency"], window) + noise
+    shown = [i for i in np.argsort(-heights) if waves["frequency"][i] > window][:MOST_LABELS]
+    for i in shown:
+        if heights[i] > LABELLED * heights.max() and heights[i] > 2.0 * noise:
+            place = (float(waves["frequency"][i]), float(heights[i]))
+            ax.annotate(
+                f"{waves['period'][i]:.4g}",
+                place,
+                (0, 4),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+            )

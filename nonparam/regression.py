@@ -22,6 +22,7 @@ from nonparam.fitting import Search, fit
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.grammar import as_kernel, parse
 from nonparam.means import Mean
+from nonparam.mixtures import starts_of
 from nonparam.newton import Watch
 from nonparam.objective import Data, Objective, matrices_needed
 from nonparam.planning import TIMED_ROWS, plan_for
@@ -204,7 +205,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         self.y_scale_ = output_scales(table, weights) if scaled else np.ones(table.shape[1])
         centred = 0.0 if self.mean == "zero" else np.average(table, axis=0, weights=weights)
         self.y_mean_ = np.zeros(table.shape[1]) + centred  # the mean's own fit starts from here
-        problem = self._problem(kernel, x, table, weights, noise, plan)
+        problem = self._problem(kernel, x, table, weights, noise)
         with (
             checkpoint_at(self.checkpoint, self.checkpoint_minutes, problem) as checkpoint,
             Progress(verbose) as progress,
@@ -230,13 +231,12 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         y: Array,
         weights: Array,
         noise: float | Array | None,
-        plan: Plan,
     ) -> dict[str, Any]:
         """Return what must be the same for a checkpoint to be of use."""
         names = ("mean", "objective", "n_restarts", "priors", "normalize_y")
         arguments = {name: getattr(self, name) for name in names}
         data = [x, y, weights, noise]
-        return {"data": data, "kernel": kernel, "arguments": arguments, "solver": plan.solver}
+        return {"data": data, "kernel": kernel, "arguments": arguments, "solver": self.solver}
 
     def _plan(
         self,
@@ -272,15 +272,19 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
     ) -> FitReport:
         cyclic = waits_for_period(kernel)
         scales = measure(x, y / self.y_scale_, weights, normalize_y=self.normalize_y, find_periods=cyclic)
-        initialise(kernel, scales)
-        self.kernel_ = kernel.to(device)
+        rng = check_seed(self.random_state)
+        starts = starts_of(kernel, x, y / self.y_scale_, weights, rng)
+        for start in starts:
+            initialise(start, scales)
+        self.kernel_ = starts[0].to(device)
         check_kernel(self.kernel_, torch.tensor(x[:1], device=device))
         mean = Mean.from_scales(self.mean, scales).to(device)
         self._mean = mean.identified(torch.tensor(x, device=device))
         data = self._data(x, y, weights, noise, device)
         objective = self._objective(scales, data)
         tolerance = RIDGE_TOLERANCE if self.priors is None else TOLERANCE
-        search = Search(self.n_restarts, check_seed(self.random_state), tolerance, watch)
+        others = [self._theta(start, scales, data).start for start in starts[1:]]
+        search = Search(self.n_restarts, rng, tolerance, watch, others)
         fitted = fit(objective, plan, search)
         self.theta_, self.posterior_ = fitted.theta, fitted.posterior
         self.theta_names_ = objective.theta.names
@@ -303,9 +307,12 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         )
 
     def _objective(self, scales: Scales, data: Data) -> Objective:
-        priors = default_priors(self.kernel_, scales, informative=self.priors == "default")
-        start = NOISE_FRACTION * scales.y_variance if data.noise is None else None
-        return Objective(data, Theta(self.kernel_, priors, start), with_prior=self.priors == "default")
+        theta = self._theta(self.kernel_, scales, data)
+        return Objective(data, theta, with_prior=self.priors == "default")
+
+    def _theta(self, kernel: gpytorch.kernels.Kernel, scales: Scales, data: Data) -> Theta:
+        priors = default_priors(kernel, scales, informative=self.priors == "default")
+        return Theta(kernel, priors, NOISE_FRACTION * scales.y_variance if data.noise is None else None)
 
     def _likelihood(self) -> None:
         rows = float(self.posterior_.data.weights.sum())

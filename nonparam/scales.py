@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nonparam.errors import InputError
 from nonparam.kernels.base import Hyperparameter, Kernel
+from nonparam.spectrum import nyquist, periodogram
 from nonparam.theta import Prior
 
 __all__ = ["Scales", "default_priors", "initialise", "measure", "waits_for_period"]
@@ -28,7 +29,10 @@ LENGTHSCALE_REACH = math.log(1e4)  # further out a column is constant, or its va
 PERIOD_REACH = 1.5  # how far the logarithm of a period may move
 NOISE_FLOOR = 1e-6  # of the variance of y: below it rounding in the evidence outweighs what it says
 WIDEST = math.log(1e8)  # bounds around the prior median, on the logarithm
-BLOCK = 2**20  # entries of a table of waves, to bound its memory
+COHERENT = (
+    1e-3  # of the smallest bandwidth, in units of what the span can tell apart: waves in step throughout
+)
+NARROW = 0.03  # the same, of a peak as narrow as data can show
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Scales:
         x_high: ``(d,)``.
         y_variance: of the outputs; 1 where they are not to be normalised.
         period: of the strongest cycle along each column, ``(d,)``.
+        nyquist: the highest frequency that the rows can tell from lower ones along each column, ``(d,)``.
     """
 
     x_mean: Array
@@ -50,6 +55,7 @@ class Scales:
     x_high: Array
     y_variance: float
     period: Array
+    nyquist: Array
 
 
 def measure(x: Array, y: Array, weights: Array, *, normalize_y: bool, find_periods: bool = True) -> Scales:
@@ -76,7 +82,8 @@ def measure(x: Array, y: Array, weights: Array, *, normalize_y: bool, find_perio
     if find_periods and len(x) <= 5000:
         for j in np.flatnonzero(~constant):
             period[j] = _strongest_period(x[:, j], y, weights)
-    return Scales(mean, sd, low, high, variance, period)
+    highest = np.array([1.0 if constant[j] else nyquist(x[:, j]) for j in range(x.shape[1])])
+    return Scales(mean, sd, low, high, variance, period, highest)
 
 
 def _variance(y: Array, weights: Array) -> float:
@@ -99,28 +106,7 @@ def _strongest_period(x: Array, y: Array, weights: Array) -> float:
     if places < 6 or residual.shape[1] == 0:
         return span / 4.0
     cycles = np.linspace(1.0, places / 2.2, min(4 * places, 4000))
-    blocks = np.array_split(cycles, int(np.ceil(cycles.size * x.size / BLOCK)))
-    power = np.concatenate([_periodogram(time, residual, share, block) for block in blocks])
-    return span / float(cycles[int(np.argmax(power))])
-
-
-def _periodogram(time: Array, y: Array, share: Array, frequencies: Array) -> Array:
-    r"""Return the fraction of the squares of ``y (n, t)`` that each wave explains, added over the outputs.
-
-    .. math:: P(f) = 2 \frac{|p|^2 - \mathrm{Re}(\bar d p^2)}{(1 - |d|^2) \sum_i w_i y_i^2}, \quad
-              p = \sum_i w_i e^{2 \pi i f t_i} y_i, \quad d = \sum_i w_i e^{4 \pi i f t_i}
-
-    Source: Lomb (1976), Least-squares frequency analysis of unequally spaced data; here with weights ``w``
-    that add up to 1.
-    """
-    wave = np.exp(2j * np.pi * np.outer(frequencies, time))
-    p, d = wave @ (share[:, None] * y), (wave**2 @ share)[:, None]
-    left = 1.0 - np.abs(d) ** 2
-    one_phase = left < 1e-9  # the rows see a single function of this wave, not two
-    both = 2.0 * (np.abs(p) ** 2 - (d.conj() * p**2).real) / np.where(one_phase, 1.0, left)
-    explained = np.where(one_phase, np.abs(p) ** 2, both)
-    power: Array = (explained / (share @ y**2)).sum(1)
-    return power
+    return span / float(cycles[int(np.argmax(periodogram(time, residual, share, cycles)))])
 
 
 def waits_for_period(kernel: gpytorch.kernels.Kernel) -> bool:
@@ -191,6 +177,8 @@ def _prior(kernel: Kernel, declared: Hyperparameter, scales: Scales, columns: Co
         span = np.maximum((scales.x_high - scales.x_low)[columns], np.exp(raw))
         radian = np.exp(raw) / (2.0 * np.pi * span)  # of phase, over the data
         return Prior(raw, PERIOD_SD, raw - PERIOD_REACH, raw + PERIOD_REACH, np.resize(radian, raw.shape))
+    if declared.unit == "1/X":
+        return _spectral_prior(declared, scales, columns, raw.size)
     typical = _typical(declared, scales, columns)
     if not declared.positive:
         spread = float(scales.x_sd[columns].mean())
@@ -203,6 +191,28 @@ def _prior(kernel: Kernel, declared: Hyperparameter, scales: Scales, columns: Co
     return Prior(centre, sd, centre - reach, centre + reach)
 
 
+def _spectral_prior(declared: Hyperparameter, scales: Scales, columns: Columns, size: int) -> Prior:
+    """Return the prior of frequencies or of bandwidths: waves beyond Nyquist's are others in disguise."""
+    highest, span = scales.nyquist[columns], _span(scales, columns)
+    if size != len(columns):
+        highest, span = highest.max(keepdims=True), span.max(keepdims=True)
+    if declared.name == "frequency":
+        return Prior(0.0, 0.5 * highest, -highest, highest, 1.0 / (2.0 * np.pi * span))  # a radian of phase
+    centre = np.log(_bandwidth(highest, span))
+    return Prior(centre, VARIANCE_SD, np.log(COHERENT / span), np.log(2.0 * highest))
+
+
+def _bandwidth(highest: Array, span: Array) -> Array:
+    """Return the middle, on the logarithm, of waves that never lose step and noise of all frequencies."""
+    middle: Array = np.sqrt(highest * NARROW / span)
+    return middle
+
+
+def _span(scales: Scales, columns: Columns) -> Array:
+    sd, span = scales.x_sd[columns], (scales.x_high - scales.x_low)[columns]
+    return np.where(span > 1e-12 * sd, span, sd)  # a constant column has none
+
+
 def _columns(kernel: Kernel, seen: Columns) -> Columns:
     """Return those of the columns that ``kernel`` sees which its own hyperparameters are about."""
     kernel.check_columns(len(seen))
@@ -211,9 +221,7 @@ def _columns(kernel: Kernel, seen: Columns) -> Columns:
 
 def _typical(declared: Hyperparameter, scales: Scales, columns: Columns) -> Array:
     """Return the value that the scale of the data suggests, one for each column it acts on."""
-    sd, d = scales.x_sd[columns], len(columns)
-    span = (scales.x_high - scales.x_low)[columns]
-    span = np.where(span > 1e-12 * sd, span, sd)  # a constant column has none
+    sd, d, span = scales.x_sd[columns], len(columns), _span(scales, columns)
     match declared.name:
         case "center":
             return scales.x_mean[columns]
@@ -225,6 +233,10 @@ def _typical(declared: Hyperparameter, scales: Scales, columns: Columns) -> Arra
             return scales.period[columns]
         case "width":
             return 0.1 * sd
+        case "frequency":
+            return 1.0 / span
+        case "bandwidth":
+            return _bandwidth(scales.nyquist[columns], span)
     match declared.unit:
         case "X":
             return sd * math.sqrt(d)

@@ -37,7 +37,7 @@ class Prior:
     """
 
     mean: Array | float
-    sd: float
+    sd: Array | float
     lower: Array | float
     upper: Array | float
     step: Array | float = 1.0

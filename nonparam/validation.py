@@ -261,14 +261,14 @@ def check_choice(value: Any, name: str, choices: tuple[Any, ...]) -> None:
         raise InputError(f"{name} must be one of {choices}, got {value!r}")
 
 
-def check_count(value: Any, name: str) -> None:
-    """Raise `InputError` unless ``value`` is a whole number, at least 0.
+def check_count(value: Any, name: str, least: int = 0) -> None:
+    """Raise `InputError` unless ``value`` is a whole number, at least ``least``.
 
     Examples:
         >>> check_count(3, "n_restarts")
     """
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
-        raise InputError(f"{name} must be an integer, at least 0; got {value!r}")
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name} must be an integer, at least {least}; got {value!r}")
 
 
 def check_seed(random_state: Any) -> np.random.RandomState:

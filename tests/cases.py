@@ -1,6 +1,6 @@
 """The table of kernel cases that the tests cross with every property."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import gpytorch.kernels as gp
@@ -22,6 +22,7 @@ from nonparam.kernels import (
     Product,
     RationalQuadratic,
     Scale,
+    Spectral,
     Sum,
     WhiteNoise,
     Wiener,
@@ -80,6 +81,13 @@ def gp_periodic(period: list[float], lengthscale: list[float]) -> gp.Kernel:
 def gp_cosine(period: float) -> gp.Kernel:
     """GPyTorch's period is the half of a cycle."""
     return gp.CosineKernel().double().initialize(period_length=double(period / 2))
+
+
+def gp_spectral(weight: Sequence[float], frequency: Sequence[float], bandwidth: Sequence[float]) -> gp.Kernel:
+    kernel = gp.SpectralMixtureKernel(num_mixtures=len(weight)).double()
+    columns = {"mixture_means": double(*frequency), "mixture_scales": double(*bandwidth)}
+    shaped = {name: value[:, None, None] for name, value in columns.items()}
+    return kernel.initialize(mixture_weights=double(*weight), **shaped)
 
 
 def gp_linear(*variance: float) -> gp.Kernel:
@@ -214,6 +222,36 @@ STATIONARY = [
     ),
     Case("cosine", lambda: Cosine(1.7), o.cosine(1.7), gpytorch=lambda: gp_cosine(1.7)),
     Case("cosine_ard", lambda: Cosine([1.7, 4.0]), o.cosine([1.7, 4.0]), columns=2),
+    Case(
+        "spectral",
+        lambda: Spectral(0.7, 0.2),
+        o.spectral(0.7, 0.2),
+        gpytorch=lambda: gp_spectral([1.0], [0.7], [0.2]),
+    ),
+    Case(
+        "spectral_shared",
+        lambda: Spectral(0.7, 0.2),
+        o.spectral(0.7, 0.2),
+        columns=2,
+    ),
+    Case(
+        "spectral_ard",
+        lambda: Spectral([0.7, -0.3], [0.2, 0.4]),
+        o.spectral([0.7, -0.3], [0.2, 0.4]),
+        columns=2,
+    ),
+    Case(
+        "spectral_plane",
+        lambda: Spectral([0.7, -0.3], [0.2, 0.4], plane=True),
+        o.spectral([0.7, -0.3], [0.2, 0.4], plane=True),
+        columns=2,
+    ),
+    Case(
+        "spectral_mixture",
+        lambda: 0.5 * Spectral(0.7, 0.2) + 2.0 * Spectral(0.1, 0.05),
+        o.total(o.scaled(0.5, o.spectral(0.7, 0.2)), o.scaled(2.0, o.spectral(0.1, 0.05))),
+        gpytorch=lambda: gp_spectral([0.5, 2.0], [0.7, 0.1], [0.2, 0.05]),
+    ),
     Case(
         "constant",
         lambda: Constant(2.5),

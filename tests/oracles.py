@@ -93,6 +93,19 @@ def cosine(period: float | Sequence[float]) -> Entry:
     return entry
 
 
+def spectral(
+    frequency: float | Sequence[float], bandwidth: float | Sequence[float], plane: bool = False
+) -> Entry:
+    def entry(x: Row, z: Row, same: bool) -> float:
+        lags = [a - b for a, b in zip(x, z, strict=True)]
+        f, b = per_column(frequency, len(x)), per_column(bandwidth, len(x))
+        decay = math.exp(-2 * math.pi**2 * sum((v * lag) ** 2 for v, lag in zip(b, lags, strict=True)))
+        phases = [2 * math.pi * m * lag for m, lag in zip(f, lags, strict=True)]
+        return decay * (math.cos(sum(phases)) if plane else math.prod(math.cos(p) for p in phases))
+
+    return entry
+
+
 def inner(x: Row, z: Row, weight: float | Sequence[float], center: float | Sequence[float]) -> float:
     weights, centers = per_column(weight, len(x)), per_column(center, len(x))
     return sum(w * (a - c) * (b - c) for a, b, w, c in zip(x, z, weights, centers, strict=True))

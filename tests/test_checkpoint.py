@@ -15,11 +15,12 @@ import torch
 from fits import X, Y, assert_empty, regressor, shrink, stopped_at, undisturbed
 from safetensors.numpy import save_file
 
-from nonparam import GPRegressor, checkpoint, newton, persistence
+from nonparam import GPRegressor, checkpoint, newton, persistence, regression
 from nonparam.checkpoint import NewtonState, State, checkpoint_at, locked
 from nonparam.errors import FileFormatError, InputError
 from nonparam.objective import Objective
 from nonparam.persistence import read_file, write_file
+from nonparam.solvers.plan import choose
 from nonparam.solves import SolvedEvidence
 
 LOCK = ".fit.checkpoint.nonparam-lock"
@@ -119,6 +120,7 @@ sys.path.insert(0, sys.argv[1])
 import pytest
 from fits import X, Y, regressor, shrink
 from nonparam.objective import Objective
+from nonparam.solvers.plan import choose
 from nonparam.solves import SolvedEvidence
 
 owner, calls = {"SolvedEvidence": SolvedEvidence, "Objective": Objective}[sys.argv[3]], []
@@ -321,6 +323,18 @@ def test_a_checkpoint_of_another_problem(different, changes, rows, unfinished):
     with pytest.raises(InputError, match=said):
         model.fit(X[rows], Y[rows])
     assert unfinished.read_bytes() == before
+
+
+def test_auto_resumes_although_it_would_choose_another_solver_now(path, uninterrupted, monkeypatch):
+    with monkeypatch.context() as patch:
+        stopped_at(patch, SolvedEvidence, "slope", 2, RuntimeError("killed"))
+        patch.setattr(regression, "plan_for", lambda *a, **k: choose("cg", len(X), 3))
+        with pytest.raises(RuntimeError, match="killed"):
+            regressor(path, "auto").fit(X, Y)
+    monkeypatch.setattr(regression, "plan_for", lambda *a, **k: choose("cholesky", len(X), 3))
+    model = regressor(path, "auto").fit(X, Y)
+    assert "Cholesky" in model.fit_report_.plan
+    np.testing.assert_allclose(model.theta_, uninterrupted["cholesky"].theta_, atol=2e-3)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from nonparam.kernels import (
     Product,
     RationalQuadratic,
     Scale,
+    Spectral,
     Sum,
     WhiteNoise,
     Wiener,
@@ -88,6 +89,11 @@ MEANINGS = [
         "linear + periodic(12) * rbf",
         Sum(Linear(), Product(Periodic(12.0), RBF())),
     ),
+    ("spectral([0.5, -1], 0.1, plane=True)", Spectral([0.5, -1.0], 0.1, plane=True)),
+    (
+        "linear + spectral_mixture(2)",
+        Sum(Linear(), Scale(Spectral()), Scale(Spectral())),
+    ),
 ]
 
 
@@ -122,7 +128,9 @@ def test_every_name_is_covered():
     assert {type(case.make()) for case in CASES} <= {type(kernel) for _, kernel in MEANINGS}
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"changepoint", "scale", "sum", "product"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(NAMES) - {"changepoint", "scale", "sum", "product", "spectral_mixture"})
+)
 def test_bare_names_are_kernels_that_print_as_themselves(name: str):
     kernel = parse(name)
     assert repr(kernel).split("(")[0] == name

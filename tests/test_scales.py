@@ -8,7 +8,8 @@ from scipy.signal import lombscargle
 from nonparam.errors import InputError
 from nonparam.kernels import RBF, Linear, Periodic, Sum, WhiteNoise, parse
 from nonparam.means import Mean
-from nonparam.scales import _periodogram, default_priors, initialise, measure, waits_for_period
+from nonparam.scales import default_priors, initialise, measure, waits_for_period
+from nonparam.spectrum import periodogram
 from nonparam.theta import Theta
 
 RNG = np.random.default_rng(0)
@@ -80,14 +81,14 @@ def test_the_periodogram_is_that_of_scipy():
     power = [
         lombscargle(time, column, 2 * np.pi * frequencies, weights=weights, normalize=True) for column in y.T
     ]
-    ours = _periodogram(time, y, weights / weights.sum(), frequencies)
+    ours = periodogram(time, y, weights / weights.sum(), frequencies)
     np.testing.assert_allclose(ours, np.sum(power, 0), rtol=1e-9)
 
 
 def test_the_periodogram_where_all_rows_have_one_phase():
     """At every other place of a wave its sine is 0, and the cosine alone explains what it can."""
     y = np.array([1.0, -1.0, 1.0, 1.0])
-    power = _periodogram(np.arange(4.0), y[:, None], np.full(4, 0.25), np.array([0.5]))
+    power = periodogram(np.arange(4.0), y[:, None], np.full(4, 0.25), np.array([0.5]))
     assert power == pytest.approx(0.25)  # (1 + 1 + 1 - 1)^2 / 4 of a sum of squares of 4
 
 

@@ -1,0 +1,176 @@
+"""Regression with a spectral mixture kernel whose number of components the evidence chooses."""
+
+import math
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from nonparam.errors import InputError
+from nonparam.kernels import Scale, Spectral, spectral_mixture
+from nonparam.laplace import laplace
+from nonparam.regression import GPRegressor
+from nonparam.validation import check_count
+
+__all__ = ["SpectralMixtureRegressor"]
+
+Array = NDArray[np.float64]
+
+WORSE = 2  # numbers of components in a row whose evidence falls, before the search ends
+
+
+class SpectralMixtureRegressor(GPRegressor):
+    r"""A Gaussian process with a spectral mixture kernel: it finds periods and goes on with them.
+
+    .. math::
+
+        k(\tau) = \sum_q w_q \exp(-2 \pi^2 b_q^2 \tau^2) \cos(2 \pi f_q \tau)
+
+    Training starts at the peaks of the data's spectrum, whatever the spacing of the inputs. With
+    ``num_components="auto"`` models of 1, 2, ... components are fitted until their evidence falls, and the
+    one with the most is kept: :math:`\log p(y \mid Q)`, hyperparameters averaged over by Laplace's
+    approximation, with the :math:`2^Q Q!` orders and signs in which the same components can stand.
+
+    Args:
+        num_components: how many, or ``"auto"``.
+        max_components: the most that ``"auto"`` tries.
+        plane: whether the waves of several columns are plane ones; see `nonparam.kernels.Spectral`.
+        mean: as for `GPRegressor`, as all that follow.
+        noise: see there.
+        solver: see there.
+        n_restarts: see there.
+        priors: see there; without them BIC stands for the evidence.
+        normalize_y: see there.
+        device: see there.
+        random_state: see there.
+        verbose: see there.
+
+    Attributes:
+        num_components_: how many components the model has.
+        evidence_: by the number of components, the log evidence of each model that was fitted, in nats.
+
+    Raises:
+        InputError: data or arguments that no model can be fitted to.
+
+    Source: Wilson and Adams (2013), Gaussian process kernels for pattern discovery and extrapolation, ICML;
+    evidence: MacKay (2003), Information theory, inference, and learning algorithms, chapters 27 and 28.
+
+    Examples:
+        >>> t = np.arange(80.0)[:, None]
+        >>> y = np.sin(2 * np.pi * 0.11 * t[:, 0]) + 0.1 * np.cos(7.0 * t[:, 0] ** 2)
+        >>> model = SpectralMixtureRegressor(1).fit(t, y)
+        >>> model.components()["period"].round(1)
+        array([9.1])
+    """
+
+    def __init__(
+        self,
+        num_components: int | Literal["auto"] = "auto",
+        *,
+        max_components: int = 10,
+        plane: bool = False,
+        mean: Literal["zero", "constant", "linear"] = "constant",
+        noise: float | ArrayLike | Literal["learn"] = "learn",
+        solver: str = "auto",
+        n_restarts: int = 0,
+        priors: Literal["default"] | None = "default",
+        normalize_y: bool = True,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            mean=mean,
+            noise=noise,
+            solver=solver,
+            n_restarts=n_restarts,
+            priors=priors,
+            normalize_y=normalize_y,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.num_components = num_components
+        self.max_components = max_components
+        self.plane = plane
+
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn the spectrum and condition on the data; see `GPRegressor.fit`."""
+        check_count(self.max_components, "max_components", least=1)
+        if self.num_components == "auto":
+            counts = range(1, self.max_components + 1)
+        elif isinstance(self.num_components, str):
+            raise InputError(f"num_components must be a number or 'auto', got {self.num_components!r}")
+        else:
+            counts = range(self.num_components, self.num_components + 1)
+        self.evidence_: dict[int, float] = {}
+        best: dict[str, Any] = {}
+        for count in counts:
+            self.kernel = spectral_mixture(count, plane=self.plane)
+            super().fit(X, y, sample_weight)
+            self.num_components_ = count
+            self.evidence_[count] = self._evidence()
+            highest = max(self.evidence_, key=lambda q: self.evidence_[q])
+            if highest == count:
+                best = dict(vars(self))
+            if count - highest >= WORSE:
+                break
+        self.__dict__.update(best)
+        return self
+
+    def _evidence(self) -> float:
+        """Return the log evidence of the number of components, in nats."""
+        rows = float(self.posterior_.data.weights.sum())
+        if self.priors is None or self.posterior_.solver in ("cg", "ski"):
+            return self.log_marginal_likelihood_ - 0.5 * len(self.theta_) * math.log(rows)
+        objective = self._objective(self._scales, self.posterior_.data)
+        theta = objective.theta
+
+        def log_joint(points: Array) -> tuple[Array, Array]:
+            values, gradients = objective.negative(points, np.zeros(len(points), dtype=np.intp))
+            return -values, -gradients
+
+        found = laplace(log_joint, self.theta_, theta.prior_precision**-0.5, step=theta.step)
+        theta.assign(self.theta_)
+        q = self.num_components_
+        return found.log_evidence + q * math.log(2.0) + math.lgamma(q + 1.0)
+
+    def components(self) -> dict[str, Array]:
+        """Return the components, the largest first.
+
+        Returns:
+            ``weight`` in units of ``y`` squared, ``frequency`` and ``bandwidth`` in cycles per unit of ``X``,
+            and ``period`` in units of ``X``; with several columns all but the weight are ``(q, d)``.
+        """
+        check_is_fitted(self)
+        parts = [(term, term.kernel) for term in self.kernel_.terms() if isinstance(term, Scale)]
+        waves = [(_numbers(term.outputscale)[0], part) for term, part in parts if isinstance(part, Spectral)]
+        waves.sort(key=lambda wave: -wave[0])
+        frequency = np.abs([_numbers(part.frequency) for _, part in waves])
+        bandwidth = np.array([_numbers(part.bandwidth) for _, part in waves])
+        if frequency.shape[1] == 1:
+            frequency, bandwidth = frequency[:, 0], bandwidth[:, 0]
+        with np.errstate(divide="ignore"):
+            period = 1.0 / frequency
+        weight = np.array([weight for weight, _ in waves])
+        return {"weight": weight, "frequency": frequency, "bandwidth": bandwidth, "period": period}
+
+    def plot_spectrum(self, ax: Any = None) -> Any:
+        """Draw the learned spectral density over the periodogram of the data; return the axes.
+
+        Peaks are labelled with their periods in units of ``X``. Densities are one-sided, in units of ``y``
+        squared times those of ``X``, as a window as long as the data shows them.
+
+        Raises:
+            InputError: a model with several columns or outputs.
+        """
+        from nonparam.plotting import plot_spectrum
+
+        return plot_spectrum(self, ax)
+
+
+def _numbers(value: Tensor) -> Array:
+    numbers: Array = value.detach().cpu().numpy().ravel()
+    return numbers

@@ -1,0 +1,246 @@
+r"""The empirical spectrum of a series, and the mixture of peaks that stands in it.
+
+The frequencies of a spectral mixture are the part of a Gaussian process that is hardest to learn: away from
+a peak the evidence is flat. They are therefore read off the data. Times may be irregular: the power of a wave
+is what least squares says it explains (Lomb). Peaks are taken one by one, the highest first; all that are
+known are fitted together and taken off before the next is looked for, so that the side lobes of a large peak
+do not hide a small one.
+
+Source: Lomb (1976), Least-squares frequency analysis of unequally spaced data, Astrophysics and Space Science
+39, 447-462; one by one: Hogbom (1974), Aperture synthesis with a non-regular distribution of interferometer
+baselines, Astron. Astrophys. Suppl. 15, 417-426 (CLEAN); with joint fits, as in orthogonal matching pursuit.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+__all__ = ["Peaks", "find_peaks", "mixture_of", "nyquist", "periodogram"]
+
+Array = NDArray[np.float64]
+
+BLOCK = 2**20  # entries of a table of waves, to bound its memory
+OVERSAMPLED = 4  # frequencies looked at for each independent one
+TREND = 0.02  # of the variance that a line explains: more is a trend
+SMALLEST = 1e-12  # of the variance: what is left is rounding
+REFINED = 5  # steps of Gauss and Newton
+EM_STEPS = 200
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Components of a spectral density, as standard deviations round frequencies.
+
+    Attributes:
+        frequency: ``(q,)``, in cycles per unit of time.
+        bandwidth: ``(q,)``, in the same unit.
+        weight: ``(q,)``, in units of ``y`` squared; they add up to the variance of ``y``.
+    """
+
+    frequency: Array
+    bandwidth: Array
+    weight: Array
+
+
+def nyquist(x: Array) -> float:
+    """Return the highest frequency that times ``x (n,)`` can tell from lower ones, on average.
+
+    Examples:
+        >>> nyquist(np.arange(10.0))
+        0.5
+    """
+    places = np.unique(x)
+    return float(0.5 * (len(places) - 1) / np.ptp(places)) if len(places) > 1 else 1.0
+
+
+def periodogram(x: Array, y: Array, weights: Array, frequencies: Array) -> Array:
+    r"""Return the fraction of the squares of ``y`` that a wave of each frequency explains.
+
+    .. math:: P(f) = 2 \frac{|p|^2 - \mathrm{Re}(\bar d p^2)}{(1 - |d|^2) \sum_i w_i y_i^2}, \quad
+              p = \sum_i w_i e^{2 \pi i f t_i} y_i, \quad d = \sum_i w_i e^{4 \pi i f t_i}
+
+    Args:
+        x: ``(n,)``, the times.
+        y: ``(n, t)``, without a mean; what is explained is added over the outputs.
+        weights: ``(n,)``, positive.
+        frequencies: ``(k,)``, in cycles per unit of ``x``.
+
+    Returns:
+        ``(k,)``, each between 0 and ``t``.
+
+    Source: Lomb (1976), Least-squares frequency analysis of unequally spaced data; here with weights ``w``
+    that add up to 1.
+
+    Examples:
+        >>> t = np.arange(20.0)
+        >>> periodogram(t, np.sin(0.5 * np.pi * t)[:, None], np.ones(20), np.array([0.1, 0.25])).round(6)
+        array([0., 1.])
+    """
+    share = weights / weights.sum()
+    time = x - share @ x
+    blocks = np.array_split(frequencies, 1 + frequencies.size * x.size // BLOCK)
+    return np.concatenate([_explained(time, y, share, block) for block in blocks])
+
+
+def _explained(time: Array, y: Array, share: Array, frequencies: Array) -> Array:
+    wave = np.exp(2j * np.pi * np.outer(frequencies, time))
+    p, d = wave @ (share[:, None] * y), (wave**2 @ share)[:, None]
+    left = 1.0 - np.abs(d) ** 2
+    one_phase = left < 1e-9  # the rows see a single function of this wave, not two
+    both = 2.0 * (np.abs(p) ** 2 - (d.conj() * p**2).real) / np.where(one_phase, 1.0, left)
+    explained = np.where(one_phase, np.abs(p) ** 2, both)
+    power: Array = (explained / (share @ y**2)).sum(1)
+    return power
+
+
+def find_peaks(x: Array, y: Array, weights: Array, count: int, *, width: float) -> Peaks:
+    """Take the highest peaks off the spectrum of a series, one by one; a trend may be one of them.
+
+    Args:
+        x: ``(n,)``, the times, in any order and spacing.
+        y: ``(n, t)``; the outputs share the peaks.
+        weights: ``(n,)``, positive.
+        count: how many at most; fewer where nothing is left to explain.
+        width: of each peak, in units of the distance of two frequencies that the span can tell apart.
+
+    Returns:
+        The peaks in the order in which they were taken; weights are the mean over the outputs.
+
+    Examples:
+        >>> t = np.linspace(0.0, 10.0, 101)
+        >>> y = np.sin(2 * np.pi * 1.3 * t) + 2 * np.cos(2 * np.pi * 3.1 * t)
+        >>> found = find_peaks(t, y[:, None], np.ones(101), 2, width=0.1)
+        >>> found.frequency.round(4), found.weight.round(1)
+        (array([3.1, 1.3]), array([2. , 0.5]))
+    """
+    share = weights / weights.sum()
+    time, span, centred = x - share @ x, float(np.ptp(x)), y - share @ y
+    if span == 0.0:
+        return Peaks(np.zeros(0), np.zeros(0), np.zeros(0))
+    grid = np.arange(1.0, max(2.0, OVERSAMPLED * span * nyquist(x) + 1.0)) / (OVERSAMPLED * span)
+    design = np.stack([np.ones_like(time), time], 1)
+    residual, total = _without(design, centred, share), _squares(centred, share)
+    frequencies, explained = list[float](), list[float]()
+    by_line = total - _squares(residual, share)
+    if by_line > total * max(TREND, _power(time, centred, share, grid[grid * span >= 1.0]).max(initial=0.0)):
+        frequencies, explained = [0.0], [by_line]
+    while len(frequencies) < count and _squares(residual, share) > SMALLEST * total:
+        f = _highest(time, residual, share, grid)
+        phase = 2.0 * np.pi * f * time
+        design = np.column_stack([design, np.cos(phase), np.sin(phase)])
+        before, residual = residual, _without(design, centred, share)
+        frequencies.append(f)
+        explained.append(max(_squares(before, share) - _squares(residual, share), SMALLEST * total))
+    weight = np.array(explained) * (total / max(sum(explained), np.finfo(float).tiny))
+    known = _together(time, centred, share, np.array(frequencies), nyquist(x))
+    return Peaks(known, np.full(len(known), width / span), weight)
+
+
+def _together(time: Array, y: Array, share: Array, frequencies: Array, highest: float) -> Array:
+    """Return frequencies fitted all at once, by Gauss and Newton's steps; a trend (0) stays.
+
+    An output ``A cos + B sin`` changes with its frequency by ``2 pi t (B cos - A sin)``.
+    """
+    moving, span = np.flatnonzero(frequencies > 0.0), float(np.ptp(time))
+    line = [np.ones_like(time), time][: 1 + int(len(moving) < len(frequencies))]
+    for _ in range(REFINED if len(moving) else 0):
+        turns = 2.0 * np.pi * np.outer(time, frequencies[moving])
+        cos, sin = np.cos(turns), np.sin(turns)
+        design = np.column_stack([*line, cos, sin])
+        both = _coefficients(design, y, share)[len(line) :]
+        a, b = both[: len(moving), None], both[len(moving) :, None]  # (q, 1, t)
+        slopes = 2.0 * np.pi * time[:, None] * (b * cos.T[:, :, None] - a * sin.T[:, :, None])  # (q, n, t)
+        left, root = y - design @ _coefficients(design, y, share), np.sqrt(share)[:, None]
+        across = slopes - np.stack([design @ _coefficients(design, slope, share) for slope in slopes])
+        columns = (root * across).reshape(len(moving), -1).T
+        step = np.linalg.lstsq(columns, (root * left).ravel(), rcond=1e-8)[0]
+        moved = frequencies[moving] + np.clip(step, -0.25 / span, 0.25 / span)
+        frequencies = frequencies.copy()
+        frequencies[moving] = np.clip(moved, 0.0, highest)
+    return frequencies
+
+
+def _squares(y: Array, share: Array) -> float:
+    """Return the weighted mean of the squares of ``y (n, t)``, over the outputs too."""
+    return float((share @ y**2).mean())
+
+
+def _without(design: Array, y: Array, share: Array) -> Array:
+    """Return what least squares on the columns of the design leave of ``y``."""
+    residual: Array = y - design @ _coefficients(design, y, share)
+    return residual
+
+
+def _coefficients(design: Array, y: Array, share: Array) -> Array:
+    root = np.sqrt(share)[:, None]
+    return np.asarray(np.linalg.lstsq(root * design, root * y, rcond=1e-10)[0], dtype=np.float64)
+
+
+def _power(time: Array, y: Array, share: Array, frequencies: Array) -> Array:
+    """Return the fraction of the squares of all outputs together that each wave explains."""
+    size = share @ y**2
+    seen = size > 0.0
+    if not seen.any():
+        return np.zeros(len(frequencies))
+    power = np.stack([periodogram(time, y[:, [k]], share, frequencies) for k in np.flatnonzero(seen)], 1)
+    whole: Array = power @ size[seen] / size.sum()
+    return whole
+
+
+def _highest(time: Array, y: Array, share: Array, grid: Array) -> float:
+    """Return the frequency that explains most: the best of the grid, then between its neighbours."""
+    best, step = float(grid[int(np.argmax(_power(time, y, share, grid)))]), float(grid[0])
+    low, high = max(best - step, 0.5 * step), min(best + step, float(grid[-1]))
+    if not low < high:
+        return best
+
+    def missed(f: float) -> float:
+        return -float(_power(time, y, share, np.array([f]))[0])
+
+    return float(
+        minimize_scalar(missed, bounds=(low, high), method="bounded", options={"xatol": 1e-6 * step}).x
+    )
+
+
+def mixture_of(x: Array, y: Array, weights: Array, count: int) -> Peaks:
+    """Fit a mixture of Gaussians to the spectrum of a series without its trend.
+
+    Args:
+        x: ``(n,)``, the times.
+        y: ``(n, t)``.
+        weights: ``(n,)``, positive.
+        count: of Gaussians.
+
+    Returns:
+        Gaussians by their standard deviations, and the variance of ``y`` shared out among them.
+
+    Source: Wilson and Adams (2013), section 4: the empirical spectral density; EM: Dempster, Laird and Rubin
+    (1977), with weights.
+    """
+    share = weights / weights.sum()
+    time, span, centred = x - share @ x, float(np.ptp(x)), y - share @ y
+    residual = _without(np.stack([np.ones_like(time), time], 1), centred, share)
+    grid = np.arange(1.0, max(2.0, 2.0 * span * nyquist(x) + 1.0)) / (2.0 * span)
+    power = _power(time, residual, share, grid) + SMALLEST
+    means, sds, parts = _em(grid, power / power.sum(), count, 0.25 / span)
+    return Peaks(means, sds, parts * _squares(centred, share))
+
+
+def _em(grid: Array, mass: Array, count: int, narrowest: float) -> tuple[Array, Array, Array]:
+    """Return means, standard deviations and shares of Gaussians; they start at quantiles of the mass."""
+    cumulative = np.cumsum(mass)
+    means = np.interp((np.arange(count) + 0.5) / count, cumulative, grid)
+    sds = np.full(count, max(float(np.ptp(grid)) / (2.0 * count), narrowest))
+    parts = np.full(count, 1.0 / count)
+    for _ in range(EM_STEPS):
+        log_density = -0.5 * ((grid[:, None] - means) / sds) ** 2 - np.log(sds) + np.log(parts)
+        responsibility = np.exp(log_density - log_density.max(1, keepdims=True))
+        responsibility *= (mass / responsibility.sum(1))[:, None]
+        parts = np.maximum(responsibility.sum(0), 1e-12)
+        means = (grid @ responsibility) / parts
+        variance = ((grid[:, None] - means) ** 2 * responsibility).sum(0) / parts
+        sds = np.maximum(np.sqrt(variance), narrowest)
+        parts = parts / parts.sum()
+    return means, sds, parts

@@ -1,0 +1,240 @@
+"""Spectral mixtures: the kernel beside GPyTorch's, where the search starts, and the number of components."""
+
+import pickle
+
+import gpytorch
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from nonparam import GPRegressor, SpectralMixtureRegressor
+from nonparam.errors import InputError
+from nonparam.kernels import (
+    RBF,
+    Scale,
+    Spectral,
+    covariance,
+    separable_spectral_mixture,
+    spectral_mixture,
+)
+from nonparam.mixtures import components_that_wait, started
+from nonparam.spectrum import Peaks
+
+T = np.arange(120.0)[:, None]
+TRUE = (0.0907, 0.2713)
+WAVES = np.sin(2 * np.pi * TRUE[0] * T[:, 0]) + 0.6 * np.cos(2 * np.pi * TRUE[1] * T[:, 0])
+Y = WAVES + 0.2 * np.random.default_rng(0).standard_normal(120)
+
+
+def mixture(weights, frequencies, bandwidths, plane=False):
+    parts = zip(weights, frequencies, bandwidths, strict=True)
+    first, *rest = [Scale(Spectral(f, b, plane=plane), w) for w, f, b in parts]
+    return sum(rest, first)
+
+
+def peaks(*frequencies):
+    count = len(frequencies)
+    return Peaks(np.array(frequencies), np.full(count, 0.01), np.arange(count, 0.0, -1.0))
+
+
+# the kernel -----------------------------------------------------------------------------------
+
+
+def test_several_columns_are_another_kernel_than_gpytorchs():
+    """GPyTorch multiplies sums over components, column by column; with one component both agree."""
+    x = torch.from_numpy(np.random.default_rng(1).uniform(size=(7, 2)))
+    weights, frequencies = [0.5, 2.0], [[0.7, 0.2], [0.1, 1.1]]
+    bandwidths = [[0.2, 0.3], [0.05, 0.1]]
+    for count, agree in ((1, True), (2, False)):
+        theirs = gpytorch.kernels.SpectralMixtureKernel(num_mixtures=count, ard_num_dims=2).double()
+        # the weight counts once for each column there
+        theirs.initialize(
+            mixture_weights=torch.tensor(weights[:count]).double().sqrt(),
+            mixture_means=torch.tensor(frequencies[:count]).double()[:, None],
+            mixture_scales=torch.tensor(bandwidths[:count]).double()[:, None],
+        )
+        ours = covariance(mixture(weights[:count], frequencies[:count], bandwidths[:count]), x).detach()
+        assert torch.allclose(ours, theirs(x).to_dense().detach(), atol=1e-6) is agree
+    separable = [
+        sum(
+            w**0.5 * np.exp(-2 * (np.pi * b[j] * lag) ** 2) * np.cos(2 * np.pi * f[j] * lag)
+            for w, f, b in zip(weights, frequencies, bandwidths, strict=True)
+        )
+        for j, lag in enumerate((x[:, None] - x).numpy().transpose(2, 0, 1))
+    ]
+    np.testing.assert_allclose(theirs(x).to_dense().detach(), separable[0] * separable[1], atol=1e-6)
+
+
+def test_both_forms_agree_on_one_column_and_differ_on_two():
+    x = torch.from_numpy(np.random.default_rng(1).uniform(size=(6, 2)))
+    for columns, agree in ((1, True), (2, False)):
+        forms = [
+            covariance(mixture([1.5], [[0.7, 0.4][:columns]], [[0.1, 0.2][:columns]], plane), x[:, :columns])
+            for plane in (False, True)
+        ]
+        assert torch.allclose(*forms, atol=1e-12) is agree
+        for matrix in forms:
+            assert torch.linalg.eigvalsh(matrix.detach()).min() > -1e-10
+
+
+def test_a_product_of_cosines_is_the_mean_of_plane_waves_of_all_signs():
+    x = torch.from_numpy(np.random.default_rng(2).uniform(size=(6, 2)))
+    product = covariance(Spectral([0.7, 0.4], [0.1, 0.2]), x)
+    plane = [covariance(Spectral([0.7, s], [0.1, 0.2], plane=True), x) for s in (0.4, -0.4)]
+    torch.testing.assert_close(product, 0.5 * (plane[0] + plane[1]))
+
+
+def test_the_separable_form_is_a_product_of_mixtures_of_one_column():
+    kernel = separable_spectral_mixture(2, 2)
+    assert [components_that_wait(part) for part in kernel.kernels] == [2, 2]
+    assert [part.kernels[0].kernel.active_dims.tolist() for part in kernel.kernels] == [[0], [1]]
+
+
+@pytest.mark.parametrize("count", [0, -1, 1001])
+def test_a_number_of_components_that_is_none(count):
+    with pytest.raises(InputError, match=f"num_components must be from 1 to 1,000, got {count}"):
+        spectral_mixture(count)
+
+
+def test_counts_that_are_no_whole_numbers():
+    with pytest.raises(InputError, match=r"num_components must be a whole number, got 2\.5"):
+        spectral_mixture(2.5)
+    with pytest.raises(InputError, match="columns must be a whole number of at least 1, got 0"):
+        separable_spectral_mixture(2, 0)
+    with pytest.raises(InputError, match="bandwidth must be positive and finite, got 0"):
+        Spectral(0.5, 0.0)
+
+
+# where the search starts ----------------------------------------------------------------------
+
+
+def test_components_take_the_peaks_in_turn_and_what_is_given_stays():
+    kernel = Scale(Spectral(0.33)) + spectral_mixture(3) + RBF()
+    given = started(kernel, [peaks(0.1, 0.2)])
+    frequencies = [part.kernel.value("frequency") for part in given.kernels[:4]]
+    assert frequencies == [0.33, 0.2, 0.1, 0.2]
+    assert components_that_wait(kernel) == 3 and components_that_wait(given) == 0
+    assert given.kernels[4].unset == {"lengthscale"}
+    assert kernel.kernels[1].kernel.unset == {"frequency", "bandwidth"}  # the one given is not touched
+
+
+def test_each_column_has_its_own_peaks():
+    given = started(spectral_mixture(1), [peaks(0.1), peaks(0.4)])
+    assert given.kernels[0].kernel.value("frequency") == [0.1, 0.4]
+    separable = started(separable_spectral_mixture(1, 2), [peaks(0.1), peaks(0.4)])
+    assert [part.kernels[0].kernel.value("frequency") for part in separable.kernels] == [0.1, 0.4]
+
+
+@pytest.mark.parametrize("irregular", [False, True])
+def test_a_regressor_finds_the_frequencies(irregular):
+    t = np.sort(np.random.default_rng(3).uniform(0.0, 120.0, (120, 1)), 0) if irregular else T
+    y = np.sin(2 * np.pi * TRUE[0] * t[:, 0]) + 0.6 * np.cos(2 * np.pi * TRUE[1] * t[:, 0])
+    y = 1e3 + 50.0 * (y + 0.2 * np.random.default_rng(4).standard_normal(120))
+    model = SpectralMixtureRegressor(2, random_state=0).fit(t / 12.0, y)
+    found = np.sort(model.components()["frequency"]) / 12.0
+    np.testing.assert_allclose(found, TRUE, rtol=0.01)
+    assert model.noise_ == pytest.approx((0.2 * 50.0) ** 2, rel=0.5)
+    np.testing.assert_allclose(model.components()["period"] * model.components()["frequency"], 1.0)
+
+
+def test_it_extrapolates():
+    model = SpectralMixtureRegressor(2).fit(T[:80], Y[:80])
+    mean, sd = model.predict(T[80:], return_std=True)
+    assert np.sqrt(np.mean((mean - WAVES[80:]) ** 2)) < 0.15
+    assert (sd < 0.4).all()
+    flat = GPRegressor("rbf").fit(T[:80], Y[:80]).predict(T[80:])
+    assert np.sqrt(np.mean((flat - WAVES[80:]) ** 2)) > 0.5
+
+
+def test_frequencies_stay_below_nyquists_limit():
+    model = SpectralMixtureRegressor(3, random_state=0).fit(T, np.random.default_rng(1).standard_normal(120))
+    assert (model.components()["frequency"] <= 0.5 + 1e-9).all()
+
+
+def test_the_search_is_a_function_of_its_seed():
+    first, second = (SpectralMixtureRegressor(2, random_state=1, n_restarts=1).fit(T, Y) for _ in range(2))
+    np.testing.assert_array_equal(first.theta_, second.theta_)
+
+
+# how many components --------------------------------------------------------------------------
+
+
+def test_the_evidence_counts_the_components():
+    model = SpectralMixtureRegressor(max_components=5, random_state=0).fit(T, Y)
+    assert model.num_components_ == 2 == len(model.components()["weight"])
+    assert max(model.evidence_, key=model.evidence_.get) == 2 and set(model.evidence_) == {1, 2, 3, 4}
+    again = SpectralMixtureRegressor(2, random_state=0).fit(T, Y)
+    np.testing.assert_allclose(model.predict(T[:9] + 0.5), again.predict(T[:9] + 0.5), rtol=1e-6)
+
+
+def test_without_priors_bic_counts_them():
+    model = SpectralMixtureRegressor(max_components=3, priors=None, random_state=0).fit(T, Y)
+    penalty = 0.5 * len(model.theta_) * np.log(120.0)
+    best = model.evidence_[model.num_components_]
+    assert best == pytest.approx(model.log_marginal_likelihood_ - penalty)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"num_components": 0}, "num_components must be from 1 to 1,000, got 0"),
+        ({"num_components": "many"}, "num_components must be a number or 'auto', got 'many'"),
+        ({"max_components": 0}, "max_components must be an integer, at least 1; got 0"),
+    ],
+)
+def test_arguments_that_make_no_sense(changes, said):
+    with pytest.raises(InputError, match=said):
+        SpectralMixtureRegressor(**changes).fit(T, Y)
+
+
+@pytest.mark.parametrize("y", [np.zeros(20), np.full(20, 3.0), np.arange(20.0)], ids=["0", "3", "line"])
+def test_series_without_waves(y):
+    model = SpectralMixtureRegressor(max_components=2).fit(T[:20], y)
+    mean, sd = model.predict(T[:20], return_std=True)
+    assert np.isfinite(mean).all() and np.isfinite(sd).all()
+    np.testing.assert_allclose(mean, y, atol=0.2 + 0.1 * np.abs(y).max())
+
+
+def test_more_components_than_rows():
+    model = SpectralMixtureRegressor(8).fit(T[:5], Y[:5])
+    assert np.isfinite(model.predict(T[:9])).all()
+
+
+def test_repeated_times():
+    t = np.repeat(T[:80], 2, 0)
+    y = np.repeat(WAVES[:80], 2) + 0.2 * np.random.default_rng(0).standard_normal(160)
+    model = SpectralMixtureRegressor(2).fit(t, y)
+    np.testing.assert_allclose(np.sort(model.components()["frequency"]), TRUE, rtol=0.03)
+
+
+def test_it_is_an_estimator_of_scikit_learn(tmp_path):
+    model = SpectralMixtureRegressor(2, plane=True, random_state=3)
+    assert clone(model).get_params() == model.get_params() and "kernel" not in model.get_params()
+    model.fit(T, Y)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(T), model.predict(T))
+
+
+# the picture ----------------------------------------------------------------------------------
+
+
+def test_the_spectrum_has_the_periods_of_its_peaks():
+    model = SpectralMixtureRegressor(2).fit(T, Y)
+    ax = model.plot_spectrum()
+    written = {text.get_text() for text in ax.texts}
+    assert written == {f"{period:.4g}" for period in model.components()["period"]}
+    lines = {line.get_label(): line for line in ax.lines}
+    assert set(lines) == {"periodogram", "learned density", "noise"}
+    f, density = lines["learned density"].get_data()
+    power = np.trapezoid(density, f)  # with the noise, all of the variance
+    assert power == pytest.approx(model.components()["weight"].sum() + model.noise_, rel=0.1)
+    at, periodogram = lines["periodogram"].get_data()
+    assert np.trapezoid(periodogram, at) == pytest.approx(Y.var(), rel=0.1)
+    assert at[np.argmax(periodogram)] == pytest.approx(TRUE[0], rel=0.05)
+
+
+def test_a_spectrum_is_of_one_column_and_one_output():
+    X = np.random.default_rng(0).uniform(size=(30, 2))
+    model = SpectralMixtureRegressor(1).fit(X, X[:, 0])
+    with pytest.raises(InputError, match="of one column and one output, got 2 and 1"):
+        model.plot_spectrum()
