@@ -6,6 +6,7 @@ if __name__ != "nonparam.kernels":
 from nonparam.kernels.base import Hyperparameter, Kernel
 from nonparam.kernels.changepoint import ChangePoint
 from nonparam.kernels.composition import Product, Scale, Sum, with_amplitude
+from nonparam.kernels.deep import DeepKernel
 from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.grammar import parse
 from nonparam.kernels.linear import Constant, Linear, Polynomial, WhiteNoise
@@ -18,6 +19,7 @@ __all__ = [
     "ChangePoint",
     "Constant",
     "Cosine",
+    "DeepKernel",
     "Hyperparameter",
     "Kernel",
     "Linear",

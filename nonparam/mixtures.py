@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nonparam.kernels import Scale, Spectral
+from nonparam.kernels import DeepKernel, Scale, Spectral
 from nonparam.kernels.base import Kernel
 from nonparam.spectrum import Peaks, find_peaks, mixture_of
 
@@ -132,7 +132,7 @@ def _components(
         yield parent, module, columns
         return
     own = module if isinstance(module, Scale) else None
-    for child in module.children():
+    for child in module.children() if not isinstance(module, DeepKernel) else ():
         for part in child if isinstance(child, torch.nn.ModuleList) else [child]:
             if isinstance(part, gpytorch.kernels.Kernel):
                 yield from _components(part, columns, own)

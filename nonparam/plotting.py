@@ -14,7 +14,7 @@ from nonparam.errors import InputError
 from nonparam.kernels.base import formula
 from nonparam.regression import GPRegressor
 from nonparam.spectral_mixture import SpectralMixtureRegressor
-from nonparam.spectrum import nyquist, periodogram
+from nonparam.spectrum import nyquist, periodogram, without_line
 
 __all__ = [
     "COLORS",
@@ -41,7 +41,7 @@ LEGEND_COLUMNS = 5  # where there is room for them
 RASTER = 5000  # points from which vector files hold them as pixels
 WINDOW = 0.4  # standard deviation of the frequencies that a window of length 1 mixes
 FREQUENCIES = 2000  # at which a density is drawn
-LABELLED = 0.01  # of the largest peak: smaller ones have no label
+CLEAR = 3.0  # times the noise: lower peaks have no label
 MOST_LABELS = 8
 
 
@@ -293,7 +293,7 @@ def plot_spectrum(model: SpectralMixtureRegressor, ax: Axes | None = None) -> Ax
         )
     x, y = data.x[:, 0].cpu().numpy(), data.y.cpu().numpy()
     weights, span = data.weights.cpu().numpy(), float(np.ptp(data.x.cpu().numpy()))
-    y = y - weights @ y / weights.sum()
+    y = without_line(x, y, weights)  # whose side lobes would hide the rest
     at = np.arange(1.0, 2.0 * span * nyquist(x) + 1.0) / (2.0 * span)
     power = periodogram(x, y, weights, at) * float(weights @ y[:, 0] ** 2 / weights.sum()) * span
     fine = np.linspace(at[0], at[-1], FREQUENCIES)
@@ -301,7 +301,7 @@ def plot_spectrum(model: SpectralMixtureRegressor, ax: Axes | None = None) -> Ax
     learned = _density(waves, fine, WINDOW / span)
     noise = float(np.mean(model.noise_)) / nyquist(x)
     ax = new_axes() if ax is None else ax
-    ax.semilogy(at, power, ".", color=POINT_COLOR, markersize=3, label="periodogram")
+    ax.semilogy(at, power, ".", color=POINT_COLOR, markersize=3, label="periodogram, without its line")
     ax.semilogy(fine, learned + noise, color=COLORS[0], label="learned density")
     ax.axhline(noise, color=COLORS[1], linestyle="--", linewidth=1.0, label="noise")
     _label(ax, waves, WINDOW / span, noise)
@@ -325,7 +325,7 @@ def _label(ax: Axes, waves: dict[str, Array], window: float, noise: float) -> No
     heights = _density(waves, waves["frequency"], window) + noise
     shown = [i for i in np.argsort(-heights) if waves["frequency"][i] > window][:MOST_LABELS]
     for i in shown:
-        if heights[i] > LABELLED * heights.max() and heights[i] > 2.0 * noise:
+        if heights[i] > CLEAR * noise:
             place = (float(waves["frequency"][i]), float(heights[i]))
             ax.annotate(
                 f"{waves['period'][i]:.4g}",

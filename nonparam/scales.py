@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from nonparam.errors import InputError
+from nonparam.kernels import DeepKernel
 from nonparam.kernels.base import Hyperparameter, Kernel
 from nonparam.spectrum import nyquist, periodogram
 from nonparam.theta import Prior
@@ -115,15 +116,29 @@ def waits_for_period(kernel: gpytorch.kernels.Kernel) -> bool:
 
 
 def _parts(
-    module: torch.nn.Module, columns: Columns, path: str = ""
-) -> Iterator[tuple[str, Kernel, Columns]]:
-    """Yield every kernel of ours in ``module``, its qualified name, and the columns of ``X`` that it sees."""
+    module: torch.nn.Module, scales: Scales, columns: Columns, path: str = ""
+) -> Iterator[tuple[str, Kernel, Scales, Columns]]:
+    """Yield every kernel of ours, its qualified name, and the columns that it sees with their scales."""
+    if isinstance(module, DeepKernel):
+        scales = _of_features(module, scales)
+        columns = np.arange(len(scales.x_sd))
     if isinstance(module, Kernel):
         if module.active_dims is not None:
             columns = _chosen(columns, module.active_dims.tolist())
-        yield path, module, columns
+        yield path, module, scales, columns
     for name, child in module.named_children():
-        yield from _parts(child, columns, f"{path}.{name}" if path else name)
+        yield from _parts(child, scales, columns, f"{path}.{name}" if path else name)
+
+
+def _of_features(kernel: DeepKernel, scales: Scales) -> Scales:
+    """Return the scales of features of order 1, as many as the network returns."""
+    row = torch.from_numpy(scales.x_mean)[None]
+    if kernel.active_dims is not None:
+        row = row[:, kernel.active_dims]
+    ones = np.ones(kernel.features(row).shape[1])
+    return replace(
+        scales, x_mean=0.0 * ones, x_sd=ones, x_low=-ones, x_high=ones, period=ones, nyquist=2.0 * ones
+    )
 
 
 def _chosen(columns: Columns, wanted: list[int]) -> Columns:
@@ -139,10 +154,10 @@ def initialise(kernel: gpytorch.kernels.Kernel, scales: Scales) -> None:
         kernel: its own copy; hyperparameters given as ``None`` are set.
         scales: of the data that it will see.
     """
-    for _, part, columns in _parts(kernel, np.arange(len(scales.x_sd))):
+    for _, part, own, columns in _parts(kernel, scales, np.arange(len(scales.x_sd))):
         for declared in part.declared():
             if declared.name in part.unset:
-                value = _typical(declared, scales, _columns(part, columns))
+                value = _typical(declared, own, _columns(part, columns))
                 if declared.per_column and getattr(part, "ard", True) is False and declared.learnt:
                     value = np.array([np.exp(np.mean(np.log(value)))])
                 setattr(part, declared.name, value if declared.per_column else float(value[0]))
@@ -162,10 +177,10 @@ def default_priors(kernel: gpytorch.kernels.Kernel, scales: Scales, *, informati
     noise = math.log(NOISE_FRACTION * scales.y_variance)
     floor = math.log(NOISE_FLOOR * scales.y_variance)
     priors = {"noise": Prior(noise, VARIANCE_SD, floor, noise + WIDEST)}
-    for path, part, columns in _parts(kernel, np.arange(len(scales.x_sd))):
+    for path, part, own, columns in _parts(kernel, scales, np.arange(len(scales.x_sd))):
         for declared in part.declared():
             name = f"{path}.{declared.raw_name}" if path else declared.raw_name
-            priors[name] = _prior(part, declared, scales, _columns(part, columns))
+            priors[name] = _prior(part, declared, own, _columns(part, columns))
     if informative:
         return priors
     return {name: replace(prior, sd=np.inf) for name, prior in priors.items()}

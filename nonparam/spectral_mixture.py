@@ -18,6 +18,8 @@ __all__ = ["SpectralMixtureRegressor"]
 
 Array = NDArray[np.float64]
 
+SLOW = 0.01  # cycles in the span of the data: a frequency below it has no sign
+TINY = 1e-12
 WORSE = 2  # numbers of components in a row whose evidence falls, before the search ends
 
 
@@ -31,7 +33,7 @@ class SpectralMixtureRegressor(GPRegressor):
     Training starts at the peaks of the data's spectrum, whatever the spacing of the inputs. With
     ``num_components="auto"`` models of 1, 2, ... components are fitted until their evidence falls, and the
     one with the most is kept: :math:`\log p(y \mid Q)`, hyperparameters averaged over by Laplace's
-    approximation, with the :math:`2^Q Q!` orders and signs in which the same components can stand.
+    approximation, with up to :math:`2^Q Q!` orders and signs in which the same components can stand.
 
     Args:
         num_components: how many, or ``"auto"``.
@@ -134,8 +136,17 @@ class SpectralMixtureRegressor(GPRegressor):
 
         found = laplace(log_joint, self.theta_, theta.prior_precision**-0.5, step=theta.step)
         theta.assign(self.theta_)
-        q = self.num_components_
-        return found.log_evidence + q * math.log(2.0) + math.lgamma(q + 1.0)
+        return found.log_evidence + self._log_copies()
+
+    def _log_copies(self) -> float:
+        """Return how often the same mixture stands elsewhere: in other orders, and with other signs."""
+        waves, span = self.components(), self._scales.x_high - self._scales.x_low
+        table = np.column_stack([waves[name] for name in ("weight", "frequency", "bandwidth")])
+        same = np.unique(np.round(np.log(table + TINY), 2), axis=0, return_counts=True)[1]
+        moving = waves["frequency"].reshape(len(table), -1) * span > SLOW
+        turns = int(moving.any(1).sum() if self.plane else moving.sum())
+        orders = math.lgamma(len(table) + 1.0) - sum(math.lgamma(count + 1.0) for count in same)
+        return orders + turns * math.log(2.0)
 
     def components(self) -> dict[str, Array]:
         """Return the components, the largest first.

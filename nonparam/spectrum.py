@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-__all__ = ["Peaks", "find_peaks", "mixture_of", "nyquist", "periodogram"]
+__all__ = ["Peaks", "find_peaks", "mixture_of", "nyquist", "periodogram", "without_line"]
 
 Array = NDArray[np.float64]
 
@@ -93,6 +93,18 @@ def _explained(time: Array, y: Array, share: Array, frequencies: Array) -> Array
     explained = np.where(one_phase, np.abs(p) ** 2, both)
     power: Array = (explained / (share @ y**2)).sum(1)
     return power
+
+
+def without_line(x: Array, y: Array, weights: Array) -> Array:
+    """Return what a line fitted by least squares leaves of ``y (n, t)`` at times ``x (n,)``.
+
+    Examples:
+        >>> without_line(np.arange(3.0), np.array([[1.0], [2.0], [3.0]]), np.ones(3)).round(9).T + 0.0
+        array([[0., 0., 0.]])
+    """
+    share = weights / weights.sum()
+    time = x - share @ x
+    return _without(np.stack([np.ones_like(time), time], 1), y, share)
 
 
 def find_peaks(x: Array, y: Array, weights: Array, count: int, *, width: float) -> Peaks:
@@ -221,7 +233,7 @@ def mixture_of(x: Array, y: Array, weights: Array, count: int) -> Peaks:
     """
     share = weights / weights.sum()
     time, span, centred = x - share @ x, float(np.ptp(x)), y - share @ y
-    residual = _without(np.stack([np.ones_like(time), time], 1), centred, share)
+    residual = without_line(x, y, weights)
     grid = np.arange(1.0, max(2.0, 2.0 * span * nyquist(x) + 1.0)) / (2.0 * span)
     power = _power(time, residual, share, grid) + SMALLEST
     means, sds, parts = _em(grid, power / power.sum(), count, 0.25 / span)
