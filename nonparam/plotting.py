@@ -43,6 +43,7 @@ WINDOW = 0.4  # standard deviation of the frequencies that a window of length 1 
 FREQUENCIES = 2000  # at which a density is drawn
 CLEAR = 3.0  # times the noise: lower peaks have no label
 MOST_LABELS = 8
+EDGE = 0.04  # of the axis: a label there would be cut off
 
 
 def band_probabilities(coverages: Sequence[float] = COVERAGES) -> Array:
@@ -304,9 +305,9 @@ def plot_spectrum(model: SpectralMixtureRegressor, ax: Axes | None = None) -> Ax
     ax.semilogy(at, power, ".", color=POINT_COLOR, markersize=3, label="periodogram, without its line")
     ax.semilogy(fine, learned + noise, color=COLORS[0], label="learned density")
     ax.axhline(noise, color=COLORS[1], linestyle="--", linewidth=1.0, label="noise")
-    _label(ax, waves, WINDOW / span, noise)
     lowest = min(noise, float(np.quantile(power, 0.05)))
     ax.set(xlabel="frequency, cycles per unit of X", ylabel="density", xlim=(0.0, float(at[-1])))
+    _label(ax, waves, WINDOW / span, noise)
     ax.set_ylim(0.3 * lowest, 8.0 * float(max(power.max(), (learned + noise).max())))
     ax.legend(frameon=False, loc="upper right")
     return ax
