@@ -328,11 +328,6 @@ def _label(ax: Axes, waves: dict[str, Array], window: float, noise: float) -> No
     for i in shown:
         if heights[i] > CLEAR * noise:
             place = (float(waves["frequency"][i]), float(heights[i]))
-            ax.annotate(
-                f"{waves['period'][i]:.4g}",
-                place,
-                (0, 4),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9,
-            )
+            side = "left" if place[0] < EDGE * ax.get_xlim()[1] else "center"
+            period = f"{waves['period'][i]:.4g}"
+            ax.annotate(period, place, (0, 4), textcoords="offset points", ha=side, fontsize=9)
