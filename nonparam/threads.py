@@ -29,10 +29,10 @@ class _OneThread:
     def __enter__(self) -> None:
         with self._lock:
             if self._users == 0:
+                self._torch = torch.get_num_threads()  # first: limiting its OpenMP limits torch
                 if self._controller is None:  # finding the loaded libraries takes two milliseconds
                     self._controller = ThreadpoolController()
                 self._limit = self._controller.limit(limits=1)
-                self._torch = torch.get_num_threads()
             torch.set_num_threads(1)
             self._users += 1
 
