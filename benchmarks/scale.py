@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from scale_peers import Hyperparameters, Trainer, fit_svgp
 from scale_problem import Problem, condition_at, curve, optimum_of_rows, problem
+from tables import header, row
 
 from nonparam import GPRegressor
 from nonparam.kernels.operator import KernelOperator
@@ -55,16 +56,6 @@ def timed(task: Callable[[], T]) -> tuple[float, T]:
 
 def summary(seconds: list[float]) -> str:
     return f"{statistics.median(seconds):.3g} [{min(seconds):.3g}-{max(seconds):.3g}]"
-
-
-def row(*cells: object) -> None:
-    shown = (f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells)
-    print("| " + " | ".join(shown) + " |", flush=True)
-
-
-def header(*names: str) -> None:
-    row(*names)
-    row(*("---" for _ in names))
 
 
 def scores(y: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> tuple[float, float]:

@@ -27,6 +27,7 @@ import gpytorch
 import numpy as np
 import pandas as pd
 import torch
+from tables import header, row
 
 from nonparam import SpectralMixtureRegressor, datasets
 
@@ -78,16 +79,6 @@ def fit_gpytorch(
 
 def of_gpytorch(model: Model) -> np.ndarray:
     return model.covar_module.mixture_means.detach().numpy().ravel()
-
-
-def row(*cells: object) -> None:
-    shown = (f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells)
-    print("| " + " | ".join(shown) + " |", flush=True)
-
-
-def header(*names: str) -> None:
-    row(*names)
-    row(*("---" for _ in names))
 
 
 # frequencies ----------------------------------------------------------------------------------

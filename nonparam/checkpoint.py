@@ -49,7 +49,6 @@ class NewtonState:
         gradient: ``(p,)``, at the one before.
         pivots: ``(r,)``, of the preconditioner there.
         double: whether float64 was needed.
-        close: whether the end is so near that solves are as exact as the evidence asks for.
         anchor: ``(p,)``, where the Cholesky factor was made that preconditions; ``None`` without one.
     """
 
@@ -60,7 +59,6 @@ class NewtonState:
     gradient: Array | None = None
     pivots: NDArray[np.int64] | None = None
     double: bool = False
-    close: bool = False
     anchor: Array | None = None
 
 

@@ -7,7 +7,6 @@ that few gradients on a larger subset, and on all rows, are needed:
 
 What the gradients tell of the curvature corrects it (BFGS). A step maximises the quadratic model within the
 bounds and a box around the point, and the search ends when the model promises less than a tolerance in nats.
-Far from the end, gradients by solves are less exact than near it.
 
 Source: Nocedal and Wright (2006), Numerical optimization, sections 4.1 (the box as a trust region) and 6.1.
 """
@@ -56,8 +55,6 @@ SUBSET_TOLERANCE = 1e-3  # nats
 WIDEST = 2.0  # standard deviation of a coordinate without a prior
 LONGEST = 1.0  # of a step in any coordinate
 FLAT = 0.5  # nats that a step must promise: the probes blur the optimum by more
-LOOSE = 1e-3  # of the residuals, until a step promises less than this (1e-2 lost 3 nats on 1,300 rows):
-CLOSE = 10.0  # nats
 FLAT_ON_SUBSET = 0.5  # nats
 FLAT_EXACTLY = 0.05  # nats: far below what the data tell
 MAX_STEPS = 20
@@ -285,7 +282,7 @@ def ascend(evidence: SolvedEvidence, state: State, watch: Watch) -> tuple[Array,
     at = state.newton
     assert at is not None
     began, point, slope = time.perf_counter(), at.point, _remembered(evidence, at)
-    exact, evidence = evidence.tolerance, _of_accuracy(evidence, at)
+    evidence = _in_precision(evidence, at)
     message, promised, products = TOO_FEW, np.inf, 0
     if at.moved is not None and slope is not None:
         point = at.point - at.moved  # what a checkpoint holds beyond it is a trial
@@ -297,14 +294,10 @@ def ascend(evidence: SolvedEvidence, state: State, watch: Watch) -> tuple[Array,
             slope, evidence, at = _certified(evidence, at, slope)
             point, products = at.point, products + slope.steps
             following, promised = _following(at, slope.gradient, evidence.theta)
-            if promised < CLOSE and evidence.tolerance > exact:
-                at, evidence = replace(at, close=True), replace(evidence, tolerance=exact)
-                continue  # at the same point again, from the solution so far
             following = replace(
                 following,
                 pivots=slope.pivots.cpu().numpy(),
                 double=evidence.dtype == torch.float64,
-                close=at.close,
                 anchor=slope.anchor,
             )
             watch.progress.step(at.step, promised, slope.residual)
@@ -329,10 +322,9 @@ def ascend(evidence: SolvedEvidence, state: State, watch: Watch) -> tuple[Array,
     )
 
 
-def _of_accuracy(evidence: SolvedEvidence, at: NewtonState) -> SolvedEvidence:
-    """Return the evidence with residuals as small as the distance from the end asks for, in its precision."""
-    tolerance = evidence.tolerance if at.close else max(LOOSE, evidence.tolerance)
-    return replace(evidence, tolerance=tolerance, dtype=torch.float64 if at.double else evidence.dtype)
+def _in_precision(evidence: SolvedEvidence, at: NewtonState) -> SolvedEvidence:
+    """Return the evidence in the precision that the step before needed."""
+    return replace(evidence, dtype=torch.float64) if at.double else evidence
 
 
 def _following(at: NewtonState, gradient: Array, theta: Theta) -> tuple[NewtonState, float]:
@@ -381,7 +373,7 @@ def _remembered(evidence: SolvedEvidence, at: NewtonState) -> Slope | None:
     dtype = torch.float64 if at.double else evidence.dtype
     solution = torch.zeros(len(data.x), columns, dtype=dtype, device=data.x.device)
     pivots = torch.from_numpy(at.pivots).to(data.x.device)
-    return Slope(at.gradient, solution, pivots, _of_accuracy(evidence, at).tolerance, 0, at.anchor)
+    return Slope(at.gradient, solution, pivots, evidence.tolerance, 0, at.anchor)
 
 
 def updated(inverse: Array, s: Array, y: Array) -> Array:

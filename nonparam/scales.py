@@ -30,10 +30,8 @@ LENGTHSCALE_REACH = math.log(1e4)  # further out a column is constant, or its va
 PERIOD_REACH = 1.5  # how far the logarithm of a period may move
 NOISE_FLOOR = 1e-6  # of the variance of y: below it rounding in the evidence outweighs what it says
 WIDEST = math.log(1e8)  # bounds around the prior median, on the logarithm
-COHERENT = (
-    1e-3  # of the smallest bandwidth, in units of what the span can tell apart: waves in step throughout
-)
-NARROW = 0.03  # the same, of a peak as narrow as data can show
+COHERENT = 1e-3  # the smallest bandwidth, in units of what the span can tell apart
+NARROW = 0.03  # a peak as narrow as data can show, in the same units
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ def shrink(monkeypatch):
     """Two subsets and several of Newton's steps, one gradient each, on few rows."""
     monkeypatch.setattr(newton, "SUBSETS", (60, 120))
     monkeypatch.setattr(newton, "FLAT", 1e-4)
-    monkeypatch.setattr(newton, "LOOSE", 0.0)
 
 
 def regressor(path, solver="cg", **changes):

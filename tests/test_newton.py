@@ -119,34 +119,6 @@ def test_an_interrupt_before_anything_is_known_stops_the_fit(path, monkeypatch):
         regressor(path, "cholesky").fit(X, Y)
 
 
-def test_solves_are_exact_only_near_the_end(path, monkeypatch):
-    monkeypatch.setattr(newton, "LOOSE", 1e-2)
-    slope, seen = SolvedEvidence.slope, []
-
-    def watched(self, point, near=None):
-        found = slope(self, point, near)
-        seen.append((self.tolerance, tuple(point), found.residual))
-        return found
-
-    monkeypatch.setattr(SolvedEvidence, "slope", watched)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(newton, "CLOSE", 0.5)
-        model = regressor(path).fit(X, Y)
-    tolerances = [tolerance for tolerance, _, _ in seen]
-    assert tolerances[0] == 1e-2 and tolerances[-1] == 1e-3
-    assert tolerances == sorted(tolerances, reverse=True)  # once near, always near
-    last_loose = tolerances.count(1e-2) - 1
-    assert seen[last_loose][1] == seen[last_loose + 1][1]  # the same point, better
-    assert model.fit_report_.residual <= 1e-3
-    stopped_at(monkeypatch, SolvedEvidence, "slope", len(seen), RuntimeError("stop"))
-    with pytest.raises(RuntimeError, match="stop"):
-        regressor(path).fit(X, Y)
-    monkeypatch.setattr(SolvedEvidence, "slope", watched)
-    seen.clear()
-    regressor(path).fit(X, Y)
-    assert {tolerance for tolerance, _, _ in seen} == {1e-3}
-
-
 class Cliff:
     """An objective that is not finite where it is asked for, as `_exact_steps` sees it."""
 

@@ -172,6 +172,19 @@ def test_training_by_solves_ends_where_factorising_does(models):
     assert "largest relative residual" in str(solved.fit_report_)
 
 
+def test_rounding_does_not_decide_where_a_search_ends(table, models):
+    """Two threads add in another order than one."""
+    kept = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(GPRegressor("matern32", solver="cg", random_state=0).fit(*table))
+    finally:
+        torch.set_num_threads(kept)
+    np.testing.assert_allclose(found[0].theta_, found[1].theta_, atol=1e-3)
+
+
 def test_predictions_by_solves_are_those_of_the_factor_at_the_same_hyperparameters(table, models):
     X, y = table
     solved = models[1]
