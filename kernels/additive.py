@@ -1,0 +1,196 @@
+r"""Additive kernels: functions that are sums of functions of single inputs, of pairs, and so on.
+
+With kernels :math:`z_j = \tilde k_j(x_j, x'_j)` of single columns the kernel of all functions of :math:`q`
+columns together is the elementary symmetric polynomial
+
+.. math:: e_q(z_1, \dots, z_d) = \sum_{j_1 < \dots < j_q} z_{j_1} \cdots z_{j_q} .
+
+Newton and Girard's recursion finds it without the :math:`\binom dq` products, from power sums
+:math:`p_k = \sum_j z_j^k`:
+
+.. math:: e_q = \frac1q \sum_{k=1}^q (-1)^{k-1} \, e_{q-k} \, p_k, \quad e_0 = 1 .
+
+Source: Duvenaud, Nickisch and Rasmussen (2011), Additive Gaussian processes, NeurIPS, equations 5 to 8.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from nonparam.errors import InputError
+from nonparam.kernels.base import Hyperparameter, Value
+from nonparam.kernels.composition import Scale
+from nonparam.kernels.orthogonal import Orthogonal, OrthogonalRBF
+
+__all__ = ["Additive"]
+
+MOST_DEGREES = 20  # beyond it alternating signs cost the recursion its digits
+
+
+class Additive(Orthogonal):
+    r"""A sum of functions of single inputs, of pairs, ..., of ``degree`` inputs.
+
+    .. math:: k(x, x') = \sum_{q=1}^Q v_q \binom dq^{-1} e_q(z_1, \dots, z_d)
+
+    with the kernels :math:`z_j` of `OrthogonalRBF`: no function has an average, along any of its columns, so
+    that each effect is found in one part only. Every function of a degree has the same share of its variance;
+    a column that does not matter gets a long lengthscale, and with that functions near 0.
+
+    Args:
+        degree: :math:`Q`, the most inputs that interact.
+        lengthscale: of each column, in its unit; a number for all, ``None`` to start from the data.
+        variance: :math:`v_q`, of all functions of each degree together, in units of ``y`` squared: a sequence
+            of ``degree`` numbers, or one for all; ``None`` to start from the data.
+        center: mean of the density under which functions average to 0; that of the data by default. It is not
+            learnt.
+        spread: standard deviation of that density; that of the data by default. It is not learnt.
+        active_dims: the columns it looks at; all by default.
+        fixed: names of hyperparameters that are not learnt.
+
+    Raises:
+        InputError: a degree that is no number from 1 to 20, or above the number of columns; another number of
+            variances; a value that is not positive.
+
+    Source: Duvenaud, Nickisch and Rasmussen (2011), Additive Gaussian processes, NeurIPS; Lu, Boukouvalas and
+    Hensman (2022), Additive Gaussian processes revisited, ICML.
+
+    Examples:
+        >>> k = Additive(2, lengthscale=1.0, variance=[3.0, 0.5], center=0.0, spread=1.0)
+        >>> k
+        additive(lengthscale=1, center=0, spread=1, variance=[3, 0.5])
+        >>> x = torch.zeros(1, 2, dtype=torch.float64)
+        >>> one, both = k.parts(2)[0,], k.parts(2)[0, 1]
+        >>> torch.allclose(k.diagonal(x), 2.0 * one.diagonal(x[:, :1]) + both.diagonal(x))
+        True
+    """
+
+    keyword = "additive"
+    options: ClassVar[dict[str, Any]] = {"degree": 2}
+    variance = Hyperparameter("y^2", per_degree=True)
+
+    def __init__(
+        self,
+        degree: int = 2,
+        *,
+        lengthscale: Value = None,
+        variance: Value = None,
+        center: Value = None,
+        spread: Value = None,
+        active_dims: Sequence[int] | None = None,
+        fixed: Sequence[str] = (),
+    ) -> None:
+        values = {"lengthscale": lengthscale, "center": center, "spread": spread, "variance": variance}
+        super().__init__(values, active_dims, fixed)
+        self.degree = degree
+
+    @property
+    def degree(self) -> int:
+        """The most inputs that interact."""
+        return self._degree
+
+    @degree.setter
+    def degree(self, value: int) -> None:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or not 1 <= value <= MOST_DEGREES:
+            raise InputError(
+                f"Additive: degree must be a whole number from 1 to {MOST_DEGREES}, got {value!r}; "
+                "1 is for functions of single inputs, 2 for pairs too"
+            )
+        self._degree = value
+
+    def check_columns(self, columns: int) -> None:
+        """Raise `InputError` unless there are columns for the degree, and hyperparameters for both."""
+        super().check_columns(columns)
+        if self.degree > columns:
+            raise InputError(
+                f"Additive: degree is {self.degree}, but X has only {columns} columns to look at: "
+                f"take degree={columns} or less"
+            )
+        given = self.raw_variance.shape[-1]
+        if given not in (1, self.degree):
+            raise InputError(
+                f"Additive: variance has {given} values, but degree is {self.degree}; give one value, or one "
+                "for each degree"
+            )
+
+    def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
+        """Return the weighted sum of the elementary symmetric polynomials."""
+        return self._sum(self._column_by_column(x1, x2), self._weights(x1.shape[-1]))
+
+    def diagonal(self, x: Tensor) -> Tensor:
+        """Return the weighted sum of the polynomials of the columns' variances."""
+        return self._sum(self._variances(x), [w.squeeze(-1) for w in self._weights(x.shape[-1])])
+
+    def _sum(self, columns: Iterable[Tensor], weights: Sequence[Tensor]) -> Tensor:
+        terms = (w * e for w, e in zip(weights, newton_girard(columns, self.degree), strict=True))
+        first, *rest = terms
+        for term in rest:
+            first = first + term
+        return first
+
+    def _weights(self, columns: int) -> list[Tensor]:
+        """Return what multiplies the polynomial of each degree, ``(*batch, 1, 1)``."""
+        variances = self.variance.expand(*self.variance.shape[:-1], self.degree).split(1, -1)
+        return [v / math.comb(columns, q) for q, v in enumerate(variances, 1)]
+
+    def parts(self, columns: int) -> dict[tuple[int, ...], Scale]:
+        """Return the kernels of single inputs, pairs, ..., whose sum it is.
+
+        Args:
+            columns: how many it sees.
+
+        Returns:
+            By the numbers of the columns among those that it sees, which is also what each looks at.
+        """
+        values = [[v.item() for v in value] for value in self._values(columns)]
+        weights = [w.item() for w in self._weights(columns)]
+        return {
+            group: Scale(_product([values[j] for j in group], group), weights[len(group) - 1])
+            for group in self._groups(columns)
+        }
+
+    def _groups(self, columns: int) -> Iterator[tuple[int, ...]]:
+        for q in range(1, self.degree + 1):
+            yield from combinations(range(columns), q)
+
+
+def _product(values: Sequence[Sequence[float]], group: tuple[int, ...]) -> OrthogonalRBF:
+    lengthscale, center, spread = (list(column) for column in zip(*values, strict=True))
+    return OrthogonalRBF(lengthscale, center=center, spread=spread, active_dims=group)
+
+
+def newton_girard(values: Iterable[Tensor], degree: int) -> list[Tensor]:
+    """Return the elementary symmetric polynomials of degrees 1 to ``degree``, entry by entry.
+
+    Args:
+        values: tensors of one shape, at least as many as the degree.
+        degree: the highest.
+
+    Source: Duvenaud, Nickisch and Rasmussen (2011), equations 7 and 8.
+
+    Examples:
+        >>> newton_girard([torch.tensor(2.0), torch.tensor(3.0), torch.tensor(5.0)], 2)
+        [tensor(10.), tensor(31.)]
+    """
+    first, *rest = (_powers(value, degree) for value in values)
+    sums = first
+    for powers in rest:
+        sums = [total + power for total, power in zip(sums, powers, strict=True)]
+    found = [torch.ones_like(sums[0])]
+    for q in range(1, degree + 1):
+        total = found[q - 1] * sums[0]
+        for k in range(2, q + 1):
+            total = total + (-1) ** (k - 1) * found[q - k] * sums[k - 1]
+        found.append(total / q)
+    return found[1:]
+
+
+def _powers(value: Tensor, degree: int) -> list[Tensor]:
+    powers = [value]
+    for _ in range(1, degree):
+        powers.append(powers[-1] * value)
+    return powers
