@@ -110,7 +110,9 @@ def check_acted(group: str, acted: Sequence[int], columns: int) -> None:
     """Raise `InputError` unless a named group can act on these columns."""
     k = len(acted)
     if max(acted) >= columns:
-        raise InputError(f"group {group!r} acts on columns {list(acted)}, but X has only {columns} to look at")
+        raise InputError(
+            f"group {group!r} acts on columns {list(acted)}, but X has only {columns} to look at"
+        )
     if group in ("c4", "d4") and k != 2:
         raise InputError(
             f"group {group!r} turns two columns, got {k}: name them with columns=, such as (0, 1)"
@@ -131,7 +133,9 @@ def _checked(g: Map, position: int) -> Map:
         found: Any = g(x)
         if not isinstance(found, Tensor) or found.shape != x.shape:
             came = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise InputError(f"{label} must return rows of the shape that it is given, {tuple(x.shape)}, got {came}")
+            raise InputError(
+                f"{label} must return rows of the shape that it is given, {tuple(x.shape)}, got {came}"
+            )
         if not bool(torch.isfinite(found).all()):
             raise InputError(f"{label} returned NaN or infinity: it must be defined at every row")
         if len(x) > 1:

@@ -14,7 +14,6 @@ Source: Haasdonk and Burkhardt (2007), Invariant kernel functions for pattern an
 Machine Learning 68, section 4.
 """
 
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -131,9 +130,10 @@ class _Averaged(Kernel):
 
     def _between(self, x1: Tensor, x2: Tensor) -> Tensor:
         """Return the covariance of each row of ``x1`` with the same row of ``x2``, ``(*batch, n)``."""
-        rows = [torch.movedim(x[..., None, :], -3, 0) for x in (x1, x2)]
-        found = covariance(self.base, *rows)  # each row a batch of its own
-        return torch.movedim(found[..., 0, 0], 0, -1)
+        rows = torch.broadcast_tensors(x1, x2)
+        each = [torch.movedim(x.reshape(-1, *x.shape[-2:], 1), -3, 0).mT for x in rows]  # (n, batch, 1, d)
+        found = torch.movedim(covariance(self.base, *each)[..., 0, 0], 0, -1)
+        return found[0] if len(found) == 1 else found
 
     def _commutes(self, columns: int) -> bool:
         """Return whether one average suffices, at all hyperparameters."""
