@@ -14,16 +14,16 @@ Source: Duvenaud, Nickisch and Rasmussen (2011), Additive Gaussian processes, Ne
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations
+from collections.abc import Iterable, Sequence
+from itertools import chain, combinations
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from nonparam.errors import InputError
-from nonparam.kernels.base import Hyperparameter, Value
-from nonparam.kernels.composition import Scale
+from nonparam.kernels.base import Hyperparameter, Kernel, Value
+from nonparam.kernels.composition import Scale, on_columns
 from nonparam.kernels.orthogonal import Orthogonal, OrthogonalRBF
 
 __all__ = ["Additive"]
@@ -62,10 +62,8 @@ class Additive(Orthogonal):
         >>> k = Additive(2, lengthscale=1.0, variance=[3.0, 0.5], center=0.0, spread=1.0)
         >>> k
         additive(lengthscale=1, center=0, spread=1, variance=[3, 0.5])
-        >>> x = torch.zeros(1, 2, dtype=torch.float64)
-        >>> one, both = k.parts(2)[0,], k.parts(2)[0, 1]
-        >>> torch.allclose(k.diagonal(x), 2.0 * one.diagonal(x[:, :1]) + both.diagonal(x))
-        True
+        >>> [part.kernel.active_dims.tolist() for part in k.parts(3)]
+        [[0], [1], [2], [0, 1], [0, 2], [1, 2]]
     """
 
     keyword = "additive"
@@ -137,25 +135,15 @@ class Additive(Orthogonal):
         variances = self.variance.expand(*self.variance.shape[:-1], self.degree).split(1, -1)
         return [v / math.comb(columns, q) for q, v in enumerate(variances, 1)]
 
-    def parts(self, columns: int) -> dict[tuple[int, ...], Scale]:
-        """Return the kernels of single inputs, pairs, ..., whose sum it is.
-
-        Args:
-            columns: how many it sees.
-
-        Returns:
-            By the numbers of the columns among those that it sees, which is also what each looks at.
-        """
-        values = [[v.item() for v in value] for value in self._values(columns)]
-        weights = [w.item() for w in self._weights(columns)]
-        return {
-            group: Scale(_product([values[j] for j in group], group), weights[len(group) - 1])
-            for group in self._groups(columns)
-        }
-
-    def _groups(self, columns: int) -> Iterator[tuple[int, ...]]:
-        for q in range(1, self.degree + 1):
-            yield from combinations(range(columns), q)
+    def parts(self, columns: int) -> Sequence[Kernel]:
+        """Return the kernels of single inputs, of pairs, ..., in this order."""
+        seen = columns if self.active_dims is None else len(self.active_dims)
+        values = [[v.item() for v in value] for value in self._values(seen)]
+        weights = [weight.item() for weight in self._weights(seen)]
+        groups = chain.from_iterable(combinations(range(seen), q) for q in range(1, self.degree + 1))
+        return on_columns(
+            self, (Scale(_product([values[j] for j in g], g), weights[len(g) - 1]) for g in groups)
+        )
 
 
 def _product(values: Sequence[Sequence[float]], group: tuple[int, ...]) -> OrthogonalRBF:

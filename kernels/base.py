@@ -259,6 +259,13 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
         """Return the kernels that it is the sum of: itself, where it is no sum."""
         return (self,)
 
+    def parts(self, columns: int) -> Sequence["gpytorch.kernels.Kernel"]:
+        """Return the finest kernels that it is known to be the sum of, where it is given ``columns``.
+
+        It must stand at one value of its hyperparameters. Each part is given the same columns.
+        """
+        return (self,)
+
     # scikit-learn's protocol -----------------------------------------------------------------
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from nonparam.errors import InputError
 from nonparam.kernels.base import Hyperparameter, Kernel, Value, formula, show
-from nonparam.kernels.composition import Product, Scale, Sum
+from nonparam.kernels.composition import Product, Scale, Sum, on_columns
 from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.groups import Group, Map, check_group
 from nonparam.kernels.linear import Constant
@@ -245,7 +245,7 @@ class SoftInvariant(_Averaged):
         base: the kernel of functions without the symmetry, of variance 1: :math:`a^2` is its variance.
         group: as for `Invariant`.
         variance: :math:`a^2`, in units of ``y`` squared; ``None`` to start from the data.
-        breaking: :math:`b^2 / a^2`; ``None`` for the middle of its prior, 0.01.
+        breaking: :math:`b^2 / a^2`; ``None`` to start in the middle of its prior, at 1e-4.
         columns: as for `Invariant`, as all that follow.
         center: see there.
         active_dims: see there.
@@ -280,6 +280,13 @@ class SoftInvariant(_Averaged):
     ) -> None:
         values = {"center": center, "variance": variance, "breaking": breaking}
         super().__init__(base, group, columns, values, active_dims, fixed)
+
+    def parts(self, columns: int) -> Sequence[AnyKernel]:
+        """Return the kernels of the invariant functions, and of those without the symmetry."""
+        center = self.center.detach().reshape(-1).tolist()
+        hard = Invariant(self.base, self.group, columns=self.columns, center=center)
+        variance, breaking = self.variance.item(), self.breaking.item()
+        return on_columns(self, (Scale(hard, variance), Scale(self.base, variance * breaking)))
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the weighted sum of the base kernel's matrix and its average."""

@@ -30,8 +30,8 @@ LENGTHSCALE_REACH = math.log(1e4)  # further out a column is constant, or its va
 PERIOD_REACH = 1.5  # how far the logarithm of a period may move
 NOISE_FLOOR = 1e-6  # of the variance of y: below it rounding in the evidence outweighs what it says
 WIDEST = math.log(1e8)  # bounds around the prior median, on the logarithm
-BREAKING = 1e-2  # of a symmetry, b^2 / a^2: the prior median, between exact and none
-BREAKING_SD = math.log(100.0)  # of its logarithm: the middle 95 % from 1e-6 to 100
+BREAKING = 1e-4  # of a symmetry, b^2 / a^2: the prior median, half-way from none (1) to what no data show
+BREAKING_SD = math.log(100.0)  # of its logarithm: the middle 95 % from 1e-8 to 1
 COHERENT = 1e-3  # the smallest bandwidth, in units of what the span can tell apart
 NARROW = 0.03  # a peak as narrow as data can show, in the same units
 
