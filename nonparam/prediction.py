@@ -173,8 +173,8 @@ class PredictionMixin:
 
         Returns:
             The parts' posterior means, which add up to `predict`, their standard deviations, and their shares
-            of the variance over the training rows. Functions of a sum may trade places, in their deviations: an
-            additive kernel, or terms without a level of their own, tell them apart.
+            of the variance over the training rows. Terms that can be one another's functions trade places;
+            those of an additive kernel cannot.
 
         Examples:
             >>> from nonparam import GPRegressor
