@@ -14,8 +14,8 @@ Source: Haasdonk and Burkhardt (2007), Invariant kernel functions for pattern an
 Machine Learning 68, section 4.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeAlias
 
 import gpytorch
 import torch
@@ -31,8 +31,7 @@ from nonparam.kernels.stationary import RBF, Matern, Periodic, RationalQuadratic
 
 __all__ = ["Invariant", "SoftInvariant"]
 
-AnyKernel = gpytorch.kernels.Kernel
-Pairs = Callable[[Tensor, Tensor], Tensor]
+AnyKernel: TypeAlias = gpytorch.kernels.Kernel
 
 ISOTROPIC = (RBF, Matern, RationalQuadratic)  # with one lengthscale
 EVEN = (*ISOTROPIC, Periodic)  # in every column's difference
