@@ -14,7 +14,7 @@ Source: Haasdonk and Burkhardt (2007), Invariant kernel functions for pattern an
 Machine Learning 68, section 4.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, TypeAlias
 
 import gpytorch
@@ -137,6 +137,12 @@ class _Averaged(Kernel):
     def _commutes(self, columns: int) -> bool:
         """Return whether one average suffices, at all hyperparameters."""
         return is_jointly_invariant(self.base, self._maps(columns))
+
+    def arguments(self) -> Iterator[tuple[str, Any]]:
+        """Yield the arguments that the formula shows: a centre that waits for the data is not the default."""
+        yield from super().arguments()
+        if "center" in self.unset:
+            yield "center", None
 
     def __repr__(self) -> str:
         """Return the formula."""

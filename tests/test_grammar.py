@@ -70,6 +70,7 @@ MEANINGS = [
         "2 * invariant(rbf, 'c4', columns=(0, 2), center=None)",
         Scale(Invariant(RBF(), "c4", columns=(0, 2), center=None), 2.0),
     ),
+    ("invariant(rbf, 'd4', center=[1, 2])", Invariant(RBF(), "d4", center=[1.0, 2.0])),
     (
         "soft_invariant(rbf(ard=False), group='reflection', breaking=0.1)",
         SoftInvariant(RBF(ard=False), "reflection", breaking=0.1),
@@ -181,7 +182,7 @@ REFUSED = [
     ("+".join(["rbf"] * 5000), "too long or nested too deeply"),
     ("-" * 5000 + "1", "too long or nested too deeply"),
     # names
-    ("rfb", r"no kernel is called 'rfb'; did you mean 'rbf'\? \(there are \['changepoint'"),
+    ("rfb", r"no kernel is called 'rfb'; did you mean 'rbf'\? \(there are \['additive', 'changepoint'"),
     ("linear + perodic(12)", r"no kernel is called 'perodic'; did you mean 'periodic'\?"),
     ("matern", "no kernel is called 'matern'; did you mean 'matern"),
     ("RBF", r"no kernel is called 'RBF'; did you mean 'rbf'\?"),
@@ -361,7 +362,9 @@ def test_a_kernel_of_scikit_learn_is_answered_with_its_formula(kernel: object, f
 
 @pytest.mark.parametrize("kernel", [sk.PairwiseKernel(), sk.Matern(nu=1.2), sk.RBF() ** 2, sk.Sum], ids=repr)
 def test_a_kernel_of_scikit_learn_without_an_equal(kernel: object):
-    with pytest.raises(InputError, match=r"which has no equal here: write a formula of \['changepoint'"):
+    with pytest.raises(
+        InputError, match=r"which has no equal here: write a formula of \['additive', 'changepoint'"
+    ):
         as_kernel(kernel)
 
 
