@@ -20,11 +20,12 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from nonparam.errors import InputError
 from nonparam.kernels.base import Hyperparameter, Kernel, Value
 from nonparam.kernels.composition import Scale, on_columns
-from nonparam.kernels.orthogonal import Orthogonal, OrthogonalRBF
+from nonparam.kernels.orthogonal import Orthogonal, OrthogonalRBF, by_column, column_matrix
 
 __all__ = ["Additive"]
 
@@ -117,15 +118,16 @@ class Additive(Orthogonal):
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the weighted sum of the elementary symmetric polynomials."""
-        return self._sum(self._column_by_column(x1, x2), self._weights(x1.shape[-1]))
+        sums = _PowerSums.apply(*self._pair(x1, x2), self.degree)
+        return self._sum(sums, self._weights(x1.shape[-1]))
 
     def diagonal(self, x: Tensor) -> Tensor:
         """Return the weighted sum of the polynomials of the columns' variances."""
-        return self._sum(self._variances(x), [w.squeeze(-1) for w in self._weights(x.shape[-1])])
+        sums = power_sums(self._variances(x), self.degree)
+        return self._sum(sums, [weight.squeeze(-1) for weight in self._weights(x.shape[-1])])
 
-    def _sum(self, columns: Iterable[Tensor], weights: Sequence[Tensor]) -> Tensor:
-        terms = (w * e for w, e in zip(weights, newton_girard(columns, self.degree), strict=True))
-        first, *rest = terms
+    def _sum(self, sums: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+        first, *rest = (w * e for w, e in zip(weights, newton_girard(sums), strict=True))
         for term in rest:
             first = first + term
         return first
@@ -138,7 +140,8 @@ class Additive(Orthogonal):
     def parts(self, columns: int) -> Sequence[Kernel]:
         """Return the kernels of single inputs, of pairs, ..., in this order."""
         seen = columns if self.active_dims is None else len(self.active_dims)
-        values = [[v.item() for v in value] for value in self._values(seen)]
+        fields = self.lengthscale, self.center, self.spread
+        values = [[v.item() for v in value] for value in by_column(*fields, columns=seen)]
         weights = [weight.item() for weight in self._weights(seen)]
         groups = chain.from_iterable(combinations(range(seen), q) for q in range(1, self.degree + 1))
         return on_columns(
@@ -151,30 +154,12 @@ def _product(values: Sequence[Sequence[float]], group: tuple[int, ...]) -> Ortho
     return OrthogonalRBF(lengthscale, center=center, spread=spread, active_dims=group)
 
 
-def newton_girard(values: Iterable[Tensor], degree: int) -> list[Tensor]:
-    """Return the elementary symmetric polynomials of degrees 1 to ``degree``, entry by entry.
-
-    Args:
-        values: tensors of one shape, at least as many as the degree.
-        degree: the highest.
-
-    Source: Duvenaud, Nickisch and Rasmussen (2011), equations 7 and 8.
-
-    Examples:
-        >>> newton_girard([torch.tensor(2.0), torch.tensor(3.0), torch.tensor(5.0)], 2)
-        [tensor(10.), tensor(31.)]
-    """
+def power_sums(values: Iterable[Tensor], degree: int) -> list[Tensor]:
+    """Return the sums of the values, of their squares, ..., entry by entry."""
     first, *rest = (_powers(value, degree) for value in values)
-    sums = first
     for powers in rest:
-        sums = [total + power for total, power in zip(sums, powers, strict=True)]
-    found = [torch.ones_like(sums[0])]
-    for q in range(1, degree + 1):
-        total = found[q - 1] * sums[0]
-        for k in range(2, q + 1):
-            total = total + (-1) ** (k - 1) * found[q - k] * sums[k - 1]
-        found.append(total / q)
-    return found[1:]
+        first = [total + power for total, power in zip(first, powers, strict=True)]
+    return first
 
 
 def _powers(value: Tensor, degree: int) -> list[Tensor]:
@@ -182,3 +167,67 @@ def _powers(value: Tensor, degree: int) -> list[Tensor]:
     for _ in range(1, degree):
         powers.append(powers[-1] * value)
     return powers
+
+
+def newton_girard(sums: Sequence[Tensor]) -> list[Tensor]:
+    """Return the elementary symmetric polynomials of degrees 1, 2, ..., entry by entry.
+
+    Args:
+        sums: of the powers 1, 2, ... of at least as many values.
+
+    Source: Duvenaud, Nickisch and Rasmussen (2011), equations 7 and 8.
+
+    Examples:
+        >>> values = torch.tensor([2.0, 3.0, 5.0])
+        >>> newton_girard([values.sum(), values.square().sum()])
+        [tensor(10.), tensor(31.)]
+    """
+    found = [torch.ones_like(sums[0])]
+    for q in range(1, len(sums) + 1):
+        total = found[q - 1] * sums[0]
+        for k in range(2, q + 1):
+            total = total + (-1) ** (k - 1) * found[q - k] * sums[k - 1]
+        found.append(total / q)
+    return found[1:]
+
+
+class _PowerSums(torch.autograd.Function):
+    r"""Power sums of the columns' matrices, one column at a time: no graph holds a matrix for each.
+
+    With :math:`W = \sum_k k G_k \circ z^{k-1}` for gradients :math:`G_k`, and
+    :math:`V = W \circ (a - b^\top) \circ e^{-(a - b^\top)^2 / 2}`, the gradients of a column are
+    :math:`-V 1` in :math:`a`, :math:`V^\top 1` in :math:`b`, :math:`-W (1 + r)` in :math:`l` and
+    :math:`-W^\top (1 + l)` in :math:`r`.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, a: Tensor, b: Tensor, left: Tensor, right: Tensor, degree: int
+    ) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(a, b, left, right)
+        columns = by_column(a, b, left, right)
+        sums = _powers(column_matrix(*next(columns)), degree)
+        for column in columns:
+            for total, power in zip(sums, _powers(column_matrix(*column), degree), strict=True):
+                total.add_(power)
+        return tuple(sums)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        slopes = [_column_slopes(gradients, *column) for column in by_column(*ctx.saved_tensors)]
+        whole = (torch.cat(columns, -1) for columns in zip(*slopes, strict=True))
+        found = (s.sum_to_size(t.shape) for s, t in zip(whole, ctx.saved_tensors, strict=True))
+        return (*found, None)
+
+
+def _column_slopes(
+    gradients: Sequence[Tensor], a: Tensor, b: Tensor, left: Tensor, right: Tensor
+) -> tuple[Tensor, ...]:
+    z, difference = column_matrix(a, b, left, right), a - b.mT
+    weight = len(gradients) * gradients[-1]
+    for k in range(len(gradients) - 1, 0, -1):  # Horner
+        weight = weight.mul_(z).add_(gradients[k - 1], alpha=k)
+    of_left, of_right = weight @ (1.0 + right), weight.mT @ (1.0 + left)
+    pulled = weight.mul_(difference).mul_(difference.square_().mul_(-0.5).exp_())
+    return -pulled.sum(-1, keepdim=True), pulled.sum(-2).unsqueeze(-1), -of_left, -of_right

@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from nonparam.kernels.base import Hyperparameter, Kernel, Value
+from nonparam.kernels.radial import centre_of
 
-__all__ = ["Orthogonal", "OrthogonalRBF"]
+__all__ = ["Orthogonal", "OrthogonalRBF", "by_column", "column_matrix"]
 
 
 class Orthogonal(Kernel):
@@ -35,35 +36,52 @@ class Orthogonal(Kernel):
     center = Hyperparameter("X", per_column=True, positive=False, learnt=False)
     spread = Hyperparameter("X", per_column=True, learnt=False)
 
-    def _column_by_column(self, x1: Tensor, x2: Tensor | None) -> Iterator[Tensor]:
-        """Yield the matrix of each column, ``(*batch, n, m)``.
+    def _mapped(self, x: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+        """Return rows divided by the lengthscales, and ``g - 1``, both ``(*batch, n, d)``.
 
-        With ``k - 1`` and the other term ``- 1`` no digits cancel where a lengthscale is long.
+        ``g(x) g(x')`` is what conditioning on the average takes away.
         """
-        other = x1 if x2 is None else x2
-        for j, (length, center, spread) in enumerate(self._values(x1.shape[-1])):
-            a, b = x1[..., j : j + 1], other[..., j : j + 1]
-            near = torch.expm1(-0.5 * ((a - b.mT) / length).square())
-            left = torch.expm1(-_log_average(a, length, center, spread))
-            right = left.mT if x2 is None else torch.expm1(-_log_average(b, length, center, spread)).mT
-            yield near - ((left + right) + left * right)
+        return (x - shift) / self.lengthscale, torch.expm1(-self._log_average(x))
+
+    def _log_average(self, x: Tensor) -> Tensor:
+        """Return ``-log g(x)``, ``(*batch, n, d)``, accurate at any lengthscale."""
+        length, spread = self.lengthscale, self.spread
+        t = (spread / length).square()
+        log_ratio = torch.log1p(t / (1.0 + t)) - torch.log1p(t)  # of l^2 (l^2 + 2 s^2) to (l^2 + s^2)^2
+        log_average: Tensor = (x - self.center).square() / (length.square() + spread.square())
+        return 0.5 * log_average - 0.25 * log_ratio
+
+    def _pair(self, x1: Tensor, x2: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return what `column_matrix` takes, for all columns."""
+        shift = centre_of(x1)
+        a, left = self._mapped(x1, shift)
+        b, right = (a, left) if x2 is None else self._mapped(x2, shift)
+        return a, b, left, right
 
     def _variances(self, x: Tensor) -> Iterator[Tensor]:
         """Yield the variance of each column's function at the rows of ``x``, ``(*batch, n)``."""
-        for j, value in enumerate(self._values(x.shape[-1])):
-            yield -torch.expm1(-2.0 * _log_average(x[..., j : j + 1], *value)).squeeze(-1)
-
-    def _values(self, columns: int) -> Iterator[tuple[Tensor, ...]]:
-        """Yield lengthscale, centre and spread of each column, ``(*batch, 1, 1)``."""
-        values = (self.lengthscale, self.center, self.spread)
-        yield from zip(*(v.expand(*v.shape[:-1], columns).split(1, -1) for v in values), strict=True)
+        yield from (-torch.expm1(-2.0 * self._log_average(x))).unbind(-1)
 
 
-def _log_average(x: Tensor, length: Tensor, center: Tensor, spread: Tensor) -> Tensor:
-    """Return ``-log g(x)``, where ``g(x) g(x')`` is what the average takes away; accurate at any length."""
-    t = (spread / length).square()
-    log_ratio = torch.log1p(t / (1.0 + t)) - torch.log1p(t)  # of l^2 (l^2 + 2 s^2) to (l^2 + s^2)^2
-    return 0.5 * (x - center).square() / (length.square() + spread.square()) - 0.25 * log_ratio
+def column_matrix(a: Tensor, b: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Return the matrix of one column, ``(*batch, n, m)``, from columns ``(*batch, n or m, 1)``.
+
+    Both of its terms are reduced by 1: no digits cancel where a lengthscale is long.
+
+    Args:
+        a: rows divided by the lengthscale.
+        b: other rows.
+        left: ``g - 1`` at the rows.
+        right: ``g - 1`` at the others.
+    """
+    taken = torch.cat([left, torch.ones_like(left)], -1) @ torch.cat([1.0 + right, right], -1).mT
+    return torch.expm1(-0.5 * (a - b.mT).square()) - taken
+
+
+def by_column(*tables: Tensor, columns: int | None = None) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the columns of tables ``(*batch, n, d)``, each ``(*batch, n, 1)``; one may stand for all."""
+    d = tables[0].shape[-1] if columns is None else columns
+    yield from zip(*(table.expand(*table.shape[:-1], d).split(1, -1) for table in tables), strict=True)
 
 
 class OrthogonalRBF(Orthogonal):
@@ -112,7 +130,7 @@ class OrthogonalRBF(Orthogonal):
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the product over the columns."""
-        first, *rest = self._column_by_column(x1, x2)
+        first, *rest = (column_matrix(*column) for column in by_column(*self._pair(x1, x2)))
         for factor in rest:
             first = first * factor
         return first
