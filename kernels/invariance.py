@@ -75,7 +75,10 @@ class _Averaged(Kernel):
 
     @columns.setter
     def columns(self, value: Sequence[int] | None) -> None:
-        self._acted = self._columns(value)
+        try:
+            self._acted = self._columns(value)
+        except InputError as error:
+            raise InputError(str(error).replace("active_dims", "columns")) from None
 
     def check_columns(self, columns: int) -> None:
         """Raise `InputError` unless the group can act on ``columns`` of ``X``."""
@@ -87,6 +90,11 @@ class _Averaged(Kernel):
         return {"base": self.base}
 
     def _maps(self, columns: int) -> Group:
+        if self.columns is not None and not isinstance(self.group, str):
+            raise InputError(
+                f"{type(self).__name__}: columns= is for a group with a name, and got {self.columns} beside a "
+                "list of maps: let the maps leave the other columns as they are"
+            )
         return Group.of(self.group, self.columns or range(columns), columns)
 
     def _images(self, x: Tensor) -> list[Tensor]:

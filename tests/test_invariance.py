@@ -191,7 +191,10 @@ def upside_down(x):
         (lambda: Invariant(RBF(), []), r"group must be one of .*; got \[\]"),
         (lambda: Invariant(RBF(), [torch.neg, 2]), "group must be one of .* functions"),
         (lambda: Invariant("rbf", "c4"), "Invariant takes a kernel and a group, got 'rbf'"),
-        (lambda: Invariant(RBF(), "c4", columns=(0, 0)), "active_dims must be different column numbers"),
+        (
+            lambda: Invariant(RBF(), "c4", columns=(0, 0)),
+            "Invariant: columns must be different column numbers",
+        ),
         (lambda: SoftInvariant(RBF(), "c4", breaking=0.0), "breaking must be positive and finite, got 0"),
     ],
     ids=range(7),
@@ -221,9 +224,14 @@ def test_groups_that_are_none(make, message: str):
         ),
         (Invariant(RBF(1.0), [torch.neg, lambda x: 0.0]), 2, r"map 1 of the group, '<lambda>', .* got float"),
         (Invariant(RBF(1.0), [torch.log]), 2, "map 0 of the group, 'log', returned NaN or infinity"),
+        (
+            Invariant(RBF(1.0), [torch.neg], columns=(0,)),
+            2,
+            r"columns= is for a group that has a name, and got",
+        ),
         (Invariant(RBF(1.0), [upside_down]), 2, "'upside_down', changes a row with the rows beside it"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_groups_that_do_not_suit_the_columns(kernel: Kernel, columns: int, message: str):
     with pytest.raises(InputError, match=message):
