@@ -92,7 +92,7 @@ class _Averaged(Kernel):
     def _maps(self, columns: int) -> Group:
         if self.columns is not None and not isinstance(self.group, str):
             raise InputError(
-                f"{type(self).__name__}: columns= is for a group with a name, and got {self.columns} beside a "
+                f"{type(self).__name__}: columns= is for a group with a name, got {self.columns} beside a "
                 "list of maps: let the maps leave the other columns as they are"
             )
         return Group.of(self.group, self.columns or range(columns), columns)

@@ -227,7 +227,7 @@ def test_groups_that_are_none(make, message: str):
         (
             Invariant(RBF(1.0), [torch.neg], columns=(0,)),
             2,
-            r"columns= is for a group that has a name, and got",
+            r"columns= is for a group with a name, got",
         ),
         (Invariant(RBF(1.0), [upside_down]), 2, "'upside_down', changes a row with the rows beside it"),
     ],
