@@ -30,15 +30,26 @@ class Hyperparameter:
     Args:
         unit: what it is measured in; tells an estimator how to choose a start from the data.
         per_column: one value for each active column (automatic relevance determination).
+        per_degree: one value for each ``degree`` of the kernel.
+        alone: whether a column's value belongs to a function of that column alone, not of all together.
         positive: whether the logarithm is stored.
         learnt: whether training may move it; one that is not is set from the data once.
     """
 
     def __init__(
-        self, unit: Unit, *, per_column: bool = False, positive: bool = True, learnt: bool = True
+        self,
+        unit: Unit,
+        *,
+        per_column: bool = False,
+        per_degree: bool = False,
+        alone: bool = False,
+        positive: bool = True,
+        learnt: bool = True,
     ) -> None:
         self.unit = unit
         self.per_column = per_column
+        self.per_degree = per_degree
+        self.alone = alone
         self.positive = positive
         self.learnt = learnt
 
@@ -48,7 +59,7 @@ class Hyperparameter:
         self.raw_name = f"raw_{name}"
 
     def __get__(self, kernel: Any, owner: type | None = None) -> Any:
-        """Return the value, of shape ``(*batch,)`` or ``(*batch, 1, d)``."""
+        """Return the value, of shape ``(*batch,)``, or ``(*batch, 1, d)`` for several."""
         if kernel is None:
             return self
         raw = kernel._parameters[self.raw_name]
@@ -58,6 +69,11 @@ class Hyperparameter:
         """Store a value given in the user's units; ``None`` leaves it to the data."""
         kernel._assign(self, value)
 
+    @property
+    def listed(self) -> bool:
+        """Whether it may have several values."""
+        return self.per_column or self.per_degree
+
     def to_raw(self, owner: str, value: Value | Tensor) -> Tensor:
         """Return the stored form of ``value``; raise `InputError` where it has none."""
         try:
@@ -66,15 +82,16 @@ class Hyperparameter:
             number = torch.as_tensor(value, dtype=torch.float64).detach().clone()
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise InputError(f"{owner}: {self.name} must be a number, got {value!r}") from error
-        plain = isinstance(value, Tensor) or number.ndim <= int(self.per_column)  # only a tensor has a batch
+        plain = isinstance(value, Tensor) or number.ndim <= int(self.listed)  # only a tensor has a batch
         if number.numel() == 0 or not plain:
-            shape = "a number, or one for each column" if self.per_column else "one number"
+            several = "column" if self.per_column else "degree"
+            shape = f"a number, or one for each {several}" if self.listed else "one number"
             raise InputError(f"{owner}: {self.name} must be {shape}, got {value!r}")
         if not bool(torch.isfinite(number).all()) or (self.positive and bool((number <= 0).any())):
             kind = "positive and finite" if self.positive else "finite"
             raise InputError(f"{owner}: {self.name} must be {kind}, got {value!r}")
         raw = number.log() if self.positive else number
-        if self.per_column:
+        if self.listed:
             return raw.reshape(1, -1) if raw.ndim < 2 else raw
         return raw.squeeze()
 
@@ -109,7 +126,7 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
         self.unset: frozenset[str] = frozenset()
         self.fixed = self._known(fixed)
         for declared in self.declared():
-            shape = (1, 1) if declared.per_column else ()
+            shape = (1, 1) if declared.listed else ()
             self.register_parameter(
                 declared.raw_name, torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64))
             )
@@ -178,11 +195,11 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
 
     def check_columns(self, columns: int) -> None:
         """Raise `InputError` unless hyperparameters with a value per column fit ``columns`` of ``X``."""
-        for raw_name, raw in self._parameters.items():
-            if raw.ndim >= 2 and raw.shape[-1] not in (1, columns):
-                name = raw_name.removeprefix("raw_")
+        for declared in self.declared():
+            given = self._parameters[declared.raw_name].shape[-1] if declared.per_column else 1
+            if given not in (1, columns):
                 raise InputError(
-                    f"{type(self).__name__}: {name} has {raw.shape[-1]} values, but X has {columns} columns "
+                    f"{type(self).__name__}: {declared.name} has {given} values, but X has {columns} columns "
                     "to look at; give one value, or one for each column"
                 )
 
@@ -240,6 +257,13 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
 
     def terms(self) -> Sequence["gpytorch.kernels.Kernel"]:
         """Return the kernels that it is the sum of: itself, where it is no sum."""
+        return (self,)
+
+    def parts(self, columns: int) -> Sequence["gpytorch.kernels.Kernel"]:
+        """Return the finest kernels that it is known to be the sum of, where it is given ``columns``.
+
+        It must stand at one value of its hyperparameters. Each part is given the same columns.
+        """
         return (self,)
 
     # scikit-learn's protocol -----------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Sums, products and scaled kernels, written with ``+`` and ``*``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -14,7 +14,7 @@ from nonparam.kernels.base import Hyperparameter, Kernel, Value, formula, show
 from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.linear import Constant
 
-__all__ = ["Product", "Scale", "Sum", "with_amplitude"]
+__all__ = ["Product", "Scale", "Sum", "parts_of", "with_amplitude"]
 
 AnyKernel: TypeAlias = gpytorch.kernels.Kernel
 
@@ -77,6 +77,11 @@ class Sum(_Composite):
     def terms(self) -> Sequence[AnyKernel]:
         """Return the terms."""
         return tuple(self.kernels)
+
+    def parts(self, columns: int) -> Sequence[AnyKernel]:
+        """Return the parts of the terms."""
+        seen = columns if self.active_dims is None else len(self.active_dims)
+        return on_columns(self, (part for kernel in self.kernels for part in parts_of(kernel, seen)))
 
     @property
     def has_amplitude(self) -> bool:
@@ -162,6 +167,11 @@ class Scale(Kernel):
         """Whether the scaled kernel is."""
         return isinstance(self.kernel, Kernel) and self.kernel.is_stationary
 
+    def parts(self, columns: int) -> Sequence[AnyKernel]:
+        """Return the scaled parts of the kernel."""
+        inner = parts_of(self.kernel, columns)
+        return (self,) if len(inner) == 1 else [Scale(part, self.outputscale.item()) for part in inner]
+
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the scaled matrix."""
         outputscale, matrix = self.outputscale, covariance(self.kernel, x1, x2)
@@ -233,6 +243,28 @@ def with_amplitude(kernel: AnyKernel) -> Kernel | AnyKernel:
     if isinstance(kernel, Sum) and kernel.active_dims is None:
         return Sum(*(with_amplitude(term) for term in kernel.kernels))
     return kernel if _has_amplitude(kernel) else Scale(kernel)
+
+
+def parts_of(kernel: AnyKernel, columns: int) -> Sequence[AnyKernel]:
+    """Return the kernels that any kernel is known to be the sum of; a GPyTorch kernel is one part.
+
+    Args:
+        kernel: at one value of its hyperparameters.
+        columns: how many columns it is given.
+
+    Examples:
+        >>> from nonparam.kernels import RBF, Linear
+        >>> parts_of(2.0 * (RBF(1.0) + 3.0 * Linear(1.0, center=0.0)), columns=1)
+        [2 * rbf(lengthscale=1), 2 * 3 * linear(variance=1, center=0)]
+    """
+    return kernel.parts(columns) if isinstance(kernel, Kernel) else (kernel,)
+
+
+def on_columns(whole: Kernel, parts: Iterable[AnyKernel]) -> list[AnyKernel]:
+    """Return the parts of a kernel, each looking at the columns that the kernel chooses."""
+    if whole.active_dims is None:
+        return list(parts)
+    return [Sum(part, active_dims=whole.active_dims.tolist()) for part in parts]
 
 
 def add(left: Any, right: Any) -> Kernel:

@@ -11,10 +11,13 @@ from typing import Any
 import gpytorch
 
 from nonparam.errors import InputError
+from nonparam.kernels.additive import Additive
 from nonparam.kernels.base import Value
 from nonparam.kernels.changepoint import ChangePoint
 from nonparam.kernels.composition import Product, Scale, Sum, add, multiply
+from nonparam.kernels.invariance import Invariant, SoftInvariant
 from nonparam.kernels.linear import Constant, Linear, Polynomial, WhiteNoise
+from nonparam.kernels.orthogonal import OrthogonalRBF
 from nonparam.kernels.spectral import Spectral, spectral_mixture
 from nonparam.kernels.stationary import RBF, Cosine, Matern, Periodic, RationalQuadratic
 from nonparam.kernels.wiener import Wiener
@@ -51,6 +54,10 @@ NAMES: dict[str, Callable[..., gpytorch.kernels.Kernel]] = {
     "white": WhiteNoise,
     "wiener": Wiener,
     "changepoint": ChangePoint,
+    "additive": Additive,
+    "orthogonal_rbf": OrthogonalRBF,
+    "invariant": Invariant,
+    "soft_invariant": SoftInvariant,
     "scale": Scale,
     "sum": Sum,
     "product": Product,

@@ -1,4 +1,4 @@
-"""Pictures of fitted models: data, mean and bands of new observations, and spectra."""
+"""Pictures of fitted models: data, mean and bands of new observations, spectra, and parts of functions."""
 
 import re
 import textwrap
@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
+from nonparam.decomposition import Part, shares
 from nonparam.errors import InputError
 from nonparam.kernels.base import formula
 from nonparam.regression import GPRegressor
 from nonparam.spectral_mixture import SpectralMixtureRegressor
 from nonparam.spectrum import nyquist, periodogram, without_line
+from nonparam.validation import check_count
 
 __all__ = [
     "COLORS",
@@ -23,6 +28,7 @@ __all__ = [
     "draw_bands",
     "draw_legend",
     "draw_points",
+    "plot_parts",
     "plot_regression",
     "plot_spectrum",
 ]
@@ -43,6 +49,10 @@ WINDOW = 0.4  # standard deviation of the frequencies that a window of length 1 
 FREQUENCIES = 2000  # at which a density is drawn
 CLEAR = 3.0  # times the noise: lower peaks have no label
 MOST_LABELS = 8
+MOST_PARTS = 6
+PANELS = 3  # in a row
+PANEL_SIZE = (3.6, 3.0)  # inches
+LINE, MAP = 200, 40  # places along each column at which parts are evaluated
 EDGE = 0.04  # of the axis: a label there would be cut off
 
 
@@ -331,3 +341,84 @@ def _label(ax: Axes, waves: dict[str, Array], window: float, noise: float) -> No
             side = "left" if place[0] < EDGE * ax.get_xlim()[1] else "center"
             period = f"{waves['period'][i]:.4g}"
             ax.annotate(period, place, (0, 4), textcoords="offset points", ha=side, fontsize=9)
+
+
+def plot_parts(model: GPRegressor, most: int = MOST_PARTS) -> list[Axes]:
+    """Draw the largest parts of a fitted function that depend on one or two columns.
+
+    A part of one column is a line with bands, without noise; ticks are the training rows. A part of two is a
+    map of its posterior mean.
+
+    Args:
+        model: fitted, with one output.
+        most: how many parts to draw.
+
+    Returns:
+        The axes, the part with the largest share first.
+
+    Raises:
+        InputError: several outputs, or no part that can be drawn.
+
+    Examples:
+        >>> x = np.random.default_rng(0).uniform(size=(40, 2))
+        >>> model = GPRegressor("additive").fit(x, np.sin(6.0 * x[:, 0]))
+        >>> [ax.get_title(loc="left") for ax in plot_parts(model, 1)]
+        ['x0: 100 %']
+    """
+    import matplotlib.pyplot as plt
+
+    check_is_fitted(model)
+    check_count(most, "most", least=1)
+    if model.posterior_.data.y.shape[1] != 1:
+        raise InputError("plot_parts draws models with one output: fit one for each")
+    parts = model._parts()
+    share = shares(model.posterior_, parts)
+    drawn = [i for i in np.argsort(-share, kind="stable") if len(parts[i].columns) in (1, 2)][:most]
+    if not drawn:
+        names = [part.name for part in parts]
+        raise InputError(f"no part of one or two columns to draw among {names}: take kernel='additive'")
+    columns = min(len(drawn), PANELS)
+    lines = -(-len(drawn) // columns)
+    size = (PANEL_SIZE[0] * columns, PANEL_SIZE[1] * lines)
+    axes = plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False)[1]
+    for ax in axes.flat[len(drawn) :]:
+        ax.remove()
+    for ax, i in zip(axes.flat, drawn, strict=False):
+        draw = _draw_line if len(parts[i].columns) == 1 else _draw_map
+        draw(ax, model, parts[i])
+        ax.set_title(f"{parts[i].name}: {100.0 * share[i]:.0f} %", loc="left", parse_math=False)
+    return list(axes.flat[: len(drawn)])
+
+
+def _draw_line(ax: Axes, model: GPRegressor, part: Part) -> None:
+    (j,) = part.columns
+    x, at = _varied(model, part.columns, LINE)
+    mean, sd = (table[:, 0, 0] for table in model._moments([part], x, model._mean.basis(x)))
+    quantiles = mean[:, None] + sd[:, None] * norm.ppf(band_probabilities())
+    draw_bands(ax, at[0], quantiles)
+    rug = model.posterior_.data.x[:, j].cpu().numpy()
+    ax.plot(rug, np.zeros_like(rug), "|", transform=ax.get_xaxis_transform(), color=POINT_COLOR, alpha=0.3)
+    ax.set_xlabel(model._column_names()[j], parse_math=False)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_map(ax: Axes, model: GPRegressor, part: Part) -> None:
+    x, (across, up) = _varied(model, part.columns, MAP)
+    mean = model._moments([part], x, model._mean.basis(x))[0][:, 0, 0].reshape(MAP, MAP)
+    size = float(np.abs(mean).max())
+    image = ax.pcolormesh(across, up, mean.T, cmap="RdBu_r", vmin=-size, vmax=size, shading="gouraud")
+    ax.figure.colorbar(image, ax=ax)
+    rows = model.posterior_.data.x[:, list(part.columns)].cpu().numpy()
+    ax.plot(*rows.T, ".", color=POINT_COLOR, markersize=2, alpha=0.5)
+    names = model._column_names()
+    ax.set_xlabel(names[part.columns[0]], parse_math=False)
+    ax.set_ylabel(names[part.columns[1]], parse_math=False)
+
+
+def _varied(model: GPRegressor, columns: tuple[int, ...], count: int) -> tuple[Tensor, list[Array]]:
+    """Return rows in which some columns run over the training rows' range, and the places of each."""
+    data = model.posterior_.data.x
+    at = [torch.linspace(float(data[:, j].min()), float(data[:, j].max()), count).to(data) for j in columns]
+    x = data.mean(0).repeat(count ** len(columns), 1)
+    x[:, list(columns)] = torch.cartesian_prod(*at).reshape(len(x), -1)
+    return x, [places.cpu().numpy() for places in at]

@@ -158,11 +158,34 @@ class Posterior:
             part: a term of the kernel, which is a sum.
             x: ``(m, d)``.
 
-        Source: Duvenaud (2014), Automatic model construction with Gaussian processes, section 2.4.5.
+        Source: Duvenaud (2014), Automatic model construction with Gaussian processes, section 2.4.5; the
+        uncertainty of the mean function, which a part competes with: Rasmussen and Williams (2006), 2.42.
         """
+        none = x.new_zeros(len(x), self.data.basis.shape[1])
+        blocks = [self._component(part, *each) for each in _blocks(x, none)]
+        means, variances = zip(*blocks, strict=True)
+        return torch.cat(means), torch.cat(variances)
+
+    @torch.no_grad()
+    def component_mean(self, part: gpytorch.kernels.Kernel, x: Tensor) -> Tensor:
+        """Return the posterior mean of one term of the kernel alone: ``(m, t)``."""
+        return torch.cat([covariance(part, rows, self.data.x) @ self.mean.alpha for rows in x.split(BLOCK)])
+
+    def _component(self, part: gpytorch.kernels.Kernel, x: Tensor, none: Tensor) -> tuple[Tensor, Tensor]:
         cross = covariance(part, self.data.x, x)
-        explained = self.factor.quadratic(cross)
-        return cross.mT @ self.mean.alpha, (variance(part, x) - explained).clamp_min(0.0)
+        left = (variance(part, x) - self.factor.quadratic(cross)).clamp_min(0.0)
+        root = self._mean_uncertainty(self.mean.weighted_basis.mT @ cross, none)
+        return cross.mT @ self.mean.alpha, left + root.square().sum(0)
+
+    @torch.no_grad()
+    def mean_component(self, basis: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the fitted mean function ``(m, t)`` and its variance ``(m,)``.
+
+        Args:
+            basis: ``(m, q)``, its basis functions.
+        """
+        root = self._mean_uncertainty(torch.zeros_like(basis.mT), basis)
+        return basis @ self.mean.coefficients, root.square().sum(0)
 
     def log_marginal_likelihood(self) -> float:
         """Return the log density of the observations in nats, weights included."""

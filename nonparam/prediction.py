@@ -1,5 +1,6 @@
 """What a fitted Gaussian process tells of new rows, in the units of the data."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from scipy.stats import norm
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from nonparam.decomposition import Decomposition, Part, moments, named_parts, shares
 from nonparam.errors import InputError
 from nonparam.kernels import variance
 from nonparam.means import Mean
@@ -160,6 +162,54 @@ class PredictionMixin:
         if outputs.size != mean.size:
             raise InputError(f"y must have shape {mean.shape}, got {outputs.shape}")
         return np.asarray(norm.logpdf(outputs.reshape(mean.shape), mean, sd))
+
+    def decompose(self, X: Any = None) -> Decomposition:
+        """Split the function without noise into its mean and the terms of the kernel.
+
+        A sum has its terms for parts, an additive kernel its functions of single columns, pairs and so on.
+
+        Args:
+            X: ``(m, d)``; the training rows by default.
+
+        Returns:
+            The parts' posterior means, which add up to `predict`, their standard deviations, and their shares
+            of the variance over the training rows. Terms that can be one another's functions trade places;
+            those of an additive kernel cannot.
+
+        Examples:
+            >>> from nonparam import GPRegressor
+            >>> X = np.random.default_rng(0).uniform(size=(60, 2))
+            >>> model = GPRegressor("additive").fit(X, np.sin(6.0 * X[:, 0]) + X[:, 0] * X[:, 1])
+            >>> model.decompose().names
+            ('mean', 'x0', 'x1', 'x0 * x1')
+        """
+        check_is_fitted(self)
+        posterior = self.posterior_
+        x, basis = (posterior.data.x, posterior.data.basis) if X is None else self._rows(X)
+        parts = self._parts()
+        mean, sd = self._moments(parts, x, basis)
+        with threads_for(len(posterior.data.x)):
+            share = shares(posterior, parts)
+        names, columns = tuple(part.name for part in parts), tuple(part.columns for part in parts)
+        return Decomposition(names, columns, self._shaped(mean), self._shaped(sd), share)
+
+    def _parts(self) -> list[Part]:
+        return named_parts(self.posterior_, self._column_names())
+
+    def _moments(self, parts: Sequence[Part], x: Tensor, basis: Tensor) -> tuple[Array, Array]:
+        """Return means and deviations of parts in the units of ``y``, ``(m, t, k)``."""
+        with threads_for(len(self.posterior_.data.x)):
+            mean, variance = moments(self.posterior_, parts, x, basis)
+        means = mean.cpu().numpy() * self.y_scale_[:, None]
+        for i, part in enumerate(parts):
+            if part.kernel is None:
+                means[..., i] += self.y_mean_
+        return means, variance.sqrt().cpu().numpy()[:, None] * self.y_scale_[:, None]
+
+    def _column_names(self) -> list[str]:
+        names = getattr(self, "feature_names_in_", None)
+        columns = self.posterior_.data.x.shape[1]
+        return [f"x{j}" for j in range(columns)] if names is None else list(names)
 
     def sample_y(
         self,

@@ -1,6 +1,7 @@
 """Gaussian process regression behind scikit-learn's API."""
 
 import copy
+import math
 import os
 import time
 import warnings
@@ -21,6 +22,7 @@ from nonparam.errors import InputError
 from nonparam.fitting import Search, fit
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.grammar import as_kernel, parse
+from nonparam.laplace import laplace
 from nonparam.means import Mean
 from nonparam.mixtures import starts_of
 from nonparam.newton import Watch
@@ -315,9 +317,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         return Theta(kernel, priors, NOISE_FRACTION * scales.y_variance if data.noise is None else None)
 
     def _likelihood(self) -> None:
-        rows = float(self.posterior_.data.weights.sum())
-        change_of_units = rows * float(np.log(self.y_scale_).sum())
-        self.log_marginal_likelihood_ = self.posterior_.log_marginal_likelihood() - change_of_units
+        self.log_marginal_likelihood_ = self.posterior_.log_marginal_likelihood() - self._change_of_units
 
     def update(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Condition on more rows at the same hyperparameters, without training.
@@ -394,14 +394,53 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         objective = with_structure(objective, self.posterior_.solver)
         with threads_for(len(self.posterior_.data.x)):
             value, slope = objective.evaluate(point, gradient=eval_gradient)
-        value -= float(self.posterior_.data.weights.sum()) * float(np.log(self.y_scale_).sum())
+        value -= self._change_of_units
         return (value, slope) if eval_gradient else value
+
+    def log_evidence(self) -> float:
+        r"""Return the log evidence of the model, :math:`\log p(y)`, hyperparameters averaged over.
+
+        By Laplace's approximation at their fitted values. Differences between models of the same data, in
+        nats, are log Bayes factors. Without priors, and after ``solver="cg"`` or ``"ski"``, BIC stands for
+        it: :math:`\log p(y \mid \hat\theta) - \tfrac12 p \log n`; compare models that were fitted alike.
+
+        Source: MacKay (2003), Information theory, inference, and learning algorithms, chapters 27 and 28.
+        """
+        check_is_fitted(self)
+        if not self._by_laplace:
+            rows = float(self.posterior_.data.weights.sum())
+            return self.log_marginal_likelihood_ - 0.5 * len(self.theta_) * math.log(rows)
+        objective = self._objective(self._scales, self.posterior_.data)
+        theta = objective.theta
+
+        def log_joint(points: Array) -> tuple[Array, Array]:
+            values, gradients = objective.negative(points, np.zeros(len(points), dtype=np.intp))
+            return -values, -gradients
+
+        found = laplace(log_joint, self.theta_, theta.prior_precision**-0.5, step=theta.step)
+        theta.assign(self.theta_)
+        return found.log_evidence - self._change_of_units
+
+    @property
+    def _change_of_units(self) -> float:
+        """What the log density of the outputs loses in their own units."""
+        return float(self.posterior_.data.weights.sum()) * float(np.log(self.y_scale_).sum())
+
+    @property
+    def _by_laplace(self) -> bool:
+        return self.priors is not None and self.posterior_.solver not in ("cg", "ski")
 
     def plot(self, ax: Any = None) -> Any:
         """Draw data, mean and bands of a fitted model with one input; return the axes."""
         from nonparam.plotting import plot_regression
 
         return plot_regression(self, ax)
+
+    def plot_parts(self, most: int = 6) -> Any:
+        """Draw the largest parts that depend on one or two columns, see `decompose`; return their axes."""
+        from nonparam.plotting import plot_parts
+
+        return plot_parts(self, most)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file that holds numbers and JSON only."""

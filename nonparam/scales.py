@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from nonparam.errors import InputError
-from nonparam.kernels import DeepKernel
+from nonparam.kernels import Additive, DeepKernel
 from nonparam.kernels.base import Hyperparameter, Kernel
 from nonparam.spectrum import nyquist, periodogram
 from nonparam.theta import Prior
@@ -30,6 +30,8 @@ LENGTHSCALE_REACH = math.log(1e4)  # further out a column is constant, or its va
 PERIOD_REACH = 1.5  # how far the logarithm of a period may move
 NOISE_FLOOR = 1e-6  # of the variance of y: below it rounding in the evidence outweighs what it says
 WIDEST = math.log(1e8)  # bounds around the prior median, on the logarithm
+BREAKING = 1e-4  # of a symmetry, b^2 / a^2: the prior median, half-way from none (1) to what no data show
+BREAKING_SD = math.log(100.0)  # of its logarithm: the middle 95 % from 1e-8 to 1
 COHERENT = 1e-3  # the smallest bandwidth, in units of what the span can tell apart
 NARROW = 0.03  # a peak as narrow as data can show, in the same units
 
@@ -158,7 +160,9 @@ def initialise(kernel: gpytorch.kernels.Kernel, scales: Scales) -> None:
                 value = _typical(declared, own, _columns(part, columns))
                 if declared.per_column and getattr(part, "ard", True) is False and declared.learnt:
                     value = np.array([np.exp(np.mean(np.log(value)))])
-                setattr(part, declared.name, value if declared.per_column else float(value[0]))
+                if isinstance(part, Additive) and declared.per_degree:
+                    value = np.resize(value, part.degree)
+                setattr(part, declared.name, value if declared.listed else float(value[0]))
 
 
 def default_priors(kernel: gpytorch.kernels.Kernel, scales: Scales, *, informative: bool) -> dict[str, Prior]:
@@ -200,6 +204,8 @@ def _prior(kernel: Kernel, declared: Hyperparameter, scales: Scales, columns: Co
     if raw.size != centre.size:
         centre = np.full(raw.size, centre.mean())
     sd = {"X": LENGTHSCALE_SD, "1": SHAPE_SD}.get(declared.unit, VARIANCE_SD)
+    if declared.name == "breaking":  # of any size: most symmetries are exact or absent
+        sd = BREAKING_SD
     reach = LENGTHSCALE_REACH if declared.unit == "X" else WIDEST
     return Prior(centre, sd, centre - reach, centre + reach)
 
@@ -246,13 +252,17 @@ def _typical(declared: Hyperparameter, scales: Scales, columns: Columns) -> Arra
             return scales.period[columns]
         case "width":
             return 0.1 * sd
+        case "spread":
+            return sd
+        case "breaking":
+            return np.array([BREAKING])
         case "frequency":
             return 1.0 / span
         case "bandwidth":
             return _bandwidth(scales.nyquist[columns], span)
     match declared.unit:
         case "X":
-            return sd * math.sqrt(d)
+            return sd if declared.alone else sd * math.sqrt(d)
         case "y^2":
             return np.array([scales.y_variance])
         case "y^2/X":

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from nonparam.errors import InputError
 from nonparam.kernels import Scale, Spectral, spectral_mixture
-from nonparam.laplace import laplace
 from nonparam.regression import GPRegressor
 from nonparam.validation import check_count
 
@@ -113,7 +112,7 @@ class SpectralMixtureRegressor(GPRegressor):
             self.kernel = spectral_mixture(count, plane=self.plane)
             super().fit(X, y, sample_weight)
             self.num_components_ = count
-            self.evidence_[count] = self._evidence()
+            self.evidence_[count] = self.log_evidence()
             highest = max(self.evidence_, key=lambda q: self.evidence_[q])
             if highest == count:
                 best = dict(vars(self))
@@ -122,21 +121,10 @@ class SpectralMixtureRegressor(GPRegressor):
         self.__dict__.update(best)
         return self
 
-    def _evidence(self) -> float:
-        """Return the log evidence of the number of components, in nats."""
-        rows = float(self.posterior_.data.weights.sum())
-        if self.priors is None or self.posterior_.solver in ("cg", "ski"):
-            return self.log_marginal_likelihood_ - 0.5 * len(self.theta_) * math.log(rows)
-        objective = self._objective(self._scales, self.posterior_.data)
-        theta = objective.theta
-
-        def log_joint(points: Array) -> tuple[Array, Array]:
-            values, gradients = objective.negative(points, np.zeros(len(points), dtype=np.intp))
-            return -values, -gradients
-
-        found = laplace(log_joint, self.theta_, theta.prior_precision**-0.5, step=theta.step)
-        theta.assign(self.theta_)
-        return found.log_evidence + self._log_copies()
+    def log_evidence(self) -> float:
+        """Return the log evidence of the number of components, in nats; see `GPRegressor.log_evidence`."""
+        own = super().log_evidence()
+        return own + self._log_copies() if self._by_laplace else own
 
     def _log_copies(self) -> float:
         """Return how often the same mixture stands elsewhere: in other orders, and with other signs."""

@@ -1,12 +1,13 @@
 """The table of kernel cases that the tests cross with every property."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import gpytorch.kernels as gp
 import oracles as o
 import sklearn.gaussian_process.kernels as sk
 import torch
+from case import Case
+from cases_structure import SYMMETRIC
 from torch import Tensor
 
 from nonparam.kernels import (
@@ -14,7 +15,6 @@ from nonparam.kernels import (
     ChangePoint,
     Constant,
     Cosine,
-    Kernel,
     Linear,
     Matern,
     Periodic,
@@ -29,19 +29,6 @@ from nonparam.kernels import (
 )
 
 __all__ = ["CASES", "Case"]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A kernel at explicit hyperparameters, its textbook form, and the same kernel in other libraries."""
-
-    name: str
-    make: Callable[[], Kernel]
-    oracle: o.Entry
-    columns: int = 1
-    stationary: bool = True
-    sklearn: Callable[[], sk.Kernel] | None = None
-    gpytorch: Callable[[], gp.Kernel] | None = None
 
 
 def double(*values: float) -> Tensor:
@@ -444,4 +431,4 @@ COMPOSED = [
     ),
 ]
 
-CASES = [*STATIONARY, *NOT_STATIONARY, *COMPOSED]
+CASES = [*STATIONARY, *NOT_STATIONARY, *SYMMETRIC, *COMPOSED]

@@ -6,6 +6,7 @@ floats), where ``same`` says whether they are one and the same observation.
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,3 +157,56 @@ def scaled(outputscale: float, entry: Entry) -> Entry:
 
 def on_columns(columns: Sequence[int], entry: Entry) -> Entry:
     return lambda x, z, same: entry([x[c] for c in columns], [z[c] for c in columns], same)
+
+
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(80)
+
+
+def orthogonal_rbf(lengthscale: Sequence[float], center: Sequence[float], spread: Sequence[float]) -> Entry:
+    """The averages over the density of each column by quadrature."""
+    columns = [_orthogonal_column(*values) for values in zip(lengthscale, center, spread, strict=True)]
+    return lambda x, z, same: math.prod(k(a, b) for k, a, b in zip(columns, x, z, strict=True))
+
+
+def _orthogonal_column(scale: float, center: float, spread: float) -> Callable[[float, float], float]:
+    places, share = center + spread * NODES, WEIGHTS / WEIGHTS.sum()
+
+    def average(a: float) -> float:
+        return float(share @ np.exp(-0.5 * ((a - places) / scale) ** 2))
+
+    both = sum(weight * average(place) for weight, place in zip(share, places, strict=True))
+    return lambda a, b: rbf(scale)([a], [b], False) - average(a) * average(b) / both
+
+
+def additive(
+    variance: Sequence[float],
+    lengthscale: Sequence[float],
+    center: Sequence[float],
+    spread: Sequence[float],
+) -> Entry:
+    """A sum over all groups of columns, one by one."""
+    d = len(lengthscale)
+    columns = [orthogonal_rbf(lengthscale[j : j + 1], center[j : j + 1], spread[j : j + 1]) for j in range(d)]
+
+    def entry(x: Row, z: Row, same: bool) -> float:
+        values = [k([a], [b], same) for k, a, b in zip(columns, x, z, strict=True)]
+        total = 0.0
+        for q, v in enumerate(variance, 1):
+            groups = list(combinations(range(d), q))
+            total += v / len(groups) * sum(math.prod(values[j] for j in group) for group in groups)
+        return total
+
+    return entry
+
+
+Map = Callable[[Row], Row]
+
+
+def averaged(entry: Entry, maps: Sequence[Map]) -> Entry:
+    """The average over all pairs of maps; white noise is the same where both images are."""
+
+    def average(x: Row, z: Row, same: bool) -> float:
+        pairs = [entry(g(x), h(z), same and i == j) for i, g in enumerate(maps) for j, h in enumerate(maps)]
+        return sum(pairs) / len(pairs)
+
+    return average

@@ -10,17 +10,21 @@ from sklearn.gaussian_process import kernels as sk
 from nonparam.errors import InputError
 from nonparam.kernels import (
     RBF,
+    Additive,
     ChangePoint,
     Constant,
     Cosine,
+    Invariant,
     Kernel,
     Linear,
     Matern,
+    OrthogonalRBF,
     Periodic,
     Polynomial,
     Product,
     RationalQuadratic,
     Scale,
+    SoftInvariant,
     Spectral,
     Sum,
     WhiteNoise,
@@ -60,6 +64,17 @@ MEANINGS = [
     ("scale(rbf, 2)", Scale(RBF(), 2.0)),
     ("sum(rbf, white)", Sum(RBF(), WhiteNoise())),
     ("product(rbf, white, active_dims=(1,))", Product(RBF(), WhiteNoise(), active_dims=(1,))),
+    ("additive(3, variance=[1, 2, 3])", Additive(3, variance=[1.0, 2.0, 3.0])),
+    ("orthogonal_rbf(2, center=0, spread=1)", OrthogonalRBF(2.0, center=0.0, spread=1.0)),
+    (
+        "2 * invariant(rbf, 'c4', columns=(0, 2), center=None)",
+        Scale(Invariant(RBF(), "c4", columns=(0, 2), center=None), 2.0),
+    ),
+    ("invariant(rbf, 'd4', center=[1, 2])", Invariant(RBF(), "d4", center=[1.0, 2.0])),
+    (
+        "soft_invariant(rbf(ard=False), group='reflection', breaking=0.1)",
+        SoftInvariant(RBF(ard=False), "reflection", breaking=0.1),
+    ),
     ("rbf + linear", Sum(RBF(), Linear())),
     ("rbf+linear*white", Sum(RBF(), Product(Linear(), WhiteNoise()))),
     ("rbf * linear + white", Sum(Product(RBF(), Linear()), WhiteNoise())),
@@ -129,7 +144,12 @@ def test_every_name_is_covered():
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(NAMES) - {"changepoint", "scale", "sum", "product", "spectral_mixture"})
+    "name",
+    sorted(
+        set(NAMES)
+        - {"changepoint", "scale", "sum", "product", "spectral_mixture"}
+        - {"additive", "invariant", "soft_invariant"}
+    ),
 )
 def test_bare_names_are_kernels_that_print_as_themselves(name: str):
     kernel = parse(name)
@@ -162,7 +182,7 @@ REFUSED = [
     ("+".join(["rbf"] * 5000), "too long or nested too deeply"),
     ("-" * 5000 + "1", "too long or nested too deeply"),
     # names
-    ("rfb", r"no kernel is called 'rfb'; did you mean 'rbf'\? \(there are \['changepoint'"),
+    ("rfb", r"no kernel is called 'rfb'; did you mean 'rbf'\? \(there are \['additive', 'changepoint'"),
     ("linear + perodic(12)", r"no kernel is called 'perodic'; did you mean 'periodic'\?"),
     ("matern", "no kernel is called 'matern'; did you mean 'matern"),
     ("RBF", r"no kernel is called 'RBF'; did you mean 'rbf'\?"),
@@ -342,7 +362,9 @@ def test_a_kernel_of_scikit_learn_is_answered_with_its_formula(kernel: object, f
 
 @pytest.mark.parametrize("kernel", [sk.PairwiseKernel(), sk.Matern(nu=1.2), sk.RBF() ** 2, sk.Sum], ids=repr)
 def test_a_kernel_of_scikit_learn_without_an_equal(kernel: object):
-    with pytest.raises(InputError, match=r"which has no equal here: write a formula of \['changepoint'"):
+    with pytest.raises(
+        InputError, match=r"which has no equal here: write a formula of \['additive', 'changepoint'"
+    ):
         as_kernel(kernel)
 
 

@@ -18,7 +18,7 @@ Y = np.sin(2 * np.pi * X[:, :1] / 2.5) + 3.0
 ONES = np.ones(40)
 EVERY_KIND = (
     "rbf + rq + periodic + cosine + linear + polynomial(2) + constant + white + wiener"
-    " + changepoint(rbf, linear)"
+    " + changepoint(rbf, linear) + additive + orthogonal_rbf + soft_invariant(rbf, 'reflection', center=None)"
 )
 
 
@@ -150,6 +150,24 @@ def test_starting_values_are_those_of_the_data():
     np.testing.assert_allclose(linear.value("variance"), Y.var() / (X.var(0) * 2))
     assert white.value("variance") == pytest.approx(Y.var())
     assert periodic.value("period")[0] == pytest.approx(2.5, rel=0.05)
+
+
+def test_an_additive_kernel_starts_with_functions_of_one_column_each():
+    kernel = parse("additive(2)")
+    initialise(kernel, measure(X, Y, ONES, normalize_y=True))
+    for name, expected in (("lengthscale", X.std(0)), ("center", X.mean(0)), ("spread", X.std(0))):
+        np.testing.assert_allclose(kernel.value(name), expected)
+    np.testing.assert_allclose(kernel.value("variance"), [Y.var(), Y.var()])
+
+
+def test_a_symmetry_may_be_broken_by_any_amount():
+    kernel = parse("soft_invariant(rbf, 'reflection')")
+    scales = measure(X, Y, ONES, normalize_y=True)
+    initialise(kernel, scales)
+    prior = default_priors(kernel, scales, informative=True)["raw_breaking"]
+    assert kernel.value("center") == 0.0 and kernel.value("breaking") == pytest.approx(1e-4)
+    span = np.exp(np.ravel(prior.mean) + np.array([-2.0, 2.0]) * prior.sd)
+    np.testing.assert_allclose(span, [1e-8, 1.0])
 
 
 def test_values_that_were_given_stay():
