@@ -221,9 +221,7 @@ def _bracketed(kernel: AnyKernel) -> str:
 
 
 def _has_amplitude(kernel: AnyKernel) -> bool:
-    if isinstance(kernel, Kernel):
-        return kernel.has_amplitude
-    return isinstance(kernel, gpytorch.kernels.ScaleKernel)
+    return isinstance(kernel, gpytorch.kernels.ScaleKernel) or bool(getattr(kernel, "has_amplitude", False))
 
 
 def with_amplitude(kernel: AnyKernel) -> Kernel | AnyKernel:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nonparam.errors import InputError
 from nonparam.kernels.base import formula
+from nonparam.kernels.composition import with_amplitude
 from nonparam.kernels.evaluate import covariance, variance
 
 __all__ = ["DeepKernel"]
@@ -58,6 +59,11 @@ class DeepKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is 
             raise InputError(f"base_kernel must be a kernel, got {base_kernel!r}")
         self.feature_extractor = feature_extractor
         self.base_kernel = base_kernel
+
+    @property
+    def has_amplitude(self) -> bool:
+        """Whether it can be as large as the data ask; see `with_amplitude`."""
+        return with_amplitude(self.base_kernel) is self.base_kernel
 
     def features(self, x: Tensor) -> Tensor:
         """Return the features of the rows ``x (n, d)``, ``(n, p)``.

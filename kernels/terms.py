@@ -25,6 +25,7 @@ from torch import Tensor
 
 from nonparam.kernels.base import Kernel
 from nonparam.kernels.composition import Product, Scale, Sum
+from nonparam.kernels.deep import DeepKernel
 from nonparam.kernels.linear import WhiteNoise
 from nonparam.kernels.radial import centre_of
 from nonparam.kernels.spectral import Spectral
@@ -67,10 +68,12 @@ def terms_of(kernel: gpytorch.kernels.Kernel, x: Tensor) -> list[Term] | None:
         >>> [(term.profile, term.z.shape[1]) for term in terms_of(kernel.float(), x)]
         [('rbf', 3), ('matern32', 1)]
     """
-    if isinstance(kernel, Kernel) and kernel.active_dims is not None:
+    if isinstance(kernel, Kernel | DeepKernel) and kernel.active_dims is not None:
         x = x.index_select(-1, kernel.active_dims)
     if type(kernel) is WhiteNoise:
         return []
+    if type(kernel) is DeepKernel:
+        return terms_of(kernel.base_kernel, kernel.features(x))
     if type(kernel) is Scale:
         inner = terms_of(kernel.kernel, x)
         return inner and [replace(term, scale=kernel.outputscale * term.scale) for term in inner]

@@ -4,15 +4,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nonparam.deep import DeepKernelRegressor
     from nonparam.forecasting import GPForecaster
     from nonparam.planning import plan
     from nonparam.regression import GPRegressor
     from nonparam.spectral_mixture import SpectralMixtureRegressor
 
-__all__ = ["GPForecaster", "GPRegressor", "SpectralMixtureRegressor", "plan"]
+__all__ = ["DeepKernelRegressor", "GPForecaster", "GPRegressor", "SpectralMixtureRegressor", "plan"]
 __version__ = "0.1.0"
 
 _HOMES = {
+    "DeepKernelRegressor": "nonparam.deep",
     "GPForecaster": "nonparam.forecasting",
     "GPRegressor": "nonparam.regression",
     "SpectralMixtureRegressor": "nonparam.spectral_mixture",

@@ -6,7 +6,7 @@ import os
 import time
 import warnings
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import gpytorch
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nonparam.checkpoint import checkpoint_at
 from nonparam.errors import InputError
-from nonparam.fitting import Search, fit
+from nonparam.fitting import Fitted, Search, fit
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.grammar import as_kernel, parse
 from nonparam.laplace import laplace
@@ -65,7 +65,6 @@ __all__ = ["GPRegressor"]
 
 Array = NDArray[np.float64]
 
-OBJECTIVES = ("lml",)
 PRIORS = ("default", None)
 TOLERANCE = 1e-11  # nats gained in the last steps of training
 TO_CONVERGE = "try noise='learn', a larger noise, n_restarts, or a kernel with fewer hyperparameters"
@@ -141,6 +140,8 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         >>> bool(abs(mean[0] - np.sin(3.0)) < 0.01), bool(sd[0] < 0.05)
         (True, True)
     """
+
+    objectives: ClassVar[tuple[str, ...]] = ("lml",)
 
     def __init__(
         self,
@@ -254,7 +255,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
 
     def _check_arguments(self) -> None:
         check_choice(self.solver, "solver", SOLVERS)
-        check_choice(self.objective, "objective", OBJECTIVES)
+        check_choice(self.objective, "objective", self.objectives)
         check_choice(self.priors, "priors", PRIORS)
         check_choice(self.normalize_y, "normalize_y", (True, False))
         check_count(self.n_restarts, "n_restarts")
@@ -286,14 +287,18 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         objective = self._objective(scales, data)
         tolerance = RIDGE_TOLERANCE if self.priors is None else TOLERANCE
         others = [self._theta(start, scales, data).start for start in starts[1:]]
+        self._scales = scales
         search = Search(self.n_restarts, rng, tolerance, watch, others)
-        fitted = fit(objective, plan, search)
+        fitted = self._search(objective, plan, search)
         self.theta_, self.posterior_ = fitted.theta, fitted.posterior
         self.theta_names_ = objective.theta.names
         self.noise_ = self.posterior_.noise if noise is None else noise
-        self._scales = scales
         self._likelihood()
         return fitted.report
+
+    def _search(self, objective: Objective, plan: Plan, search: Search) -> Fitted:
+        """Learn the hyperparameters and condition on the data."""
+        return fit(objective, plan, search)
 
     def _data(
         self, x: Array, y: Array, weights: Array, noise: float | Array | None, device: torch.device

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CODE = ("nonparam", "kernels", "model_selection", "datasets")  # what a user installs
 SOURCES = (*CODE, "tests", "benchmarks", "docs/examples")
 
-ESTIMATORS = {"regression", "spectral_mixture", "classification", "forecasting", "networks"}
+ESTIMATORS = {"regression", "spectral_mixture", "deep", "classification", "forecasting", "networks"}
 LAST = {"plotting", "cli"}
 # What each part may import of the package besides itself; parts that are not named are the core.
 MAY_IMPORT = {

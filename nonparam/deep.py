@@ -1,0 +1,343 @@
+"""Regression with a deep kernel, behind the same `fit` and `predict`."""
+
+import copy
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
+
+import gpytorch
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from nonparam.deep_features import ResidualFeatures
+from nonparam.deep_training import (
+    CONTEXT,
+    Split,
+    State,
+    log_likelihood,
+    predictive_densities,
+    split_rows,
+    train,
+)
+from nonparam.errors import InputError
+from nonparam.fitting import Fitted, Search
+from nonparam.kernels import DeepKernel, spectral_mixture, with_amplitude
+from nonparam.kernels.base import Kernel
+from nonparam.kernels.evaluate import covariance, variance
+from nonparam.kernels.grammar import as_kernel
+from nonparam.objective import Data, Objective
+from nonparam.posterior import condition
+from nonparam.progress import Progress
+from nonparam.regression import GPRegressor
+from nonparam.solvers.plan import Plan
+from nonparam.threads import threads_for
+from nonparam.training import FitReport
+from nonparam.validation import (
+    check_count,
+    check_noise,
+    check_outputs,
+    check_seed,
+    check_table,
+    check_weights,
+)
+
+__all__ = ["Collapse", "DeepKernelRegressor"]
+
+Array = NDArray[np.float64]
+
+START_ROWS = 1000  # from which hyperparameters start
+COMPONENTS = 4  # of a spectral mixture of features
+FEWEST = 10  # rows: below it none can be held out
+ALIKE = 0.95  # correlation of two rows in the middle of all pairs, from which on features have collapsed
+FARTHEST = 10.0  # standard deviations: a column with a wider lengthscale hardly matters
+LEAST_GAIN = 0.005  # nats per row: less is not worth a network
+KEPT = "the hyperparameters that were trained with the features"
+PAIRED = 500  # rows whose pairs are looked at
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """What tells whether features learnt the rows instead of what makes them alike.
+
+    Attributes:
+        correlation: of the function at two training rows, the median over pairs.
+        log_marginal_likelihood: of the training rows in `Split.context`, in nats per row and output: an
+            average of log densities of rows given fewer rows than held-out ones are given.
+        held_out: the log density of held-out rows given the same rows, in nats per row and output.
+        standard_error: of it.
+    """
+
+    correlation: float
+    log_marginal_likelihood: float
+    held_out: float
+    standard_error: float
+
+    @property
+    def overfitted(self) -> bool:
+        """Whether rows that were not trained on are predicted worse than those that were."""
+        return self.held_out < self.log_marginal_likelihood - 2.0 * self.standard_error
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether nearly all rows look alike to the kernel."""
+        return self.correlation > ALIKE
+
+
+class DeepKernelRegressor(GPRegressor):
+    r"""A Gaussian process on columns that a network moves to where the kernel suits them.
+
+    .. math:: k(x, x') = k_0(z(x), z(x')), \quad z(x) = \tilde x + s \circ A \tanh g_w(\tilde x)
+
+    Training starts at the kernel of the columns, :math:`A = 0`, as fitted to some of the rows. The network
+    follows the conditional likelihood of random subsets, and stops when rows that it never saw are predicted
+    no better. Where that is no better than the kernel of the columns does, beyond chance, that kernel is the
+    model. The features are then fixed, each a function of one row, and a Gaussian process of all rows
+    follows, by whatever solver suits them. Up to 2,000 rows it keeps the hyperparameters of the network's
+    training: features know the rows that they were trained on, and the marginal likelihood of few rows would
+    find too little noise.
+
+    Args:
+        hidden: the widths of the network's layers; the last one is the number of learnt features.
+        base: the kernel of the moved columns: a formula such as ``"matern52"``, ``"spectral"`` for a mixture
+            of four, or a kernel of `nonparam.kernels`.
+        objective: what trains the network: ``"clml"``, the conditional likelihood of some rows given others,
+            or ``"lml"``, the marginal likelihood, which can collapse; then a warning says so.
+        max_steps: of the network's training, each on 512 rows.
+        mean: as for `GPRegressor`, as all that follow.
+        noise: see there.
+        solver: see there.
+        n_restarts: see there.
+        priors: see there.
+        normalize_y: see there.
+        device: see there.
+        random_state: of the weights, the subsets and the restarts.
+        verbose: see there.
+        checkpoint: see there; of the last fit, of all rows.
+        checkpoint_minutes: see there.
+
+    Attributes:
+        uses_features_: whether learnt features are part of the model.
+        training_: how the network was trained.
+        collapse_: what tells whether the features learnt the rows instead of what makes them alike.
+
+    Raises:
+        InputError: data or arguments that no model can be fitted to.
+
+    Source: Wilson, Hu, Salakhutdinov and Xing (2016), Deep kernel learning, AISTATS; the objective: see
+    `nonparam.deep_training`.
+
+    Examples:
+        >>> X = np.linspace(-2.0, 2.0, 80)[:, None]
+        >>> model = DeepKernelRegressor((8, 1), max_steps=20, random_state=0).fit(X, np.sign(X[:, 0]))
+        >>> model.predict([[-1.0], [1.0]]).round(1)
+        array([-1.,  1.])
+    """
+
+    objectives: ClassVar[tuple[str, ...]] = ("lml", "clml")
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (64, 32, 2),
+        *,
+        base: str | gpytorch.kernels.Kernel = "matern52",
+        objective: str = "clml",
+        max_steps: int = 1000,
+        mean: Literal["zero", "constant", "linear"] = "constant",
+        noise: float | ArrayLike | Literal["learn"] = "learn",
+        solver: str = "auto",
+        n_restarts: int = 0,
+        priors: Literal["default"] | None = "default",
+        normalize_y: bool = True,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+        checkpoint: str | None = None,
+        checkpoint_minutes: float = 5.0,
+    ) -> None:
+        super().__init__(
+            mean=mean,
+            noise=noise,
+            solver=solver,
+            objective=objective,
+            n_restarts=n_restarts,
+            priors=priors,
+            normalize_y=normalize_y,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+            checkpoint=checkpoint,
+            checkpoint_minutes=checkpoint_minutes,
+        )
+        self.hidden = hidden
+        self.base = base
+        self.max_steps = max_steps
+
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn the features, then the hyperparameters, and condition on the data; see `GPRegressor.fit`.
+
+        A ``ConvergenceWarning`` says that the features have collapsed or learnt the rows.
+        """
+        self._check_arguments()
+        data = self._standardised(X, y, sample_weight)
+        rng = check_seed(self.random_state)
+        generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+        split = split_rows(len(data.x), generator)
+        with Progress(bool(self.verbose)) as progress, threads_for(CONTEXT):
+            start = self._start(data, split, generator)
+            before = copy.deepcopy(start)
+            progress.stage("features")
+            found = train(start, data, split, self.objective, self.max_steps, generator, progress)
+            self.uses_features_ = self.objective == "lml" or self._pays((before, found.state), data, split)
+        self.training_ = found
+        self.collapse_ = _collapse(found.state, data, split, generator)
+        self.kernel = self._base()
+        if self.uses_features_:
+            self._warn()
+            self.kernel = copy.deepcopy(found.state.kernel)
+            self.kernel.feature_extractor.requires_grad_(False)
+        return super().fit(X, y, sample_weight)
+
+    def _search(self, objective: Objective, plan: Plan, search: Search) -> Fitted:
+        """Keep the hyperparameters of the network's training where the rows are few, else learn them anew."""
+        if not self.uses_features_:
+            return super()._search(objective, plan, search)
+        kernel, data = objective.theta.kernel, objective.data
+        spread = float((data.y - data.y.mean(0)).square().mean())
+        _rescale(kernel, spread)
+        theta = self._theta(kernel, self._scales, data)
+        if theta.learns_noise:
+            trained = np.log(self.training_.state.noise * spread)
+            theta.start[-1] = np.clip(trained, theta.lower[-1], theta.upper[-1])
+        objective = replace(objective, theta=theta)
+        if len(data.x) > CONTEXT or plan.solver != "cholesky":
+            return super()._search(objective, plan, search)
+        return self._kept(objective, plan)
+
+    def _kept(self, objective: Objective, plan: Plan) -> Fitted:
+        theta = objective.theta
+        value, slope = objective.evaluate(theta.start, gradient=True)
+        theta.assign(theta.start)
+        noise = float(np.exp(theta.start[-1])) if theta.learns_noise else 0.0
+        posterior = condition(theta.kernel, objective.data, noise)
+        report = FitReport(
+            plan=str(plan),
+            seconds=0.0,
+            converged=True,
+            message=KEPT,
+            steps=self.training_.steps,
+            evaluations=1,
+            objective=value,
+            starts=(value,),
+            gradient=float(np.abs(slope).max(initial=0.0)),
+            jitter=posterior.factor.jitter,
+        )
+        return Fitted(theta.start, posterior, report)
+
+    def _check_arguments(self) -> None:
+        super()._check_arguments()
+        check_count(self.max_steps, "max_steps", least=1)
+        widths = self.hidden if isinstance(self.hidden, Sequence | np.ndarray) else ()
+        if isinstance(widths, str) or not len(widths):
+            raise InputError(f"hidden must be the widths of one or more layers, got {self.hidden!r}")
+        for width in widths:
+            check_count(width, "each width in hidden", least=1)
+
+    def _standardised(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> Data:
+        """Return the data, outputs of mean 0 and variance 1."""
+        x = check_table(self, X, reset=True)
+        outputs = check_outputs(y, len(x)).reshape(len(x), -1)
+        weights, noise = check_weights(sample_weight, x), check_noise(self.noise, len(x))
+        counted = weights > 0.0
+        x, outputs, weights = x[counted], outputs[counted], weights[counted]
+        if len(x) < FEWEST:
+            raise InputError(
+                f"a deep kernel needs {FEWEST} rows, some to be held out; got {len(x)}: try GPRegressor"
+            )
+        spread = outputs.std(0)
+        spread = np.where(spread > 1e-13 * np.abs(outputs).max(0), spread, 1.0)
+        known = None if noise is None else np.broadcast_to(noise, len(counted))[counted] / spread.mean() ** 2
+        return Data(
+            x=torch.from_numpy(x),
+            y=torch.from_numpy((outputs - outputs.mean(0)) / spread),
+            basis=torch.zeros(len(x), 0, dtype=torch.float64),
+            weights=torch.from_numpy(weights),
+            noise=None if known is None else torch.from_numpy(known),
+        )
+
+    def _base(self) -> gpytorch.kernels.Kernel:
+        if isinstance(self.base, str) and self.base == "spectral":
+            return spectral_mixture(COMPONENTS)
+        return with_amplitude(as_kernel(self.base)).double()
+
+    def _start(self, data: Data, split: Split, generator: torch.Generator) -> State:
+        """Return a network that moves nothing yet, and the hyperparameters that suit the columns."""
+        x = data.x[split.training]
+        some = data.rows(split.training[:START_ROWS])
+        still = ResidualFeatures(x, list(self.hidden), x.new_ones(x.shape[1]), generator)
+        with torch.no_grad():
+            columns = still(some.x).numpy()
+        noise = "learn" if data.noise is None else data.noise[split.training[:START_ROWS]].numpy()
+        model = GPRegressor(self._base(), mean="zero", noise=noise, priors=self.priors, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # it only shows where to start
+            model.fit(columns, some.y.numpy(), some.weights.numpy())
+        still.lengths.copy_(_lengths(model.kernel_, x.shape[1]))
+        learnt = data.noise is None
+        log_noise = torch.tensor(float(np.log(model.noise_)) if learnt else 0.0, dtype=torch.float64)
+        return State(DeepKernel(still, model.kernel_), log_noise.requires_grad_(learnt))
+
+    def _pays(self, states: Sequence[State], data: Data, split: Split) -> bool:
+        """Return whether held-out rows are predicted better by the second state, beyond chance."""
+        before, after = (
+            predictive_densities(state, data, split.context, split.held_out).mean(1) for state in states
+        )
+        gain = after - before
+        return bool(gain.mean() > max(float(gain.std()) / len(gain) ** 0.5, LEAST_GAIN))
+
+    def _warn(self) -> None:
+        found = self.collapse_
+        if found.collapsed:
+            said = f"the features have collapsed: two rows correlate by {found.correlation:.2f} in the middle"
+        elif found.overfitted:
+            said = (
+                f"the features have learnt the rows: a row that was held out has a log density of "
+                f"{found.held_out:.3g} nats, one of training {found.log_marginal_likelihood:.3g}"
+            )
+        else:
+            return
+        advice = "try objective='clml', fewer max_steps or a smaller hidden, or GPRegressor"
+        warnings.warn(f"{said}; {advice}", ConvergenceWarning, stacklevel=3)
+
+
+def _rescale(kernel: gpytorch.kernels.Kernel, factor: float) -> None:
+    """Multiply the variances of a kernel."""
+    for part in kernel.modules():
+        for declared in part.declared() if isinstance(part, Kernel) else ():
+            if declared.unit.startswith("y^2"):
+                setattr(part, declared.name, getattr(part, declared.name).detach() * factor)
+
+
+def _lengths(kernel: gpytorch.kernels.Kernel, d: int) -> Tensor:
+    """Return the lengthscale of each of ``d`` columns where the kernel has such, at most `FARTHEST`."""
+    for part in kernel.modules():
+        found = getattr(part, "lengthscale", None)
+        if isinstance(found, Tensor) and found.numel() == d:
+            return found.detach().flatten().clamp(max=FARTHEST)
+    return torch.ones(d, dtype=torch.float64)
+
+
+def _collapse(state: State, data: Data, split: Split, generator: torch.Generator) -> Collapse:
+    rows = data.rows(split.context)
+    some = rows.x[torch.randperm(len(rows.x), generator=generator)[:PAIRED]]
+    with torch.no_grad():
+        sd = variance(state.kernel, some).sqrt()
+        correlations = covariance(state.kernel, some) / torch.outer(sd, sd)
+        marginal = float(log_likelihood(state, rows, "lml"))
+    pairs = correlations[torch.triu_indices(len(some), len(some), 1).unbind()]
+    held_out = predictive_densities(state, data, split.context, split.held_out).mean(1)
+    error = float(held_out.std()) / len(held_out) ** 0.5
+    return Collapse(float(pairs.median()), marginal, float(held_out.mean()), error)

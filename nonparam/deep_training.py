@@ -1,0 +1,247 @@
+r"""Training of a deep kernel by the likelihood of random subsets of the rows.
+
+The marginal likelihood of a kernel with thousands of weights is no guide: it is as happy with features that
+draw the rows together as with features that predict. What predicts is asked for instead: the conditional
+likelihood of some rows given others,
+
+.. math:: \log p(y_T \mid y_C, w) = \log p(y_C, y_T \mid w) - \log p(y_C \mid w),
+
+of subsets drawn anew at each step. Every few steps, rows that no step sees are predicted; the weights that
+do best there are kept, and training ends when they have been the best for long.
+
+Source: Lotfi, Izmailov, Benton, Goldblum and Wilson (2022), Bayesian model selection, the marginal
+likelihood, and generalization, ICML, section 4; the overfitting: Ober, Rasmussen and van der Wilk (2021), The
+promises and pitfalls of deep kernel learning, UAI.
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import gpytorch
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from nonparam.errors import NotPositiveDefiniteError
+from nonparam.kernels.evaluate import covariance
+from nonparam.model_selection.evidence import LOG_2PI, evidence
+from nonparam.objective import Data
+from nonparam.posterior import condition
+from nonparam.progress import Progress
+
+__all__ = [
+    "CONTEXT",
+    "Split",
+    "State",
+    "Training",
+    "log_likelihood",
+    "predictive_densities",
+    "split_rows",
+    "train",
+]
+
+SUBSET = 512  # rows of a step: a factorisation of a few milliseconds
+TARGETS = 0.25  # of a subset: rows that are predicted from the rest
+CONTEXT = 2000  # rows from which held-out ones are predicted
+HELD_OUT = 0.1  # of the rows
+LEAST_HELD_OUT, MOST_HELD_OUT = 20, 1000
+LOOK = 20  # steps between two looks at the held-out rows
+PATIENCE = 10  # looks without a better one
+WARM_UP = 20  # steps in which the rates rise
+WEIGHT_RATE, HYPERPARAMETER_RATE = 1e-3, 5e-3
+LEAST_NOISE = 1e-6  # variance: below it rounding is what is learnt
+LONGEST = 10.0  # of a gradient: one bad subset must not throw the weights far
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows train the features, and which only judge them.
+
+    Attributes:
+        training: numbers of rows, in random order.
+        held_out: the others.
+    """
+
+    training: Tensor
+    held_out: Tensor
+
+    @property
+    def context(self) -> Tensor:
+        """The training rows from which held-out ones are predicted."""
+        return self.training[:CONTEXT]
+
+
+def split_rows(n: int, generator: torch.Generator) -> Split:
+    """Hold out a tenth of ``n`` rows, at least 20 where there are 80, and at most 1,000.
+
+    Examples:
+        >>> split = split_rows(1000, torch.Generator().manual_seed(0))
+        >>> len(split.training), len(split.held_out)
+        (900, 100)
+    """
+    few = min(max(int(HELD_OUT * n), LEAST_HELD_OUT), MOST_HELD_OUT, max(n // 4, 1))
+    order = torch.randperm(n, generator=generator)
+    return Split(order[few:], order[:few])
+
+
+@dataclass
+class State:
+    """A kernel and the noise beside it, while they are trained.
+
+    Attributes:
+        kernel: a `DeepKernel`, where there is something to train.
+        log_noise: ``()``, of its variance; without a gradient where the noise is known.
+    """
+
+    kernel: gpytorch.kernels.Kernel
+    log_noise: Tensor
+
+    @property
+    def noise(self) -> float:
+        """The variance of the noise."""
+        return float(self.log_noise.detach().exp())
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training found.
+
+    Attributes:
+        state: the best weights and hyperparameters.
+        score: of them, in nats per row and output.
+        scores: at each look.
+        steps: after which the best were found.
+        message: why it ended.
+    """
+
+    state: State
+    score: float
+    scores: tuple[float, ...]
+    steps: int
+    message: str
+
+
+class _LogLikelihood(torch.autograd.Function):
+    """The log marginal likelihood of outputs with a given covariance, and its derivative in that."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, y: Tensor) -> Tensor:
+        found = evidence(a.detach().clone(), y, y[:, :0], gradient=True)
+        assert found.gradient is not None
+        ctx.save_for_backward(found.gradient.triu_())
+        return a.new_tensor(found.value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return grad * slope, None
+
+
+def log_likelihood(state: State, data: Data, objective: str) -> Tensor:
+    """Return what training maximises on a subset, in nats per row and output.
+
+    Args:
+        state: where training stands.
+        data: the subset, in random order.
+        objective: ``"lml"``, or ``"clml"`` for that of the last rows given the others.
+    """
+    n, t = data.y.shape
+    a = covariance(state.kernel, data.x)
+    a = a + torch.diag(data.noise_variances(1.0) * (state.log_noise.exp() if data.noise is None else 1.0))
+    total: Tensor = _LogLikelihood.apply(a, data.y)
+    if objective == "lml":
+        return total / (n * t)
+    few = max(int(TARGETS * n), 1)
+    rest: Tensor = _LogLikelihood.apply(a[:-few, :-few], data.y[:-few])
+    return (total - rest) / (few * t)
+
+
+@torch.no_grad()
+def predictive_densities(state: State, data: Data, context: Tensor, rows: Tensor) -> Tensor:
+    """Return the log density of each of some rows given those of the context: ``(m, t)``, in nats."""
+    posterior = condition(state.kernel, data.rows(context), state.noise if data.noise is None else 0.0)
+    new = data.rows(rows)
+    variance = posterior.predict_variance(new.x, new.basis) + new.noise_variances(state.noise)
+    error = new.y - posterior.predict_mean(new.x, new.basis)
+    return -0.5 * (LOG_2PI + variance.log()[:, None] + error.square() / variance[:, None])
+
+
+def train(
+    state: State,
+    data: Data,
+    split: Split,
+    objective: str,
+    max_steps: int,
+    generator: torch.Generator,
+    progress: Progress,
+) -> Training:
+    """Move weights and hyperparameters up the likelihood of random subsets; return the best ones.
+
+    Args:
+        state: where to start; changed.
+        data: all rows, outputs with mean 0.
+        split: which rows train, and which judge.
+        objective: what a step maximises, and what judges: with ``"clml"`` the held-out rows given some of
+            the others, with ``"lml"`` the marginal likelihood of the context.
+        max_steps: after which training ends at the latest.
+        generator: of the subsets.
+        progress: is told of every look.
+    """
+    optimiser = _optimiser(state)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, max_steps))
+    best, best_step, scores = copy.deepcopy(state), 0, [_score(state, data, split, objective)]
+    message = "the greatest number of steps"
+    try:
+        for step in range(1, max_steps + 1):
+            _step(state, data.rows(_drawn(split.training, generator)), objective, optimiser)
+            schedule.step()
+            if step % LOOK == 0:
+                scores.append(_score(state, data, split, objective))
+                progress.step(step, scores[-1] - max(scores[:-1]))
+                if scores[-1] == max(scores):
+                    best, best_step = copy.deepcopy(state), step
+                if step - best_step >= PATIENCE * LOOK:
+                    message = f"nothing better for {step - best_step} steps"
+                    break
+    except KeyboardInterrupt:
+        message = "interrupted: these are the best weights so far"
+    except NotPositiveDefiniteError:
+        message = "the covariance of a subset could not be factorised: these are the best weights so far"
+    return Training(best, max(scores), tuple(scores), best_step, message)
+
+
+def _optimiser(state: State) -> torch.optim.Optimizer:
+    weights = list(state.kernel.feature_extractor.parameters())
+    rest = [p for p in state.kernel.base_kernel.parameters() if p.requires_grad]
+    rest += [state.log_noise] if state.log_noise.requires_grad else []
+    groups = [{"params": weights, "lr": WEIGHT_RATE}, {"params": rest, "lr": HYPERPARAMETER_RATE}]
+    return torch.optim.Adam(groups)
+
+
+def _rate(step: int, max_steps: int) -> float:
+    """Return the factor of the rates: a short rise, then half a cosine."""
+    return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1.0 + math.cos(math.pi * step / max_steps))
+
+
+def _drawn(rows: Tensor, generator: torch.Generator) -> Tensor:
+    return rows[torch.randperm(len(rows), generator=generator)[:SUBSET]]
+
+
+def _step(state: State, data: Data, objective: str, optimiser: torch.optim.Optimizer) -> None:
+    optimiser.zero_grad()
+    (-log_likelihood(state, data, objective)).backward()
+    for group in optimiser.param_groups:
+        torch.nn.utils.clip_grad_norm_(group["params"], LONGEST)
+    optimiser.step()
+    with torch.no_grad():
+        state.log_noise.clamp_(min=math.log(LEAST_NOISE))
+
+
+def _score(state: State, data: Data, split: Split, objective: str) -> float:
+    if objective == "clml":
+        return float(predictive_densities(state, data, split.context, split.held_out).mean())
+    with torch.no_grad():
+        return float(log_likelihood(state, data.rows(split.context), "lml"))

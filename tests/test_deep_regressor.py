@@ -1,0 +1,173 @@
+"""Regression with learnt features: where they help, where they do not, and what a user may give."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+from nonparam import DeepKernelRegressor, GPRegressor, deep
+from nonparam.deep import Collapse
+from nonparam.deep_training import State, log_likelihood, split_rows
+from nonparam.errors import InputError
+from nonparam.kernels import RBF, DeepKernel, Scale, covariance
+from nonparam.objective import Data
+
+RNG = np.random.default_rng(3)
+X = RNG.uniform(-1.0, 1.0, (200, 2))
+JUMP = np.sign((X**2).sum(1) - 0.6) + 0.05 * RNG.standard_normal(200)
+NEW = RNG.uniform(-1.0, 1.0, (200, 2))
+
+
+@pytest.fixture(scope="module")
+def jump():
+    """A model whose features are used, whatever held-out rows say."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DeepKernelRegressor, "_pays", lambda *_: True)
+        return DeepKernelRegressor((16, 2), max_steps=60, random_state=0).fit(X, JUMP)
+
+
+def test_training_improves_on_the_kernel_of_the_columns(jump):
+    assert jump.training_.scores[0] < jump.training_.score == max(jump.training_.scores)
+    assert jump.collapse_.held_out == pytest.approx(jump.training_.score)
+
+
+def test_it_is_a_process_with_the_trained_kernel(jump):
+    """With few rows all hyperparameters are those of the network's training, in the units of the data."""
+    assert jump.uses_features_ and isinstance(jump.kernel_, DeepKernel)
+    assert not any("network" in name for name in jump.theta_names_)
+    trained, spread = jump.training_.state, np.var(JUMP)
+    assert jump.noise_ == pytest.approx(spread * trained.noise)
+    base, ours = trained.kernel.base_kernel, jump.kernel_.base_kernel
+    torch.testing.assert_close(ours.outputscale, spread * base.outputscale)
+    torch.testing.assert_close(ours.kernel.lengthscale, base.kernel.lengthscale)
+    x, new = torch.from_numpy(X), torch.from_numpy(NEW)
+    with torch.no_grad():
+        k = covariance(jump.kernel_, x) + jump.noise_ * torch.eye(len(X), dtype=torch.float64)
+        ones = torch.ones(len(X), 1, dtype=torch.float64)
+        solved = torch.linalg.solve(k, torch.cat([torch.from_numpy(JUMP)[:, None], ones], 1))
+        mean = solved[:, 0].sum() / solved[:, 1].sum()
+        expected = mean + covariance(jump.kernel_, new, x) @ (solved[:, 0] - mean * solved[:, 1])
+    np.testing.assert_allclose(jump.predict(NEW), expected, rtol=1e-7)
+
+
+def test_with_many_rows_hyperparameters_are_learnt_again(monkeypatch):
+    monkeypatch.setattr(deep, "CONTEXT", 150)
+    monkeypatch.setattr(DeepKernelRegressor, "_pays", lambda *_: True)
+    model = DeepKernelRegressor((16, 2), max_steps=20, random_state=0).fit(X, 100.0 * JUMP)
+    assert model.fit_report_.steps > 1 and model.fit_report_.message != deep.KEPT
+    assert model.fit_report_.gradient < 1e-3
+    assert model.noise_ != pytest.approx(1e4 * np.var(JUMP) * model.training_.state.noise, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("gains", "pays"),
+    [([0.1, 0.2, 0.1, 0.2], True), ([0.0, 0.0, 0.0, 0.0], False), ([1.0, -0.9, 0.5, -0.5], False)],
+)
+def test_a_network_must_predict_better_beyond_chance(gains, pays, monkeypatch):
+    found = iter([torch.zeros(4, 1), torch.tensor(gains)[:, None]])
+    monkeypatch.setattr(deep, "predictive_densities", lambda *_: next(found))
+    assert DeepKernelRegressor()._pays((None, None), None, split_rows(20, torch.Generator())) is pays
+
+
+def test_a_row_is_predicted_alone_as_among_others(jump):
+    np.testing.assert_allclose(jump.predict(NEW[:1]), jump.predict(NEW)[:1], rtol=1e-9)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(jump)).predict(NEW), jump.predict(NEW))
+
+
+def test_the_seed_decides_everything_and_units_nothing():
+    model = DeepKernelRegressor((16, 2), objective="lml", max_steps=20, random_state=0)
+    found = clone(model).fit(X, JUMP).predict(NEW)
+    np.testing.assert_array_equal(clone(model).fit(X, JUMP).predict(NEW), found)
+    scaled = clone(model).fit(1000.0 * X + 7.0, 50.0 * JUMP - 3.0)
+    np.testing.assert_allclose(scaled.predict(1000.0 * NEW + 7.0), 50.0 * found - 3.0, atol=1e-3)
+    other = clone(model).set_params(random_state=1).fit(X, JUMP)
+    assert np.abs(other.predict(NEW) - found).max() > 1e-3
+
+
+def test_where_features_do_not_help_the_kernel_of_the_columns_is_the_model():
+    y = X[:, 0] + 0.3 * RNG.standard_normal(200)
+    model = DeepKernelRegressor((4, 2), max_steps=20, random_state=0).fit(X, y)
+    assert not model.uses_features_ and not isinstance(model.kernel_, DeepKernel)
+    np.testing.assert_allclose(model.predict(NEW), GPRegressor().fit(X, y).predict(NEW))
+
+
+def test_several_outputs_weights_and_known_noise():
+    y = np.column_stack([JUMP, X[:, 1]])
+    model = DeepKernelRegressor((8, 1), max_steps=20, random_state=0).fit(X, y)
+    assert model.predict(NEW).shape == (200, 2)
+    weights = np.ones(200)
+    weights[:5] = 0.0
+    model = DeepKernelRegressor((8, 1), max_steps=20, noise=np.full(200, 0.01), random_state=0)
+    assert np.isfinite(model.fit(X, JUMP, weights).predict(NEW)).all()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_spectral_base():
+    model = DeepKernelRegressor((8, 2), base="spectral", max_steps=20, random_state=0).fit(
+        X[:100], JUMP[:100]
+    )
+    assert np.isfinite(model.predict(NEW)).all()
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Collapse(0.99, 0.0, 0.0, 0.1), "have collapsed: two rows correlate by 0.99 .* objective='clml'"),
+        (
+            Collapse(0.5, 1.0, -2.0, 0.1),
+            "learnt the rows: a row that was held out has a log density of -2 nats",
+        ),
+    ],
+)
+def test_features_that_learn_the_rows_are_told_of(found, said, monkeypatch):
+    monkeypatch.setattr(deep, "_collapse", lambda *_: found)
+    model = DeepKernelRegressor((4, 1), objective="lml", max_steps=20, random_state=0)
+    with pytest.warns(ConvergenceWarning, match=said):
+        model.fit(X[:40], JUMP[:40])
+    assert model.uses_features_
+
+
+def test_the_diagnosis_is_of_the_trained_rows():
+    x = torch.from_numpy(X[:60])
+    data = Data(x, torch.from_numpy(JUMP[:60, None]), x[:, :0], torch.ones(60, dtype=torch.float64), None)
+    split = split_rows(60, torch.Generator().manual_seed(0))
+    state = State(Scale(RBF([1e6, 1e6])), torch.tensor(-1.0, dtype=torch.float64))
+    found = deep._collapse(state, data, split, torch.Generator().manual_seed(0))
+    assert found.correlation == pytest.approx(1.0) and found.collapsed
+    seen = data.rows(split.context)
+    assert found.log_marginal_likelihood == pytest.approx(float(log_likelihood(state, seen, "lml").detach()))
+
+
+def test_what_is_called_a_collapse():
+    assert Collapse(0.99, 0.0, 0.0, 0.1).collapsed and not Collapse(0.5, 0.0, 0.0, 0.1).collapsed
+    assert Collapse(0.5, 1.0, 0.7, 0.1).overfitted and not Collapse(0.5, 1.0, 0.9, 0.1).overfitted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"hidden": ()}, r"hidden must be the widths of one or more layers, got \(\)"),
+        ({"hidden": "64"}, "hidden must be the widths"),
+        ({"hidden": 64}, "hidden must be the widths"),
+        ({"hidden": (8, 0)}, "each width in hidden must be an integer, at least 1; got 0"),
+        ({"objective": "loo"}, r"objective must be one of \('lml', 'clml'\), got 'loo'"),
+        ({"max_steps": 0}, "max_steps must be an integer, at least 1"),
+        ({"base": "spectra"}, "spectra"),
+    ],
+)
+def test_arguments_that_no_features_can_be_learnt_with(arguments, said):
+    with pytest.raises(InputError, match=said):
+        DeepKernelRegressor(**arguments).fit(X[:30], JUMP[:30])
+
+
+def test_too_few_rows_to_hold_some_out():
+    with pytest.raises(InputError, match="a deep kernel needs 10 rows, some to be held out; got 9"):
+        DeepKernelRegressor().fit(X[:9], JUMP[:9])
+
+
+def test_a_constant_output():
+    model = DeepKernelRegressor((4, 1), max_steps=20, random_state=0).fit(X[:40], np.full(40, 3.0))
+    np.testing.assert_allclose(model.predict(NEW), 3.0, atol=1e-3)

@@ -1,0 +1,187 @@
+"""Features that a network learns: their bounds, what training maximises, how it ends."""
+
+import numpy as np
+import pytest
+import torch
+
+from nonparam import deep_training
+from nonparam.deep_features import ResidualFeatures
+from nonparam.deep_training import (
+    State,
+    log_likelihood,
+    predictive_densities,
+    split_rows,
+    train,
+)
+from nonparam.errors import NotPositiveDefiniteError
+from nonparam.kernels import RBF, DeepKernel, Scale, covariance
+from nonparam.objective import Data
+from nonparam.progress import Progress
+
+RNG = np.random.default_rng(0)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def data(n=60, outputs=1, noise=None):
+    x = torch.from_numpy(RNG.uniform(-2.0, 2.0, (n, 2)))
+    y = torch.sin(3.0 * x[:, :1] * x[:, 1:]).repeat(1, outputs)
+    known = None if noise is None else torch.full((n,), noise, dtype=torch.float64)
+    return Data(x, y - y.mean(0), x[:, :0], torch.ones(n, dtype=torch.float64), known)
+
+
+def moving(x, hidden=(8, 2), seed=0):
+    """Features that do move the columns."""
+    features = ResidualFeatures(x, hidden, torch.ones(x.shape[1], dtype=x.dtype), seeded(seed))
+    torch.nn.init.normal_(features.added, generator=seeded(seed))
+    return features
+
+
+def state(of, noise=0.1, hidden=(8, 2), seed=0):
+    features = moving(of.x, hidden, seed)
+    log_noise = torch.tensor(np.log(noise), dtype=torch.float64, requires_grad=of.noise is None)
+    return State(DeepKernel(features, Scale(RBF([1.0, 0.7]), 1.5)), log_noise)
+
+
+def normal(mean, k, y):
+    """The joint log density, by SciPy."""
+    from scipy.stats import multivariate_normal
+
+    return multivariate_normal(mean, k).logpdf(y)
+
+
+def test_features_are_columns_and_a_bounded_move():
+    x = torch.from_numpy(RNG.normal(5.0, 3.0, (50, 3)))
+    columns = (x - x.mean(0)) / x.std(0, correction=0)
+    still = ResidualFeatures(x, (16, 2), 2.0 * torch.ones(3, dtype=torch.float64), seeded())
+    torch.testing.assert_close(still(x).detach(), columns)
+    features = moving(x)
+    moved = features(x).detach() - columns
+    learnt = torch.tanh(features.network(columns)) @ features.added.mT
+    torch.testing.assert_close(moved, learnt.detach())
+    far = features(1e6 * x).detach() - (1e6 * x - x.mean(0)) / x.std(0, correction=0)
+    assert bool((far.abs() <= features.added.detach().abs().sum(1) + 1e-6).all())
+    torch.testing.assert_close(features(x)[7:9], features(x[7:9]))
+
+
+def test_moves_are_in_units_of_the_lengths():
+    x, lengths = torch.from_numpy(RNG.normal(size=(20, 2))), torch.tensor([0.5, 3.0], dtype=torch.float64)
+    features, scaled = moving(x), moving(x)
+    scaled.lengths.copy_(lengths)
+    columns = (x - x.mean(0)) / x.std(0, correction=0)
+    torch.testing.assert_close(scaled(x) - columns, lengths * (features(x) - columns))
+
+
+def test_constant_columns_and_equal_rows_have_features():
+    x = torch.ones(5, 2, dtype=torch.float64)
+    assert torch.isfinite(moving(x)(x)).all() and torch.isfinite(moving(x)(x + 1.0)).all()
+
+
+@pytest.mark.parametrize("noise", [None, 0.3])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_likelihoods_are_those_of_a_normal_density(outputs, noise):
+    some = data(40, outputs, noise)
+    at = state(some)
+    k = covariance(at.kernel, some.x).detach() + (0.1 if noise is None else noise) * torch.eye(
+        40, dtype=torch.float64
+    )
+    zeros = np.zeros(40)
+    total = sum(normal(zeros, k, some.y[:, j]) for j in range(outputs))
+    rest = sum(normal(zeros[:30], k[:30, :30], some.y[:30, j]) for j in range(outputs))
+    assert float(log_likelihood(at, some, "lml").detach()) == pytest.approx(total / (40 * outputs), rel=1e-10)
+    assert float(log_likelihood(at, some, "clml").detach()) == pytest.approx(
+        (total - rest) / (10 * outputs), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("objective", ["lml", "clml"])
+def test_derivatives_are_those_of_differences(objective):
+    some = data(20)
+    at = state(some, hidden=(3, 1))
+    parameters = [*at.kernel.parameters(), at.log_noise]
+    slopes = torch.autograd.grad(log_likelihood(at, some, objective), parameters)
+    for parameter, slope in zip(parameters, slopes, strict=True):
+        flat, step = parameter.data.view(-1), 1e-5
+        i = int(slope.abs().argmax())
+        values = []
+        for sign in (1.0, -2.0):
+            flat[i] += sign * step
+            values.append(float(log_likelihood(at, some, objective).detach()))
+        flat[i] += step
+        assert float(slope.view(-1)[i]) == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-5)
+
+
+def test_densities_of_rows_are_conditional_ones():
+    some = data(30, outputs=2)
+    at, context, rows = state(some), torch.arange(25), torch.arange(25, 30)
+    found = predictive_densities(at, some, context, rows)
+    k = covariance(at.kernel, some.x).detach() + 0.1 * torch.eye(30, dtype=torch.float64)
+    for row in range(5):
+        seen = [*range(25), 25 + row]
+        for j in range(2):
+            y = some.y[seen, j]
+            joint = normal(np.zeros(26), k[seen][:, seen], y) - normal(np.zeros(25), k[:25, :25], y[:25])
+            assert float(found[row, j]) == pytest.approx(joint, rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "held_out"), [(10, 2), (40, 10), (80, 20), (500, 50), (20_000, 1000)])
+def test_a_part_of_the_rows_is_held_out(n, held_out):
+    split = split_rows(n, seeded())
+    assert len(split.held_out) == held_out
+    assert sorted([*split.training.tolist(), *split.held_out.tolist()]) == list(range(n))
+
+
+@pytest.mark.parametrize("objective", ["lml", "clml"])
+def test_training_keeps_the_best_and_is_deterministic(objective):
+    some = data(150)
+    split = split_rows(150, seeded())
+    runs = [train(state(some), some, split, objective, 60, seeded(1), Progress(False)) for _ in range(2)]
+    assert runs[0].scores == runs[1].scores
+    assert runs[0].score == max(runs[0].scores) > runs[0].scores[0]
+    assert runs[0].steps == 20 * int(np.argmax(runs[0].scores))
+    best = runs[0].state
+    if objective == "clml":
+        again = float(predictive_densities(best, some, split.context, split.held_out).mean())
+    else:
+        again = float(log_likelihood(best, some.rows(split.context), "lml").detach())
+    assert again == pytest.approx(runs[0].score, rel=1e-12)
+
+
+def test_held_out_rows_do_not_train():
+    some = data(100)
+    split = split_rows(100, seeded())
+    other = Data(some.x, some.y.clone(), some.basis, some.weights, None)
+    other.y[split.held_out] += 10.0
+    found = [train(state(some), each, split, "lml", 25, seeded(1), Progress(False)) for each in (some, other)]
+    assert found[0].scores == found[1].scores
+
+
+def test_training_ends_when_nothing_is_better(monkeypatch):
+    monkeypatch.setattr(deep_training, "PATIENCE", 2)
+    scores = iter([0.0, 1.0, 0.5, 0.9, 2.0])
+    monkeypatch.setattr(deep_training, "_score", lambda *_: next(scores))
+    some = data(30)
+    found = train(state(some), some, split_rows(30, seeded()), "clml", 200, seeded(), Progress(False))
+    assert (found.steps, found.score) == (20, 1.0)
+    assert found.message == "nothing better for 40 steps"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(KeyboardInterrupt(), "interrupted"), (NotPositiveDefiniteError("no"), "could not be factorised")],
+)
+def test_training_that_stops_early_returns_the_best(error, said, monkeypatch):
+    some, steps = data(60), []
+    step = deep_training._step
+
+    def failing(*arguments):
+        steps.append(1)
+        if len(steps) > 30:
+            raise error
+        step(*arguments)
+
+    monkeypatch.setattr(deep_training, "_step", failing)
+    found = train(state(some), some, split_rows(60, seeded()), "lml", 100, seeded(), Progress(False))
+    assert said in found.message and len(found.scores) == 2
