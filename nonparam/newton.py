@@ -346,7 +346,7 @@ def _following(at: NewtonState, gradient: Array, theta: Theta) -> tuple[NewtonSt
 def _root(inverse: Array) -> Array:
     """Return a square root of a Hessian from its inverse, which rounding may have made indefinite."""
     values, vectors = np.linalg.eigh(0.5 * (inverse + inverse.T))
-    root: Array = vectors / np.sqrt(np.maximum(values, np.finfo(float).eps * values[-1]))
+    root: Array = vectors / np.sqrt(np.maximum(values, np.finfo(float).eps * values.max(initial=0.0)))
     return root
 
 

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from nonparam import GPRegressor, fitting, solves
 from nonparam.errors import ConvergenceError, InputError
 from nonparam.fitting import TRAINING_TOLERANCE
-from nonparam.kernels import Matern, Scale, covariance
+from nonparam.kernels import RBF, Matern, Scale, covariance
 from nonparam.objective import Data, Objective
 from nonparam.solvers.certified import CertifiedSolver
 from nonparam.solvers.cholesky import CholeskyFactor
@@ -259,3 +259,13 @@ def test_outputs_of_tiny_units_are_solved_in_float64():
     tiny = GPRegressor(solver="cg", random_state=0).fit(X, 1e-22 * y)
     expected = GPRegressor(solver="cg", random_state=0).fit(X, y)
     np.testing.assert_allclose(1e22 * tiny.predict(X), expected.predict(X), atol=0.02)
+
+
+def test_nothing_is_left_to_learn(table):
+    """Known noise and a kernel whose every hyperparameter is fixed: one certified solve."""
+    kernel = Scale(RBF(0.5, fixed=("lengthscale",)), 1.0, fixed=("outputscale",))
+    exact, solved = (
+        GPRegressor(kernel, noise=0.01, solver=s, random_state=0).fit(*table) for s in ("cholesky", "cg")
+    )
+    assert len(solved.theta_) == 0 and solved.fit_report_.converged
+    np.testing.assert_allclose(solved.predict(table[0]), exact.predict(table[0]), atol=1e-6)
