@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nonparam.forecasting import GPForecaster
+    from nonparam.model_selection.search import KernelSearch
     from nonparam.planning import plan
     from nonparam.regression import GPRegressor
     from nonparam.spectral_mixture import SpectralMixtureRegressor
 
-__all__ = ["GPForecaster", "GPRegressor", "SpectralMixtureRegressor", "plan"]
+__all__ = ["GPForecaster", "GPRegressor", "KernelSearch", "SpectralMixtureRegressor", "plan"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "GPForecaster": "nonparam.forecasting",
     "GPRegressor": "nonparam.regression",
+    "KernelSearch": "nonparam.model_selection.search",
     "SpectralMixtureRegressor": "nonparam.spectral_mixture",
     "plan": "nonparam.planning",
 }

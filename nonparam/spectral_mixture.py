@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nonparam.errors import InputError
 from nonparam.kernels import Scale, Spectral, spectral_mixture
-from nonparam.laplace import laplace
+from nonparam.model_selection.laplace_evidence import laplace_evidence
 from nonparam.regression import GPRegressor
 from nonparam.validation import check_count
 
@@ -128,15 +128,7 @@ class SpectralMixtureRegressor(GPRegressor):
         if self.priors is None or self.posterior_.solver in ("cg", "ski"):
             return self.log_marginal_likelihood_ - 0.5 * len(self.theta_) * math.log(rows)
         objective = self._objective(self._scales, self.posterior_.data)
-        theta = objective.theta
-
-        def log_joint(points: Array) -> tuple[Array, Array]:
-            values, gradients = objective.negative(points, np.zeros(len(points), dtype=np.intp))
-            return -values, -gradients
-
-        found = laplace(log_joint, self.theta_, theta.prior_precision**-0.5, step=theta.step)
-        theta.assign(self.theta_)
-        return found.log_evidence + self._log_copies()
+        return laplace_evidence(objective, self.theta_) + self._log_copies()
 
     def _log_copies(self) -> float:
         """Return how often the same mixture stands elsewhere: in other orders, and with other signs."""

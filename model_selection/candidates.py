@@ -1,0 +1,186 @@
+"""One candidate of a search over kernels: trained from several starts, and judged by a criterion."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nonparam.errors import NotPositiveDefiniteError
+from nonparam.kernels import Kernel, covariance
+from nonparam.lbfgs import Minimum, descend
+from nonparam.model_selection.assembly import to_kernel, with_values_of
+from nonparam.model_selection.conditional import conditional_log_likelihood
+from nonparam.model_selection.expressions import Base, Expression
+from nonparam.model_selection.laplace_evidence import laplace_evidence
+from nonparam.model_selection.loo import leave_one_out
+from nonparam.objective import Data, Objective
+from nonparam.scales import NOISE_FRACTION, Scales, default_priors, initialise
+from nonparam.theta import Theta
+from nonparam.threads import threads_for
+
+__all__ = ["CRITERIA", "Candidate", "Criterion", "Problem", "Start", "kernel_of", "train"]
+
+Array = NDArray[np.float64]
+Criterion: TypeAlias = Literal["bic", "laplace", "clml", "loo"]
+CRITERIA: tuple[Criterion, ...] = ("bic", "laplace", "clml", "loo")
+
+FIRST_ROUNDS = 6  # of evaluations from every start, before the best one goes on
+TOLERANCE = 1e-3  # nats gained in the last steps: criteria that differ by less are alike
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What all candidates of a search are fitted to.
+
+    Attributes:
+        data: the rows.
+        scales: of the rows.
+        with_prior: whether hyperparameters have their default priors.
+        criterion: what candidates are judged by.
+        orders: ``(k, n)``, permutations of the rows, of the conditional marginal likelihood.
+        conditioned: how many rows that is conditioned on.
+        absorbed: names of base kernels that the mean function makes superfluous as terms.
+    """
+
+    data: Data
+    scales: Scales
+    with_prior: bool
+    criterion: Criterion
+    orders: Tensor
+    conditioned: int
+    absorbed: tuple[str, ...] = ()
+
+    @property
+    def widths(self) -> list[float]:
+        """The spread of each column."""
+        widths: list[float] = self.scales.x_sd.tolist()
+        return widths
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where training starts: hyperparameters that are missing come from the scale of the data."""
+
+    expression: Expression
+    noise: float | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained candidate.
+
+    Attributes:
+        expression: with its hyperparameters.
+        noise: its variance; ``None`` where it is known.
+        log_joint: what was maximised, in nats.
+        log_marginal_likelihood: in nats.
+        num_parameters: free hyperparameters.
+        bic: in nats, the larger the better.
+        score: by the criterion, in nats, the larger the better.
+        seconds: that training took.
+    """
+
+    expression: Expression
+    noise: float | None
+    log_joint: float
+    log_marginal_likelihood: float
+    num_parameters: int
+    bic: float
+    score: float
+    seconds: float
+
+
+def train(problem: Problem, starts: Sequence[Start], rounds: int, *, screening: bool) -> Candidate:
+    """Train a candidate from every start for a few rounds, and the best one on.
+
+    Args:
+        problem: the rows and the criterion.
+        starts: of one expression.
+        rounds: of evaluations, at most.
+        screening: whether BIC, which costs nothing more, stands for the criterion.
+
+    Returns:
+        The candidate; its score is minus infinity where the objective is finite at no start.
+    """
+    began = time.perf_counter()
+    with threads_for(len(problem.data.x)):
+        objectives = [_objective(problem, start) for start in starts]
+        searches = [_search(objective) for objective in objectives]
+        found = [_advance(search, FIRST_ROUNDS) for search in searches]
+        best = min(range(len(starts)), key=lambda i: found[i].value)
+        end = _advance(searches[best], rounds) or found[best]
+        return _judged(problem, starts[best].expression, objectives[best], end, began, screening)
+
+
+def kernel_of(problem: Problem, expression: Expression) -> Kernel:
+    """Return the kernel of an expression, with what its hyperparameters lack set from the data."""
+    kernel = to_kernel(expression, problem.widths).double()
+    initialise(kernel, problem.scales)
+    if isinstance(expression, Base) and expression.name in problem.absorbed:
+        kernel.set_params(fixed=("variance",))  # the mean function is all of it
+    return kernel
+
+
+def _objective(problem: Problem, start: Start) -> Objective:
+    kernel = kernel_of(problem, start.expression)
+    priors = default_priors(kernel, problem.scales, informative=problem.with_prior)
+    noise = NOISE_FRACTION * problem.scales.y_variance if start.noise is None else start.noise
+    theta = Theta(kernel, priors, noise if problem.data.noise is None else None)
+    return Objective(problem.data, theta, with_prior=problem.with_prior)
+
+
+def _search(objective: Objective) -> Iterator[list[Minimum]]:
+    theta = objective.theta
+    return descend(
+        objective.negative,
+        theta.start[None],
+        theta.lower,
+        theta.upper,
+        scale=theta.step,
+        value_tolerance=TOLERANCE,
+    )
+
+
+def _advance(search: Iterator[list[Minimum]], rounds: int) -> Minimum | None:
+    """Return where a search stands after some rounds of evaluations; ``None`` where it had ended before."""
+    minimum = None
+    for _, (minimum,) in zip(range(rounds), search):  # noqa: B905  # the search may end first
+        pass
+    return minimum
+
+
+def _judged(
+    problem: Problem, expression: Expression, objective: Objective, end: Minimum, began: float, screening: bool
+) -> Candidate:
+    theta, rows = objective.theta, float(problem.data.weights.sum())
+    theta.assign(end.theta)
+    expression = with_values_of(expression, theta.kernel, problem.widths)
+    noise = float(np.exp(end.theta[-1])) if theta.learns_noise else None
+    value = -end.value - (float(theta.log_priors(end.theta[None])[0][0]) if problem.with_prior else 0.0)
+    bic = value - 0.5 * theta.size * math.log(rows)
+    score = bic if screening or not np.isfinite(bic) else _score(problem, objective, end.theta, bic)
+    seconds = time.perf_counter() - began
+    return Candidate(expression, noise, -end.value, value, theta.size, bic, score, seconds)
+
+
+def _score(problem: Problem, objective: Objective, point: Array, bic: float) -> float:
+    """Return the criterion at a point ``(p,)``, minus infinity where it has no value."""
+    data, noise = problem.data, 0.0 if problem.data.noise is not None else float(np.exp(point[-1]))
+    if problem.criterion == "bic":
+        return bic
+    if problem.criterion == "laplace":
+        return laplace_evidence(objective, point)
+    with torch.no_grad():
+        a = covariance(objective.theta.kernel, data.x) + torch.diag(data.noise_variances(noise))
+    try:
+        if problem.criterion == "loo":
+            return float(leave_one_out(a, data.y, data.basis).sum())
+        return conditional_log_likelihood(a, data.y, data.basis, problem.orders, problem.conditioned)
+    except NotPositiveDefiniteError:
+        return -math.inf
