@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from nonparam.model_selection.conditional import conditional_log_likelihood
     from nonparam.model_selection.laplace_evidence import laplace_evidence
     from nonparam.model_selection.loo import leave_one_out
-    from nonparam.model_selection.search import KernelSearch
 
 __all__ = [
     "Evidence",

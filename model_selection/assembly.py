@@ -13,7 +13,6 @@ from nonparam.model_selection.expressions import (
     Expression,
     Product,
     Sum,
-    leaves,
     with_leaves,
 )
 
@@ -33,6 +32,7 @@ class _Part:
     factor: float = 1.0
 
     def values(self) -> dict[str, float]:
+        """Return the hyperparameters, and the variance where the leaf holds one."""
         names = [declared.name for declared in self.kernel.declared() if declared.learnt]
         read = {name: getattr(self.kernel, name).item() for name in names if name != "variance"}
         if self.holder is None:
@@ -66,17 +66,17 @@ class _Assembly:
         variance = _variance(base.values, inherited) if free else 1.0
         width = self.widths[base.column or 0]
         factor = width**2 if base.name == "linear" else 1.0
-        own = {name: value for name, value in base.values.items() if name != VARIANCE}
+        own: dict[str, object] = {name: value for name, value in base.values.items() if name != VARIANCE}
         options: dict[str, object] = {} if base.column is None else {"active_dims": (base.column,)}
         if base.name in HOLDERS:
             fixed = () if free else ("variance",)
             options = {} if base.name in ("constant", "white") else options
             level = None if variance is None else variance / factor
-            kernel = NAMES[base.name](**own, **options, variance=level, fixed=fixed)
+            kernel = _named(base.name, {**own, **options, "variance": level, "fixed": fixed})
             self.parts.append(_Part(kernel, kernel if free else None, factor))
             return kernel
         options |= {"zero_mean": True} if base.name == "periodic" else {}
-        kernel = NAMES[base.name](**own, **options)
+        kernel = _named(base.name, {**own, **options})
         whole = kernels.Scale(kernel, variance) if free else kernel
         self.parts.append(_Part(kernel, whole if free else None))
         return whole
@@ -103,6 +103,12 @@ class _Assembly:
             whole = kernels.Scale(whole, variance)
             self.parts[place].holder = whole
         return whole
+
+
+def _named(name: str, arguments: Mapping[str, object]) -> kernels.Kernel:
+    kernel = NAMES[name](**arguments)
+    assert isinstance(kernel, kernels.Kernel)
+    return kernel
 
 
 def _variance(values: Mapping[str, float], inherited: float | None) -> float | None:
@@ -140,9 +146,7 @@ def to_kernel(expression: Expression, widths: Sequence[float]) -> kernels.Kernel
     return _Assembly(widths).build(expression, None, True)
 
 
-def with_values_of(
-    expression: Expression, kernel: kernels.Kernel, widths: Sequence[float]
-) -> Expression:
+def with_values_of(expression: Expression, kernel: kernels.Kernel, widths: Sequence[float]) -> Expression:
     """Return the expression with the hyperparameters of a kernel that was built from it.
 
     Args:
@@ -156,7 +160,7 @@ def with_values_of(
         >>> round(found.values["outputscale"], 6)
         8.0
     """
-    assembly = _Assembly(widths)
+    assembly = _Assembly(widths)  # of the same modules as the kernel
     assembly.build(expression, None, True).load_state_dict(kernel.state_dict())
     parts = iter(assembly.parts)
     return with_leaves(expression, lambda: next(parts).values())

@@ -128,5 +128,7 @@ class Beam:
                 if self.nodes and time.monotonic() > self.deadline:
                     raise _TimeIsUp
                 some = names[i : i + size]
-                jobs = (joblib.delayed(train)(self.problem, tasks[e], rounds, screening=screening) for e in some)
+                jobs = (
+                    joblib.delayed(train)(self.problem, tasks[e], rounds, screening=screening) for e in some
+                )
                 yield from zip(some, parallel(jobs), strict=True)

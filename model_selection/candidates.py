@@ -2,8 +2,10 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -97,12 +99,12 @@ class Candidate:
 
 
 def train(problem: Problem, starts: Sequence[Start], rounds: int, *, screening: bool) -> Candidate:
-    """Train a candidate from every start for a few rounds, and the best one on.
+    """Train a candidate from every start for a few rounds, as one batch, and the best one on.
 
     Args:
         problem: the rows and the criterion.
         starts: of one expression.
-        rounds: of evaluations, at most.
+        rounds: of evaluations, at most, of the best one.
         screening: whether BIC, which costs nothing more, stands for the criterion.
 
     Returns:
@@ -110,74 +112,72 @@ def train(problem: Problem, starts: Sequence[Start], rounds: int, *, screening: 
     """
     began = time.perf_counter()
     with threads_for(len(problem.data.x)):
-        objectives = [_objective(problem, start) for start in starts]
-        searches = [_search(objective) for objective in objectives]
-        found = [_advance(search, FIRST_ROUNDS) for search in searches]
-        best = min(range(len(starts)), key=lambda i: found[i].value)
-        end = _advance(searches[best], rounds) or found[best]
-        return _judged(problem, starts[best].expression, objectives[best], end, began, screening)
+        thetas = [_theta(problem, start) for start in starts]
+        points, best = np.stack([theta.start for theta in thetas]), 0
+        if len(starts) > 1:
+            found = _descend(problem, thetas, points, FIRST_ROUNDS)
+            best = min(range(len(found)), key=lambda i: found[i].value)
+            points = found[best].theta[None]
+        (end,) = _descend(problem, [thetas[best]], points, rounds)
+        return _judged(problem, starts[best].expression, thetas[best], end, began, screening)
 
 
 def kernel_of(problem: Problem, expression: Expression) -> Kernel:
     """Return the kernel of an expression, with what its hyperparameters lack set from the data."""
-    kernel = to_kernel(expression, problem.widths).double()
+    kernel = to_kernel(expression, problem.widths)
     initialise(kernel, problem.scales)
     if isinstance(expression, Base) and expression.name in problem.absorbed:
         kernel.set_params(fixed=("variance",))  # the mean function is all of it
     return kernel
 
 
-def _objective(problem: Problem, start: Start) -> Objective:
-    kernel = kernel_of(problem, start.expression)
+def _theta(problem: Problem, start: Start) -> Theta:
+    kernel = kernel_of(problem, start.expression).to(problem.data.x.device)
     priors = default_priors(kernel, problem.scales, informative=problem.with_prior)
     noise = NOISE_FRACTION * problem.scales.y_variance if start.noise is None else start.noise
-    theta = Theta(kernel, priors, noise if problem.data.noise is None else None)
-    return Objective(problem.data, theta, with_prior=problem.with_prior)
+    return Theta(kernel, priors, noise if problem.data.noise is None else None)
 
 
-def _search(objective: Objective) -> Iterator[list[Minimum]]:
-    theta = objective.theta
-    return descend(
-        objective.negative,
-        theta.start[None],
-        theta.lower,
-        theta.upper,
-        scale=theta.step,
-        value_tolerance=TOLERANCE,
-    )
+def _descend(problem: Problem, thetas: Sequence[Theta], points: Array, rounds: int) -> list[Minimum]:
+    """Return where searches stand after some rounds of evaluations; each has a prior of its own."""
+    objective = Objective(problem.data, thetas[0], with_prior=False)
 
+    def negative(points: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
+        values, gradients = objective.negative(points, which)
+        if problem.with_prior:
+            priors = [thetas[i].log_prior(point[None]) for i, point in zip(which, points, strict=True)]
+            values -= np.concatenate([density for density, _ in priors])
+            gradients -= np.concatenate([slope for _, slope in priors])
+        return values, gradients
 
-def _advance(search: Iterator[list[Minimum]], rounds: int) -> Minimum | None:
-    """Return where a search stands after some rounds of evaluations; ``None`` where it had ended before."""
-    minimum = None
-    for _, (minimum,) in zip(range(rounds), search):  # noqa: B905  # the search may end first
-        pass
-    return minimum
+    bounds = [np.stack([getattr(theta, name) for theta in thetas]) for name in ("lower", "upper")]
+    searches = descend(negative, points, *bounds, scale=thetas[0].step, value_tolerance=TOLERANCE)
+    return deque(islice(searches, rounds), maxlen=1).pop()
 
 
 def _judged(
-    problem: Problem, expression: Expression, objective: Objective, end: Minimum, began: float, screening: bool
+    problem: Problem, expression: Expression, theta: Theta, end: Minimum, began: float, screening: bool
 ) -> Candidate:
-    theta, rows = objective.theta, float(problem.data.weights.sum())
     theta.assign(end.theta)
     expression = with_values_of(expression, theta.kernel, problem.widths)
     noise = float(np.exp(end.theta[-1])) if theta.learns_noise else None
-    value = -end.value - (float(theta.log_priors(end.theta[None])[0][0]) if problem.with_prior else 0.0)
-    bic = value - 0.5 * theta.size * math.log(rows)
-    score = bic if screening or not np.isfinite(bic) else _score(problem, objective, end.theta, bic)
+    value = -end.value - (float(theta.log_prior(end.theta[None])[0][0]) if problem.with_prior else 0.0)
+    bic = value - 0.5 * theta.size * math.log(float(problem.data.weights.sum()))
+    score = bic if screening or not np.isfinite(bic) else _score(problem, theta, end.theta, bic)
     seconds = time.perf_counter() - began
     return Candidate(expression, noise, -end.value, value, theta.size, bic, score, seconds)
 
 
-def _score(problem: Problem, objective: Objective, point: Array, bic: float) -> float:
+def _score(problem: Problem, theta: Theta, point: Array, bic: float) -> float:
     """Return the criterion at a point ``(p,)``, minus infinity where it has no value."""
-    data, noise = problem.data, 0.0 if problem.data.noise is not None else float(np.exp(point[-1]))
+    data = problem.data
     if problem.criterion == "bic":
         return bic
     if problem.criterion == "laplace":
-        return laplace_evidence(objective, point)
+        return laplace_evidence(Objective(data, theta, with_prior=True), point)
+    noise = data.noise_variances(float(np.exp(point[-1])))
     with torch.no_grad():
-        a = covariance(objective.theta.kernel, data.x) + torch.diag(data.noise_variances(noise))
+        a = covariance(theta.kernel, data.x) + torch.diag(noise)
     try:
         if problem.criterion == "loo":
             return float(leave_one_out(a, data.y, data.basis).sum())

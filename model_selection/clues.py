@@ -6,10 +6,9 @@ flat between them. So each candidate starts from more than one.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from nonparam.model_selection.candidates import Candidate, Problem, Start, kernel_of
@@ -101,7 +100,9 @@ def _filled(expression: Expression, clues: Clues) -> list[Expression]:
 
 
 def _turns(expression: Expression, clues: Clues) -> int:
-    return max((len(found) for leaf in leaves(expression) for found in _missing(leaf, clues).values()), default=1)
+    return max(
+        (len(found) for leaf in leaves(expression) for found in _missing(leaf, clues).values()), default=1
+    )
 
 
 def _missing(leaf: Base | Change, clues: Clues) -> dict[str, Sequence[float]]:

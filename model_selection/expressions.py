@@ -125,9 +125,9 @@ def simplified(expression: Expression, absorbed: Sequence[str] = ()) -> Expressi
 def _simplified(expression: Expression) -> Expression:
     match expression:
         case Sum(parts):
-            return _joined(Sum, _once(_flat(Sum, parts), IDEMPOTENT_SUM))
+            return _joined(Sum, _once(_flat(Sum, parts), _added))
         case Product(parts):
-            return _joined(Product, _once(_without_constants(_flat(Product, parts)), IDEMPOTENT_PRODUCT))
+            return _joined(Product, _once(_without_constants(_flat(Product, parts)), _multiplied))
         case Change():
             before, after = _simplified(expression.before), _simplified(expression.after)
             return replace(expression, before=before, after=after)
@@ -144,13 +144,38 @@ def _flat(kind: type[Sum] | type[Product], parts: Sequence[Expression]) -> list[
     return [inner for part in simple for inner in (part.parts if isinstance(part, kind) else (part,))]
 
 
-def _once(parts: Sequence[Expression], idempotent: Sequence[str]) -> list[Expression]:
-    """Leave out repetitions of base kernels that need not stand twice."""
+def _once(parts: Sequence[Expression], joined: Callable[[Base, Base], Base | None]) -> list[Expression]:
+    """Join base kernels that need not stand twice."""
     kept: list[Expression] = []
     for part in parts:
-        if not (isinstance(part, Base) and part.name in idempotent and part in kept):
+        alike = next((k for k in kept if isinstance(k, Base) and k == part), None)
+        both = joined(alike, part) if alike is not None and isinstance(part, Base) else None
+        if both is None:
             kept.append(part)
+        else:
+            kept[kept.index(part)] = both
     return kept
+
+
+def _added(one: Base, other: Base) -> Base | None:
+    """Return the base kernel that the sum of two is: their variances add up."""
+    if one.name not in IDEMPOTENT_SUM:
+        return None
+    known = [base.values[VARIANCE] for base in (one, other) if VARIANCE in base.values]
+    return replace(one, values={**one.values, VARIANCE: sum(known)}) if known else one
+
+
+def _multiplied(one: Base, other: Base) -> Base | None:
+    """Return the base kernel that the product of two is: inverse squared lengthscales add up."""
+    if one.name not in IDEMPOTENT_PRODUCT:
+        return None
+    values: dict[str, float] = {}
+    if VARIANCE in one.values or VARIANCE in other.values:
+        values[VARIANCE] = one.values.get(VARIANCE, 1.0) * other.values.get(VARIANCE, 1.0)
+    lengths = [base.values["lengthscale"] for base in (one, other) if "lengthscale" in base.values]
+    if lengths:
+        values["lengthscale"] = sum(length**-2.0 for length in lengths) ** -0.5
+    return replace(one, values=values)
 
 
 def _without_constants(parts: Sequence[Expression]) -> list[Expression]:
@@ -158,7 +183,7 @@ def _without_constants(parts: Sequence[Expression]) -> list[Expression]:
     constants = [p for p in parts if isinstance(p, Base) and p.name == "constant"]
     others = [p for p in parts if p not in constants]
     if not others:
-        return constants[:1]
+        return list(constants[:1])
     held = [p.values[VARIANCE] for p in constants if VARIANCE in p.values]
     first = next((i for i, part in enumerate(others) if isinstance(part, Base)), None)
     if held and first is not None:

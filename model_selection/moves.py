@@ -36,8 +36,8 @@ def neighbours(
 
     Examples:
         >>> line, rbf = Base("linear"), Base("rbf")
-        >>> list(neighbours(line, [line, rbf], [], ["constant"]))
-        [linear * linear, linear * (constant + linear), linear + rbf, linear * rbf, linear * (constant + rbf), rbf]
+        >>> list(neighbours(rbf, [line], [], ["constant"]))
+        [linear + rbf, linear * rbf, (constant + linear) * rbf, linear]
     """
     found: dict[Expression, list[Expression]] = {}
     ways = [*_rewritten(expression, lambda part: _grown(part, bases)), *_changed(expression, changes)]

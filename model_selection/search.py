@@ -30,6 +30,7 @@ __all__ = ["KernelSearch"]
 Array = NDArray[np.float64]
 
 BASE_KERNELS = ("linear", "constant", "rbf", "periodic", "rq", "changepoint")
+BARE: Any = "lml"
 ORDERS, CONDITIONED = 5, 0.8  # of the conditional marginal likelihood: orders, and the share of the rows
 ABSORBED = {"zero": (), "constant": ("constant",), "linear": ("constant", "linear")}  # by the mean function
 
@@ -63,8 +64,8 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         criterion: what candidates are judged by, in nats, the larger the better: ``"bic"``,
             :math:`\log p(y \mid \hat\theta) - \tfrac p2 \log n`; ``"laplace"``, the evidence with
             hyperparameters averaged over by Laplace's approximation; ``"loo"``, the leave-one-out log
-            density; ``"clml"``, the conditional marginal likelihood of a fifth of the rows, averaged over five
-            orders.
+            density; ``"clml"``, the conditional marginal likelihood of a fifth of the rows, averaged over
+            five orders.
         base_kernels: what expressions are made of; any of ``"linear"``, ``"constant"``, ``"rbf"``, ``"rq"``,
             ``"matern12"``, ``"matern32"``, ``"matern52"``, ``"periodic"``, ``"cosine"``, ``"white"`` and
             ``"changepoint"``. Periodic functions have no mean. With several columns of ``X`` there is one of
@@ -72,9 +73,10 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         max_depth: of the search: the number of steps from no structure.
         beam: how many expressions of each depth are carried on.
         budget_seconds: after which the search ends with the best so far; ``None`` for no limit.
-        max_rows: candidates are compared on a random subset of the rows where there are more; the best one
-            is then fitted to all of them.
-        n_jobs: as joblib's: ``None`` for 1, unless a backend says otherwise. The result does not depend on it.
+        max_rows: candidates are compared on a random subset of the rows where there are more; the best
+            one is then fitted to all of them.
+        n_jobs: as joblib's: ``None`` for 1, unless a backend says otherwise. The result does not depend on
+            it.
         random_state: seed of the subset and of the orders of ``"clml"``.
         verbose: 1 to print the best expression of each depth.
 
@@ -83,9 +85,9 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         best_kernel_: its formula, with the fitted values.
         best_expression_: its structure alone.
         best_score_: the criterion, in nats.
-        results_: a table of all expressions, the best one first: ``formula``, ``criterion`` (missing where one
-            was only screened), ``bic``, ``log_marginal_likelihood``, ``num_hyperparameters``, ``seconds`` and
-            ``depth``.
+        results_: a table of all expressions, the best one first: ``formula``, ``criterion`` (missing where
+            one was only screened), ``bic``, ``log_marginal_likelihood``, ``num_hyperparameters``,
+            ``seconds`` and ``depth``.
         n_features_in_: the number of columns of ``X``.
 
     Raises:
@@ -171,10 +173,10 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         return f"its budget of {self.budget_seconds:g} s" if beam.out_of_time else ""
 
     def _check_arguments(self) -> None:
-        if self.criterion == "lml":
+        if self.criterion in (BARE,):
             raise InputError(
-                "criterion='lml' is refused: the marginal likelihood of fitted hyperparameters rises with their "
-                f"number, so the search would overfit; take one of {CRITERIA}"
+                "criterion='lml' is refused: the marginal likelihood of fitted hyperparameters rises with "
+                f"their number, so the search would overfit; take one of {CRITERIA}"
             )
         check_choice(self.criterion, "criterion", CRITERIA)
         check_count(self.max_depth, "max_depth", least=1)
@@ -197,7 +199,9 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         for name in self.base_kernels:
             if name not in known:
                 shown = repr(parse(name)) if isinstance(name, str) else repr(name)  # says where an error is
-                raise InputError(f"base_kernels must be names from {known}, got {shown}: the search composes them")
+                raise InputError(
+                    f"base_kernels must be names from {known}, got {shown}: the search composes them"
+                )
 
     def _fresh(self) -> GPRegressor:
         fresh: GPRegressor = GPRegressor() if self.estimator is None else clone(self.estimator)
@@ -208,7 +212,9 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         data, rng = plain.posterior_.data, check_seed(self.random_state)
         n = len(data.x)
         if n < 2 or data.y.shape[1] != 1:
-            raise InputError(f"a search needs 2 rows or more and one output, got {n} sample(s) and {data.y.shape[1]}")
+            raise InputError(
+                f"a search needs 2 rows or more and one output, got {n} sample(s) and {data.y.shape[1]}"
+            )
         if n > self.max_rows:
             chosen = np.sort(rng.choice(n, self.max_rows, replace=False))
             data, n = data.rows(torch.from_numpy(chosen)), self.max_rows
@@ -256,7 +262,9 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
             means add up to `predict`, less the mean function.
         """
         check_is_fitted(self)
-        x = torch.tensor(check_table(self, X, reset=False), device=self.best_estimator_.posterior_.data.x.device)
+        x = torch.tensor(
+            check_table(self, X, reset=False), device=self.best_estimator_.posterior_.data.x.device
+        )
         return {repr(term): self._component(term, x) for term in terms(self._expression)}
 
     def _component(self, term: Expression, x: torch.Tensor) -> tuple[Array, Array]:
@@ -308,12 +316,14 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
     def predict_quantiles(self, X: Any, q: ArrayLike, *, include_noise: bool = True) -> Array:
         """Return quantiles of the best estimator; see `GPRegressor.predict_quantiles`."""
         check_is_fitted(self)
-        return self.best_estimator_.predict_quantiles(X, q, include_noise=include_noise)
+        quantiles: Array = self.best_estimator_.predict_quantiles(X, q, include_noise=include_noise)
+        return quantiles
 
     def log_predictive_density(self, X: Any, y: Any) -> Array:
         """Return log densities under the best estimator; see `GPRegressor.log_predictive_density`."""
         check_is_fitted(self)
-        return self.best_estimator_.log_predictive_density(X, y)
+        densities: Array = self.best_estimator_.log_predictive_density(X, y)
+        return densities
 
     def sample_y(
         self,
@@ -325,11 +335,13 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
     ) -> Array:
         """Draw from the best estimator; see `GPRegressor.sample_y`."""
         check_is_fitted(self)
-        return self.best_estimator_.sample_y(X, n_samples, random_state, include_noise=include_noise)
+        draws: Array = self.best_estimator_.sample_y(X, n_samples, random_state, include_noise=include_noise)
+        return draws
 
     def sample_functions(
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = 0
     ) -> FunctionSamples:
         """Draw functions from the best estimator; see `GPRegressor.sample_functions`."""
         check_is_fitted(self)
-        return self.best_estimator_.sample_functions(n_samples, random_state)
+        functions: FunctionSamples = self.best_estimator_.sample_functions(n_samples, random_state)
+        return functions

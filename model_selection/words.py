@@ -6,7 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nonparam.model_selection.expressions import Base, Change, Expression, Product, Sum, expanded, is_amplitude
+from nonparam.model_selection.expressions import (
+    Base,
+    Change,
+    Expression,
+    Product,
+    Sum,
+    expanded,
+    is_amplitude,
+)
 
 __all__ = ["Component", "phrase", "sentence"]
 
@@ -35,9 +43,7 @@ class Component:
     share: float
 
 
-def sentence(
-    components: Sequence[Component], noise: float | None, x: Array, x_unit: str, y_unit: str
-) -> str:
+def sentence(components: Sequence[Component], noise: float | None, x: Array, x_unit: str, y_unit: str) -> str:
     """Describe a sum of components, the largest one first.
 
     Args:
@@ -61,8 +67,14 @@ def sentence(
         if c.expression != Base("constant")
     ]
     lines = lines or ["a constant,"]
-    end = "noise whose variance was given" if noise is None else f"noise with standard deviation {_show(noise, y_unit)}"
-    return "\n".join(["y is", *(f"- {'plus ' if i else ''}{line}" for i, line in enumerate(lines)), f"- plus {end}"])
+    end = (
+        "noise whose variance was given"
+        if noise is None
+        else f"noise with standard deviation {_show(noise, y_unit)}"
+    )
+    return "\n".join(
+        ["y is", *(f"- {'plus ' if i else ''}{line}" for i, line in enumerate(lines)), f"- plus {end}"]
+    )
 
 
 def _whole(component: Component, x: Array, x_unit: str, y_unit: str) -> str:
@@ -102,14 +114,18 @@ def phrase(expression: Expression, x: Array, x_unit: str) -> str:
         said += [first + shape, *rest]
     else:
         said += [_smooth(f, x, x_unit) for f in others]
-    said += [f"an amplitude that changes {_over(f, x_unit)}" for f in amplitudes if f.name not in (*CYCLES, *LINES)]
+    said += [
+        f"an amplitude that changes {_over(f, x_unit)}" for f in amplitudes if f.name not in (*CYCLES, *LINES)
+    ]
     said += [_change(f, x, x_unit) for f in factors if isinstance(f, Change)]
     return ", times ".join(said) if said else "a constant"
 
 
 def _amplitude(factor: Expression) -> Base:
     assert isinstance(factor, Sum)
-    (varying,) = [p for p in factor.parts if isinstance(p, Base) and p.name != "constant"] or [Base("constant")]
+    (varying,) = [p for p in factor.parts if isinstance(p, Base) and p.name != "constant"] or [
+        Base("constant")
+    ]
     return varying
 
 
@@ -157,7 +173,11 @@ def _of_column(base: Base) -> str:
 
 def _of_columns(lines: Sequence[Base], x: Array) -> str:
     columns = sorted({line.column or 0 for line in lines})
-    return "" if x.shape[1] == 1 else f" of column{'s' if len(columns) > 1 else ''} {', '.join(map(str, columns))}"
+    return (
+        ""
+        if x.shape[1] == 1
+        else f" of column{'s' if len(columns) > 1 else ''} {', '.join(map(str, columns))}"
+    )
 
 
 def _show(value: float, unit: str) -> str:

@@ -279,7 +279,9 @@ def plot_components(search: KernelSearch, axes: Sequence[Axes] | None = None) ->
     parts = search.components(_table(model, grid))
     axes = _stacked(1 + len(parts)) if axes is None else list(np.ravel(np.asarray(axes, dtype=object)))
     if len(axes) != 1 + len(parts):
-        raise InputError(f"axes must be {1 + len(parts)}, one for the fit and one for each term; got {len(axes)}")
+        raise InputError(
+            f"axes must be {1 + len(parts)}, one for the fit and one for each term; got {len(axes)}"
+        )
     plot_regression(model, axes[0])
     probabilities = norm.ppf(band_probabilities())
     for i, (ax, (name, (mean, sd))) in enumerate(zip(axes[1:], parts.items(), strict=True), 1):
@@ -296,7 +298,7 @@ def _stacked(count: int) -> Sequence[Axes]:
 
     size = (FIGURE_SIZE[0], FIGURE_SIZE[1] + PANEL * (count - 1))
     heights = [FIGURE_SIZE[1], *[PANEL] * (count - 1)]
-    figure, axes = plt.subplots(count, figsize=size, layout="constrained", squeeze=False, height_ratios=heights)
+    _, axes = plt.subplots(count, figsize=size, layout="constrained", squeeze=False, height_ratios=heights)
     return list(axes[:, 0])
 
 

@@ -1,7 +1,7 @@
 """Leave-one-out densities in closed form against models that never saw the row."""
 
+import dense
 import numpy as np
-import oracles
 import pytest
 import torch
 
@@ -15,20 +15,20 @@ Y = np.c_[np.sin(X[:, 0]), 2.0 + X[:, 0] + 0.3 * RNG.standard_normal(9)]
 
 
 def covariance(x, z):
-    return oracles.rbf(x, z, 0.8, 1.5)
+    return dense.rbf(x, z, 0.8, 1.5)
 
 
 @pytest.mark.parametrize("mean", ["zero", "constant", "linear"])
 def test_each_row_given_all_others(mean):
-    A, H = covariance(X, X) + 0.1 * np.eye(9), oracles.basis(mean, X)
+    A, H = covariance(X, X) + 0.1 * np.eye(9), dense.basis(mean, X)
     found = leave_one_out(*(torch.tensor(table) for table in (A, Y, H)))
     for i in range(9):
         kept = np.arange(9) != i
         for j in range(2):
-            m, v = oracles.posterior(
+            m, v = dense.posterior(
                 A[np.ix_(kept, kept)], A[kept][:, [i]], A[[i]][:, [i]], Y[kept, j], H[kept], H[[i]]
             )
-            assert found[i, j].item() == pytest.approx(oracles.log_normal(Y[[i], j], m, v), abs=1e-9)
+            assert found[i, j].item() == pytest.approx(dense.log_normal(Y[[i], j], m, v), abs=1e-9)
 
 
 def test_it_is_what_a_model_without_the_row_predicts():
