@@ -14,8 +14,9 @@ from nonparam.model_selection.moves import neighbours
 
 __all__ = ["Beam", "Node"]
 
-SCREENING_ROUNDS = 15  # of evaluations: enough to see which candidates are clearly worse
+SCREENING_ROUNDS = 12  # of evaluations: enough to see which candidates are clearly worse
 TRAINING_ROUNDS = 200
+CLEARLY_WORSE = 5.0  # nats of BIC below the best so far, after the first rounds
 KEPT = 3  # times the width: candidates of a depth that are trained to the end
 CHUNK = 4  # candidates for each worker between two looks at the clock
 NOTHING = Base("constant")
@@ -110,7 +111,8 @@ class Beam:
             yield expression, starts_of(some, clues)
 
     def _screen(self, tasks: Mapping[Expression, Sequence[Start]]) -> None:
-        for expression, candidate in self._trained(tasks, SCREENING_ROUNDS, screening=True):
+        hurdle = max(node.candidate.bic for node in self.nodes.values()) - CLEARLY_WORSE
+        for expression, candidate in self._trained(tasks, SCREENING_ROUNDS, screening=True, hurdle=hurdle):
             self.nodes[expression] = Node(candidate, self.depth, judged=False)
 
     def _judge(self, tasks: Mapping[Expression, Sequence[Start]]) -> None:
@@ -118,7 +120,12 @@ class Beam:
             self.nodes[expression] = Node(candidate, self.depth, judged=True)
 
     def _trained(
-        self, tasks: Mapping[Expression, Sequence[Start]], rounds: int, *, screening: bool
+        self,
+        tasks: Mapping[Expression, Sequence[Start]],
+        rounds: int,
+        *,
+        screening: bool,
+        hurdle: float = -math.inf,
     ) -> Iterator[tuple[Expression, Candidate]]:
         workers = joblib.effective_n_jobs(self.n_jobs)
         size = 1 if workers == 1 else CHUNK * workers
@@ -129,6 +136,7 @@ class Beam:
                     raise _TimeIsUp
                 some = names[i : i + size]
                 jobs = (
-                    joblib.delayed(train)(self.problem, tasks[e], rounds, screening=screening) for e in some
+                    joblib.delayed(train)(self.problem, tasks[e], rounds, screening=screening, hurdle=hurdle)
+                    for e in some
                 )
                 yield from zip(some, parallel(jobs), strict=True)

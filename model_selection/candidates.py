@@ -4,7 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal, TypeAlias
 
@@ -32,7 +32,8 @@ Array = NDArray[np.float64]
 Criterion: TypeAlias = Literal["bic", "laplace", "clml", "loo"]
 CRITERIA: tuple[Criterion, ...] = ("bic", "laplace", "clml", "loo")
 
-FIRST_ROUNDS = 6  # of evaluations from every start, before the best one goes on
+FIRST_ROUNDS = 5  # of evaluations from every start, before the best one goes on
+LONGEST_PERIOD = 0.5  # of the span: a wave that is not seen twice is no period
 TOLERANCE = 1e-3  # nats gained in the last steps: criteria that differ by less are alike
 
 
@@ -98,7 +99,9 @@ class Candidate:
     seconds: float
 
 
-def train(problem: Problem, starts: Sequence[Start], rounds: int, *, screening: bool) -> Candidate:
+def train(
+    problem: Problem, starts: Sequence[Start], rounds: int, *, screening: bool, hurdle: float = -math.inf
+) -> Candidate:
     """Train a candidate from every start for a few rounds, as one batch, and the best one on.
 
     Args:
@@ -106,6 +109,7 @@ def train(problem: Problem, starts: Sequence[Start], rounds: int, *, screening: 
         starts: of one expression.
         rounds: of evaluations, at most, of the best one.
         screening: whether BIC, which costs nothing more, stands for the criterion.
+        hurdle: a BIC; a candidate that is below it after the first rounds is left there.
 
     Returns:
         The candidate; its score is minus infinity where the objective is finite at no start.
@@ -113,13 +117,12 @@ def train(problem: Problem, starts: Sequence[Start], rounds: int, *, screening: 
     began = time.perf_counter()
     with threads_for(len(problem.data.x)):
         thetas = [_theta(problem, start) for start in starts]
-        points, best = np.stack([theta.start for theta in thetas]), 0
-        if len(starts) > 1:
-            found = _descend(problem, thetas, points, FIRST_ROUNDS)
-            best = min(range(len(found)), key=lambda i: found[i].value)
-            points = found[best].theta[None]
-        (end,) = _descend(problem, [thetas[best]], points, rounds)
-        return _judged(problem, starts[best].expression, thetas[best], end, began, screening)
+        found = _descend(problem, thetas, np.stack([theta.start for theta in thetas]), FIRST_ROUNDS)
+        best = min(range(len(found)), key=lambda i: found[i].value)
+        theta, end = thetas[best], found[best]
+        if _likelihoods(problem, theta, end)[1] > hurdle:
+            (end,) = _descend(problem, [theta], end.theta[None], rounds)
+        return _judged(problem, starts[best].expression, theta, end, began, screening)
 
 
 def kernel_of(problem: Problem, expression: Expression) -> Kernel:
@@ -134,6 +137,11 @@ def kernel_of(problem: Problem, expression: Expression) -> Kernel:
 def _theta(problem: Problem, start: Start) -> Theta:
     kernel = kernel_of(problem, start.expression).to(problem.data.x.device)
     priors = default_priors(kernel, problem.scales, informative=problem.with_prior)
+    longest = math.log(
+        LONGEST_PERIOD * float(np.ptp([problem.scales.x_low, problem.scales.x_high], 0).max() or 1.0)
+    )
+    for name in [name for name in priors if name.endswith("raw_period")]:
+        priors[name] = replace(priors[name], upper=np.minimum(priors[name].upper, longest))
     noise = NOISE_FRACTION * problem.scales.y_variance if start.noise is None else start.noise
     return Theta(kernel, priors, noise if problem.data.noise is None else None)
 
@@ -155,14 +163,19 @@ def _descend(problem: Problem, thetas: Sequence[Theta], points: Array, rounds: i
     return deque(islice(searches, rounds), maxlen=1).pop()
 
 
+def _likelihoods(problem: Problem, theta: Theta, end: Minimum) -> tuple[float, float]:
+    """Return the log marginal likelihood, and BIC."""
+    value = -end.value - (float(theta.log_prior(end.theta[None])[0][0]) if problem.with_prior else 0.0)
+    return value, value - 0.5 * theta.size * math.log(float(problem.data.weights.sum()))
+
+
 def _judged(
     problem: Problem, expression: Expression, theta: Theta, end: Minimum, began: float, screening: bool
 ) -> Candidate:
     theta.assign(end.theta)
     expression = with_values_of(expression, theta.kernel, problem.widths)
     noise = float(np.exp(end.theta[-1])) if theta.learns_noise else None
-    value = -end.value - (float(theta.log_prior(end.theta[None])[0][0]) if problem.with_prior else 0.0)
-    bic = value - 0.5 * theta.size * math.log(float(problem.data.weights.sum()))
+    value, bic = _likelihoods(problem, theta, end)
     score = bic if screening or not np.isfinite(bic) else _score(problem, theta, end.theta, bic)
     seconds = time.perf_counter() - began
     return Candidate(expression, noise, -end.value, value, theta.size, bic, score, seconds)

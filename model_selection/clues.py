@@ -11,7 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nonparam.model_selection.candidates import Candidate, Problem, Start, kernel_of
+from nonparam.model_selection.candidates import (
+    LONGEST_PERIOD,
+    Candidate,
+    Problem,
+    Start,
+    kernel_of,
+)
 from nonparam.model_selection.expressions import Base, Change, Expression, leaves, with_leaves
 from nonparam.posterior import condition
 from nonparam.spectrum import find_peaks
@@ -20,7 +26,7 @@ __all__ = ["Clues", "clues_of", "starts_of"]
 
 Array = NDArray[np.float64]
 
-MOST_STARTS = 6
+MOST_STARTS = 4
 PEAKS = 2  # of the spectrum of the series; one more of what the parent leaves
 WIDTH = 0.03  # of a peak, in units of what the span can tell apart
 ALIKE = 0.05  # periods that differ by less, relatively, are one
@@ -57,7 +63,8 @@ def clues_of(problem: Problem, parent: Candidate) -> Clues:
 
 def _periods(x: Array, y: Array, left: Array, weights: Array) -> list[float]:
     peaks = [find_peaks(x, y, weights, PEAKS + 1, width=WIDTH), find_peaks(x, left, weights, 1, width=WIDTH)]
-    of_series, of_rest = [1.0 / found.frequency[found.frequency > 0.0] for found in peaks]
+    slowest = 1.0 / (LONGEST_PERIOD * float(np.ptp(x)) or 1.0)
+    of_series, of_rest = [1.0 / found.frequency[found.frequency > slowest] for found in peaks]
     periods: list[float] = []
     for period in [*of_series[:1], *of_rest, *of_series[1:PEAKS]]:
         if all(abs(period / other - 1.0) > ALIKE for other in periods):

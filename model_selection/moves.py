@@ -8,16 +8,20 @@ With :math:`S` any subexpression and :math:`B` any base kernel:
     S \\to CP(S, S), \\quad S \\to CP(S, C), \\quad S \\to CP(C, S), \\quad S + S' \\to S, \\quad
     S \\times S' \\to S.
 
-Source: Lloyd et al. (2014), appendix B.2; change points stand at the root only, where they have a meaning.
+A base kernel that another one is a limit of comes in its place only, so that each step adds one thing.
+
+Source: Lloyd et al. (2014), appendix B.2; change points are added at the root only.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from nonparam.model_selection.expressions import Base, Change, Expression, Product, Sum, simplified
 
 __all__ = ["neighbours"]
 
 ONE = Base("constant")
+LIMITS = {"rq": "rbf"}  # of the first, with one hyperparameter more, the second is a limit
 
 
 def neighbours(
@@ -40,7 +44,9 @@ def neighbours(
         [linear + rbf, linear * rbf, (constant + linear) * rbf, linear]
     """
     found: dict[Expression, list[Expression]] = {}
-    ways = [*_rewritten(expression, lambda part: _grown(part, bases)), *_changed(expression, changes)]
+    simple_bases = [b for b in bases if replace(b, name=LIMITS.get(b.name, "")) not in bases]
+    rewritten = _rewritten(expression, lambda part: _grown(part, bases, simple_bases))
+    ways = [*rewritten, *_changed(expression, changes)]
     for way in ways:
         simple = simplified(way, absorbed)
         if simple != expression:
@@ -65,13 +71,13 @@ def _rewritten(
                 yield type(expression)((*before_it, new, *after_it))
 
 
-def _grown(part: Expression, bases: Sequence[Base]) -> Iterator[Expression]:
-    for base in bases:
+def _grown(part: Expression, bases: Sequence[Base], simple_bases: Sequence[Base]) -> Iterator[Expression]:
+    for base in simple_bases:
         yield Sum((part, base))
         yield Product((part, base))
         yield Product((part, Sum((base, ONE))))
-        if isinstance(part, Base):
-            yield base
+    if isinstance(part, Base):
+        yield from bases
     if isinstance(part, Sum | Product):
         for i in range(len(part.parts)):
             yield type(part)(part.parts[:i] + part.parts[i + 1 :])

@@ -113,7 +113,7 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         criterion: Criterion = "bic",
         base_kernels: Sequence[str] = BASE_KERNELS,
         max_depth: int = 8,
-        beam: int = 3,
+        beam: int = 2,
         budget_seconds: float | None = None,
         max_rows: int = 1000,
         n_jobs: int | None = None,
@@ -183,7 +183,8 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         check_count(self.beam, "beam", least=1)
         check_count(self.max_rows, "max_rows", least=2)
         budget = self.budget_seconds
-        if budget is not None and (isinstance(budget, bool) or not budget > 0.0):
+        is_number = isinstance(budget, int | float | np.number) and not isinstance(budget, bool)
+        if budget is not None and not (is_number and budget > 0.0):
             raise InputError(f"budget_seconds must be positive, or None for no limit; got {budget!r}")
         self._check_bases()
         estimator = self.estimator

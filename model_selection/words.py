@@ -106,7 +106,7 @@ def phrase(expression: Expression, x: Array, x_unit: str) -> str:
     amplitudes = [_amplitude(f) for f in factors if is_amplitude(f)]
     lines = [f for f in [*plain, *amplitudes] if f.name == "linear"]
     waves = [f for f in [*plain, *amplitudes] if f.name in CYCLES]
-    others = [f for f in plain if f.name not in (*CYCLES, *LINES)]
+    others = [f for f in plain if f.name not in (*CYCLES, *LINES, "constant")]
     said = [_trend(lines, x)] if lines else []
     if waves:
         first, *rest = [_wave(wave, x_unit) for wave in waves]

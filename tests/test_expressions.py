@@ -223,6 +223,12 @@ def test_steps_go_back_too_and_into_every_part():
         assert simplified(expected) in found
 
 
+def test_a_rational_quadratic_comes_in_place_of_its_limit():
+    found = neighbours(RBF, [RBF, RQ], [], ("constant",))
+    assert RQ in found and Sum((RBF, RBF)) in found and simplified(Sum((RBF, RQ))) not in found
+    assert simplified(Sum((RBF, RQ))) in neighbours(RBF, [RQ], [], ())
+
+
 def test_steps_keep_what_was_learnt():
     parent = Base("rbf", values={"lengthscale": 2.0, "outputscale": 5.0})
     (way,) = neighbours(parent, [WAVE], [], ())[simplified(Product((RBF, WAVE)))]
