@@ -40,8 +40,7 @@ plt.show()
 
 # %%
 # The search is an estimator of scikit-learn, and predicts as its best one does. Candidates are independent of
-# each other: ``n_jobs=2`` fits two at a time, and within ``joblib.parallel_config("dask")`` they are spread over
-# a cluster.
+# each other: ``n_jobs=2`` fits two at a time, ``joblib.parallel_config("dask")`` spreads them over a cluster.
 
 mean, sd = search.predict(np.arange(144, 156)[:, None], return_std=True)
 print(f"next July: {mean[6]:.0f} thousand, give or take {sd[6]:.0f}")
