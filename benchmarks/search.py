@@ -154,7 +154,7 @@ def draw_term(term: Expression, n: int, rng: np.random.Generator) -> np.ndarray:
     if isinstance(term, Change):
         return np.where(t < n * rng.uniform(-0.3, 0.3), 0.0, 1.0)
     factors = term.parts if isinstance(term, Product) else (term,)
-    slow = rng.uniform(0.3, 0.6) if len(factors) > 1 else rng.uniform(0.02, 0.06)  # of the rows
+    slow = rng.uniform(0.3, 0.6) if len(factors) > 1 else rng.uniform(0.015, 0.04)  # of the rows
     formulas = {
         "linear": "linear(variance=1, center=0)",
         "rbf": f"rbf({slow * n})",

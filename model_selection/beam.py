@@ -82,8 +82,11 @@ class Beam:
                 return
 
     def best(self) -> Node:
-        """Return the best node so far."""
-        return max(self.nodes.values(), key=self.score)
+        """Return the best node so far: by BIC while nothing but the start was judged."""
+        nodes = list(self.nodes.values())
+        if any(node.judged and node.depth for node in nodes):
+            return max(nodes, key=self.score)
+        return max(nodes, key=lambda node: node.candidate.bic)
 
     def score(self, node: Node) -> float:
         """Return the criterion; a candidate that was only screened has none but BIC."""

@@ -211,7 +211,7 @@ def terms(expression: Expression) -> tuple[Expression, ...]:
     Examples:
         >>> season = Product((Base("periodic"), Sum((Base("constant"), Base("linear")))))
         >>> terms(Product((Base("rbf"), Sum((season, Base("rq"))))))
-        (rbf * periodic * (constant + linear), rbf * rq)
+        ((constant + linear) * periodic * rbf, rbf * rq)
     """
     return _distributed(expression, is_amplitude)
 

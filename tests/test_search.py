@@ -168,6 +168,15 @@ def test_a_spent_budget_gives_the_best_so_far(monkeypatch):
     assert np.isfinite(stopped.predict(NEW)).all() and stopped.best_expression_ in caught[0].message.args[0]
 
 
+def test_a_budget_that_ends_before_the_criterion_falls_back_on_bic(monkeypatch):
+    clock = iter(np.arange(0.0, 1e4, 1.0))
+    monkeypatch.setattr(beam_module.time, "monotonic", lambda: next(clock))
+    with pytest.warns(ConvergenceWarning, match=r"ended the search at depth 1, after 2 expressions"):
+        stopped = search(criterion="loo", budget_seconds=2.5).fit(T, Y)
+    assert stopped.results_["criterion"].notna().sum() == 1  # of no structure
+    assert stopped.best_expression_ == "linear"
+
+
 def test_a_budget_that_suffices_says_nothing(found):
     assert_same(found, search(budget_seconds=1e3).fit(T, Y))
 
