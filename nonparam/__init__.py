@@ -6,17 +6,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nonparam.deep import DeepKernelRegressor
     from nonparam.forecasting import GPForecaster
+    from nonparam.model_selection.search import KernelSearch
     from nonparam.planning import plan
     from nonparam.regression import GPRegressor
     from nonparam.spectral_mixture import SpectralMixtureRegressor
 
-__all__ = ["DeepKernelRegressor", "GPForecaster", "GPRegressor", "SpectralMixtureRegressor", "plan"]
+__all__ = [
+    "DeepKernelRegressor",
+    "GPForecaster",
+    "GPRegressor",
+    "KernelSearch",
+    "SpectralMixtureRegressor",
+    "plan",
+]
 __version__ = "0.1.0"
 
 _HOMES = {
     "DeepKernelRegressor": "nonparam.deep",
     "GPForecaster": "nonparam.forecasting",
     "GPRegressor": "nonparam.regression",
+    "KernelSearch": "nonparam.model_selection.search",
     "SpectralMixtureRegressor": "nonparam.spectral_mixture",
     "plan": "nonparam.planning",
 }

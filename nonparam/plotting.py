@@ -16,6 +16,7 @@ from torch import Tensor
 from nonparam.decomposition import Part, shares
 from nonparam.errors import InputError
 from nonparam.kernels.base import formula
+from nonparam.model_selection.search import KernelSearch
 from nonparam.regression import GPRegressor
 from nonparam.spectral_mixture import SpectralMixtureRegressor
 from nonparam.spectrum import nyquist, periodogram, without_line
@@ -28,6 +29,7 @@ __all__ = [
     "draw_bands",
     "draw_legend",
     "draw_points",
+    "plot_components",
     "plot_parts",
     "plot_regression",
     "plot_spectrum",
@@ -39,6 +41,7 @@ COVERAGES = (0.5, 0.95)
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito (2008)
 POINT_COLOR = "#333333"
 FIGURE_SIZE = (8.0, 4.5)  # inches
+PANEL = 2.0  # inches: the height of a component
 BELOW_FRAME = 2.4  # above lines, which are at 2, and below the frame of the axes, at 2.5
 GRID = 600  # places at which the curves are evaluated, besides the data
 MARGIN = 0.06  # of the span of the data, drawn on either side
@@ -243,12 +246,17 @@ def _grid(x: Array) -> Array:
 
 
 def _quantiles(model: GPRegressor, grid: Array) -> Array:
+    return model.predict_quantiles(_table(model, grid), band_probabilities())
+
+
+def _table(model: GPRegressor, grid: Array) -> Any:
+    """Return places as a table with the column's name, where it has one."""
     names = getattr(model, "feature_names_in_", None)
     if names is None:
-        return model.predict_quantiles(grid[:, None], band_probabilities())
+        return grid[:, None]
     import pandas as pd
 
-    return model.predict_quantiles(pd.DataFrame({names[0]: grid}), band_probabilities())
+    return pd.DataFrame({names[0]: grid})
 
 
 def _draw_outputs(ax: Axes, x: Array, y: Array, grid: Array, quantiles: Array) -> None:
@@ -257,6 +265,50 @@ def _draw_outputs(ax: Axes, x: Array, y: Array, grid: Array, quantiles: Array) -
         color = COLORS[j % len(COLORS)]
         draw_points(ax, x, y[:, j], color=color, label="_")
         draw_bands(ax, grid, quantiles[:, j], color=color, label=f"output {j}", name_bands=j == last)
+
+
+def plot_components(search: KernelSearch, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
+    """Draw the data with the fit of a kernel search, and below them each additive term with its band.
+
+    Args:
+        search: fitted, with one column of ``X``.
+        axes: one for the fit and one for each term; those of a new figure by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        InputError: several columns, or another number of axes.
+    """
+    check_is_fitted(search)
+    model = search.best_estimator_
+    if model.n_features_in_ != 1:
+        raise InputError(f"plot draws searches with one input, and this one has {model.n_features_in_}")
+    grid = _grid(model.posterior_.data.x[:, 0].cpu().numpy())
+    parts = search.components(_table(model, grid))
+    axes = _stacked(1 + len(parts)) if axes is None else list(np.ravel(np.asarray(axes, dtype=object)))
+    if len(axes) != 1 + len(parts):
+        raise InputError(
+            f"axes must be {1 + len(parts)}, one for the fit and one for each term; got {len(axes)}"
+        )
+    plot_regression(model, axes[0])
+    probabilities = norm.ppf(band_probabilities())
+    for i, (ax, (name, (mean, sd))) in enumerate(zip(axes[1:], parts.items(), strict=True), 1):
+        draw_bands(ax, grid, mean[:, None] + sd[:, None] * probabilities, color=COLORS[i % len(COLORS)])
+        ax.set_title(_wrapped(name), loc="left", fontsize="small", parse_math=False)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.margins(x=0.0)
+    return axes
+
+
+def _stacked(count: int) -> Sequence[Axes]:
+    """Return axes of a new figure, one below the other."""
+    import matplotlib.pyplot as plt
+
+    size = (FIGURE_SIZE[0], FIGURE_SIZE[1] + PANEL * (count - 1))
+    heights = [FIGURE_SIZE[1], *[PANEL] * (count - 1)]
+    _, axes = plt.subplots(count, figsize=size, layout="constrained", squeeze=False, height_ratios=heights)
+    return list(axes[:, 0])
 
 
 def _describe(ax: Axes, model: GPRegressor) -> None:

@@ -22,9 +22,9 @@ from nonparam.errors import InputError
 from nonparam.fitting import Fitted, Search, fit
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.grammar import as_kernel, parse
-from nonparam.laplace import laplace
 from nonparam.means import Mean
 from nonparam.mixtures import starts_of
+from nonparam.model_selection.laplace_evidence import laplace_evidence
 from nonparam.newton import Watch
 from nonparam.objective import Data, Objective, matrices_needed
 from nonparam.planning import TIMED_ROWS, plan_for
@@ -416,15 +416,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
             rows = float(self.posterior_.data.weights.sum())
             return self.log_marginal_likelihood_ - 0.5 * len(self.theta_) * math.log(rows)
         objective = self._objective(self._scales, self.posterior_.data)
-        theta = objective.theta
-
-        def log_joint(points: Array) -> tuple[Array, Array]:
-            values, gradients = objective.negative(points, np.zeros(len(points), dtype=np.intp))
-            return -values, -gradients
-
-        found = laplace(log_joint, self.theta_, theta.prior_precision**-0.5, step=theta.step)
-        theta.assign(self.theta_)
-        return found.log_evidence - self._change_of_units
+        return laplace_evidence(objective, self.theta_) - self._change_of_units
 
     @property
     def _change_of_units(self) -> float:

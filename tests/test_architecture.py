@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CODE = ("nonparam", "kernels", "model_selection", "datasets")  # what a user installs
 SOURCES = (*CODE, "tests", "benchmarks", "docs/examples")
 
-ESTIMATORS = {"regression", "spectral_mixture", "deep", "classification", "forecasting", "networks"}
+ESTIMATORS = {"regression", "spectral_mixture", "deep", "classification", "forecasting", "networks", "search"}
 LAST = {"plotting", "cli"}
 # What each part may import of the package besides itself; parts that are not named are the core.
 MAY_IMPORT = {
@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "model_selection": {
         *("errors", "results", "threads", "kernels", "solvers", "training", "evidence"),
         *("posterior", "means", "priors", "likelihoods"),
+        *("objective", "lbfgs", "theta", "scales", "laplace", "spectrum"),
     },
 }
 NOT_FOR_CORE = {"model_selection", "nonparam", *ESTIMATORS, *LAST}
@@ -54,10 +55,10 @@ class Source:
 
 
 def part_of(below: str) -> str:
-    """The part of a dotted name below the package; the evidence is a step of its own."""
+    """The part of a dotted name below the package; the evidence and the search are steps of their own."""
     names = below.split(".")
-    if names[:2] == ["model_selection", "evidence"]:
-        return "evidence"
+    if names[:2] in (["model_selection", "evidence"], ["model_selection", "search"]):
+        return names[1]
     return names[0] if names[0] != "__init__" else "nonparam"
 
 

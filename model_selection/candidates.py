@@ -1,0 +1,199 @@
+"""One candidate of a search over kernels: trained from several starts, and judged by a criterion."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nonparam.errors import NotPositiveDefiniteError
+from nonparam.kernels import Kernel, covariance
+from nonparam.lbfgs import Minimum, descend
+from nonparam.model_selection.assembly import to_kernel, with_values_of
+from nonparam.model_selection.conditional import conditional_log_likelihood
+from nonparam.model_selection.expressions import Base, Expression
+from nonparam.model_selection.laplace_evidence import laplace_evidence
+from nonparam.model_selection.loo import leave_one_out
+from nonparam.objective import Data, Objective
+from nonparam.scales import NOISE_FRACTION, Scales, default_priors, initialise
+from nonparam.theta import Theta
+from nonparam.threads import threads_for
+
+__all__ = ["CRITERIA", "Candidate", "Criterion", "Problem", "Start", "kernel_of", "train"]
+
+Array = NDArray[np.float64]
+Criterion: TypeAlias = Literal["bic", "laplace", "clml", "loo"]
+CRITERIA: tuple[Criterion, ...] = ("bic", "laplace", "clml", "loo")
+
+FIRST_ROUNDS = 5  # of evaluations from every start, before the best one goes on
+LONGEST_PERIOD = 0.5  # of the span: a wave that is not seen twice is no period
+TOLERANCE = 1e-3  # nats gained in the last steps: criteria that differ by less are alike
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What all candidates of a search are fitted to.
+
+    Attributes:
+        data: the rows.
+        scales: of the rows.
+        with_prior: whether hyperparameters have their default priors.
+        criterion: what candidates are judged by.
+        orders: ``(k, n)``, permutations of the rows, of the conditional marginal likelihood.
+        conditioned: how many rows that is conditioned on.
+        absorbed: names of base kernels that the mean function makes superfluous as terms.
+    """
+
+    data: Data
+    scales: Scales
+    with_prior: bool
+    criterion: Criterion
+    orders: Tensor
+    conditioned: int
+    absorbed: tuple[str, ...] = ()
+
+    @property
+    def widths(self) -> list[float]:
+        """The spread of each column."""
+        widths: list[float] = self.scales.x_sd.tolist()
+        return widths
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where training starts: hyperparameters that are missing come from the scale of the data."""
+
+    expression: Expression
+    noise: float | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained candidate.
+
+    Attributes:
+        expression: with its hyperparameters.
+        noise: its variance; ``None`` where it is known.
+        log_joint: what was maximised, in nats.
+        log_marginal_likelihood: in nats.
+        num_parameters: free hyperparameters.
+        bic: in nats, the larger the better.
+        score: by the criterion, in nats, the larger the better.
+        seconds: that training took.
+    """
+
+    expression: Expression
+    noise: float | None
+    log_joint: float
+    log_marginal_likelihood: float
+    num_parameters: int
+    bic: float
+    score: float
+    seconds: float
+
+
+def train(
+    problem: Problem, starts: Sequence[Start], rounds: int, *, screening: bool, hurdle: float = -math.inf
+) -> Candidate:
+    """Train a candidate from every start for a few rounds, as one batch, and the best one on.
+
+    Args:
+        problem: the rows and the criterion.
+        starts: of one expression.
+        rounds: of evaluations, at most, of the best one.
+        screening: whether BIC, which costs nothing more, stands for the criterion.
+        hurdle: a BIC; a candidate that is below it after the first rounds is left there.
+
+    Returns:
+        The candidate; its score is minus infinity where the objective is finite at no start.
+    """
+    began = time.perf_counter()
+    with threads_for(len(problem.data.x)):
+        thetas = [_theta(problem, start) for start in starts]
+        found = _descend(problem, thetas, np.stack([theta.start for theta in thetas]), FIRST_ROUNDS)
+        best = min(range(len(found)), key=lambda i: found[i].value)
+        theta, end = thetas[best], found[best]
+        if _likelihoods(problem, theta, end)[1] > hurdle:
+            (end,) = _descend(problem, [theta], end.theta[None], rounds)
+        return _judged(problem, starts[best].expression, theta, end, began, screening)
+
+
+def kernel_of(problem: Problem, expression: Expression) -> Kernel:
+    """Return the kernel of an expression, with what its hyperparameters lack set from the data."""
+    kernel = to_kernel(expression, problem.widths)
+    initialise(kernel, problem.scales)
+    if isinstance(expression, Base) and expression.name in problem.absorbed:
+        kernel.set_params(fixed=("variance",))  # the mean function is all of it
+    return kernel
+
+
+def _theta(problem: Problem, start: Start) -> Theta:
+    kernel = kernel_of(problem, start.expression).to(problem.data.x.device)
+    priors = default_priors(kernel, problem.scales, informative=problem.with_prior)
+    longest = math.log(
+        LONGEST_PERIOD * float(np.ptp([problem.scales.x_low, problem.scales.x_high], 0).max() or 1.0)
+    )
+    for name in [name for name in priors if name.endswith("raw_period")]:
+        priors[name] = replace(priors[name], upper=np.minimum(priors[name].upper, longest))
+    noise = NOISE_FRACTION * problem.scales.y_variance if start.noise is None else start.noise
+    return Theta(kernel, priors, noise if problem.data.noise is None else None)
+
+
+def _descend(problem: Problem, thetas: Sequence[Theta], points: Array, rounds: int) -> list[Minimum]:
+    """Return where searches stand after some rounds of evaluations; each has a prior of its own."""
+    objective = Objective(problem.data, thetas[0], with_prior=False)
+
+    def negative(points: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
+        values, gradients = objective.negative(points, which)
+        if problem.with_prior:
+            priors = [thetas[i].log_prior(point[None]) for i, point in zip(which, points, strict=True)]
+            values -= np.concatenate([density for density, _ in priors])
+            gradients -= np.concatenate([slope for _, slope in priors])
+        return values, gradients
+
+    bounds = [np.stack([getattr(theta, name) for theta in thetas]) for name in ("lower", "upper")]
+    searches = descend(negative, points, *bounds, scale=thetas[0].step, value_tolerance=TOLERANCE)
+    return deque(islice(searches, rounds), maxlen=1).pop()
+
+
+def _likelihoods(problem: Problem, theta: Theta, end: Minimum) -> tuple[float, float]:
+    """Return the log marginal likelihood, and BIC."""
+    value = -end.value - (float(theta.log_prior(end.theta[None])[0][0]) if problem.with_prior else 0.0)
+    return value, value - 0.5 * theta.size * math.log(float(problem.data.weights.sum()))
+
+
+def _judged(
+    problem: Problem, expression: Expression, theta: Theta, end: Minimum, began: float, screening: bool
+) -> Candidate:
+    theta.assign(end.theta)
+    expression = with_values_of(expression, theta.kernel, problem.widths)
+    noise = float(np.exp(end.theta[-1])) if theta.learns_noise else None
+    value, bic = _likelihoods(problem, theta, end)
+    score = bic if screening or not np.isfinite(bic) else _score(problem, theta, end.theta, bic)
+    seconds = time.perf_counter() - began
+    return Candidate(expression, noise, -end.value, value, theta.size, bic, score, seconds)
+
+
+def _score(problem: Problem, theta: Theta, point: Array, bic: float) -> float:
+    """Return the criterion at a point ``(p,)``, minus infinity where it has no value."""
+    data = problem.data
+    if problem.criterion == "bic":
+        return bic
+    if problem.criterion == "laplace":
+        return laplace_evidence(Objective(data, theta, with_prior=True), point)
+    noise = data.noise_variances(float(np.exp(point[-1])))
+    with torch.no_grad():
+        a = covariance(theta.kernel, data.x) + torch.diag(noise)
+    try:
+        if problem.criterion == "loo":
+            return float(leave_one_out(a, data.y, data.basis).sum())
+        return conditional_log_likelihood(a, data.y, data.basis, problem.orders, problem.conditioned)
+    except NotPositiveDefiniteError:
+        return -math.inf

@@ -1,0 +1,31 @@
+"""The evidence of a model, its hyperparameters averaged over by Laplace's approximation."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nonparam.laplace import laplace
+from nonparam.objective import Objective
+
+__all__ = ["laplace_evidence"]
+
+Array = NDArray[np.float64]
+
+
+def laplace_evidence(objective: Objective, mode: Array) -> float:
+    r"""Return :math:`\log \int p(y \mid \theta) \, p(\theta) \, d\theta`, in nats.
+
+    Args:
+        objective: with a prior on every hyperparameter.
+        mode: ``(p,)``, its maximum.
+
+    Source: MacKay (2003), Information theory, inference, and learning algorithms, equation 27.8.
+    """
+    theta = objective.theta
+
+    def log_joint(points: Array) -> tuple[Array, Array]:
+        values, gradients = objective.negative(points, np.zeros(len(points), dtype=np.intp))
+        return -values, -gradients
+
+    found = laplace(log_joint, mode, theta.prior_precision**-0.5, step=theta.step)
+    theta.assign(mode)
+    return found.log_evidence
