@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 
 from nonparam.errors import NotPositiveDefiniteError
 from nonparam.kernels.evaluate import covariance
-from nonparam.model_selection.evidence import LOG_2PI, evidence
+from nonparam.model_selection.evidence import evidence
 from nonparam.objective import Data
 from nonparam.posterior import condition
 from nonparam.progress import Progress
@@ -162,11 +162,8 @@ def log_likelihood(state: State, data: Data, objective: str) -> Tensor:
 @torch.no_grad()
 def predictive_densities(state: State, data: Data, context: Tensor, rows: Tensor) -> Tensor:
     """Return the log density of each of some rows given those of the context: ``(m, t)``, in nats."""
-    posterior = condition(state.kernel, data.rows(context), state.noise if data.noise is None else 0.0)
-    new = data.rows(rows)
-    variance = posterior.predict_variance(new.x, new.basis) + new.noise_variances(state.noise)
-    error = new.y - posterior.predict_mean(new.x, new.basis)
-    return -0.5 * (LOG_2PI + variance.log()[:, None] + error.square() / variance[:, None])
+    posterior = condition(state.kernel, data.rows(context), state.noise)
+    return posterior.log_densities(data.rows(rows))
 
 
 def train(

@@ -33,6 +33,7 @@ from nonparam.solves import Slope, SolvedEvidence
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
 from nonparam.training import INTERRUPTED, FitReport, maximise
+from nonparam.unseen_noise import raise_noise
 
 __all__ = [
     "SEARCHED",
@@ -158,6 +159,7 @@ def climb(objective: Objective, state: State, watch: Watch, plan: str) -> tuple[
                     watch.progress.step(at.step, step.promised)
                     if step.promised < FLAT_ON_SUBSET:
                         break
+        at = replace(at, point=raise_noise(objective, at.point, order, larger[-1] if larger else first))
     except KeyboardInterrupt:
         return state, replace(report, converged=False, message=INTERRUPTED)
     return replace(state, newton=at), report

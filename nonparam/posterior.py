@@ -26,7 +26,7 @@ from nonparam.errors import NotPositiveDefiniteError
 from nonparam.interpolation import InterpolatedKernel, InterpolatedOperator
 from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.strips import assemble
-from nonparam.model_selection.evidence import MeanFit, fit_mean, log_density
+from nonparam.model_selection.evidence import LOG_2PI, MeanFit, fit_mean, log_density
 from nonparam.objective import Data
 from nonparam.solvers.certified import CertifiedSolver
 from nonparam.solvers.cholesky import CholeskyFactor, cholesky
@@ -165,6 +165,13 @@ class Posterior:
         blocks = [self._component(part, *each) for each in _blocks(x, none)]
         means, variances = zip(*blocks, strict=True)
         return torch.cat(means), torch.cat(variances)
+
+    def log_densities(self, new: Data) -> Tensor:
+        """Return the log density of each new observation on its own, ``(m, t)``, in nats."""
+        variance = self.predict_variance(new.x, new.basis) + new.noise_variances(self.noise)
+        variance = variance.clamp_min(torch.finfo(variance.dtype).tiny)
+        error = new.y - self.predict_mean(new.x, new.basis)
+        return -0.5 * (LOG_2PI + variance.log()[:, None] + error.square() / variance[:, None])
 
     @torch.no_grad()
     def component_mean(self, part: gpytorch.kernels.Kernel, x: Tensor) -> Tensor:
