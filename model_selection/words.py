@@ -57,7 +57,7 @@ def sentence(components: Sequence[Component], noise: float | None, x: Array, x_u
         >>> line = Component(Base("linear"), np.array([0.0, 3.0]), 0.9)
         >>> print(sentence([line], 0.5, np.array([[0.0], [2.0]]), "s", "m"))
         y is
-        - a linear trend, rising by 1.5 m per s (90 % of the variance),
+        - a linear trend, rising by 3 m in 2 s (90 % of the variance),
         - plus noise with standard deviation 0.5 m
     """
     ordered = sorted(components, key=lambda component: -component.share)
@@ -83,7 +83,8 @@ def _whole(component: Component, x: Array, x_unit: str, y_unit: str) -> str:
         column = x[:, expression.column or 0]
         slope = np.polyfit(column - column.mean(), component.mean, 1)[0] if np.ptp(column) else 0.0
         verb = "rising" if slope >= 0.0 else "falling"
-        return f"{said}, {verb} by {_show(abs(slope), y_unit)} per {x_unit or 'unit of X'}"
+        span = float(np.ptp(column))
+        return f"{said}, {verb} by {_show(abs(slope) * span, y_unit)} in {_show(span, x_unit)}"
     return said
 
 

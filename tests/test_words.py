@@ -62,7 +62,7 @@ def test_the_largest_part_comes_first_and_slopes_have_units():
     assert sentence([falling, wave, Component(ONE, X[:, 0], 0.0)], 0.5, X, "d", "kg").splitlines() == [
         "y is",
         "- a wave with period 12 d (85 % of the variance),",
-        "- plus a linear trend, falling by 0.25 kg per d (10 % of the variance),",
+        "- plus a linear trend, falling by 25 kg in 100 d (10 % of the variance),",
         "- plus noise with standard deviation 0.5 kg",
     ]
 
@@ -86,10 +86,11 @@ def found():
 def test_what_a_search_found_in_words(found):
     lines = found.describe("days", "kg").splitlines()
     assert len(lines) == 4
-    slope = float(lines[1].split("rising by ")[1].split()[0])
+    rise, _, _, span = lines[1].split("rising by ")[1].split()[:4]
+    slope = float(rise) / float(span)
     period = float(lines[2].split("period ")[1].split()[0])
     assert slope == pytest.approx(2.0, rel=0.02) and period == pytest.approx(12.5, rel=0.01)
-    assert "kg per days" in lines[1] and lines[3] == "- plus noise with standard deviation 1 kg"
+    assert "days (" in lines[1] and lines[3] == "- plus noise with standard deviation 1 kg"
 
 
 def test_the_picture_shows_the_fit_and_each_term(found):
