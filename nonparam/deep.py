@@ -1,6 +1,7 @@
 """Regression with a deep kernel, behind the same `fit` and `predict`."""
 
 import copy
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -155,7 +156,7 @@ class DeepKernelRegressor(GPRegressor):
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
-        checkpoint: str | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_minutes: float = 5.0,
     ) -> None:
         super().__init__(
@@ -219,7 +220,8 @@ class DeepKernelRegressor(GPRegressor):
 
     def _kept(self, objective: Objective, plan: Plan) -> Fitted:
         theta = objective.theta
-        value, slope = objective.evaluate(theta.start, gradient=True)
+        values, slopes = objective.negative(theta.start[None], np.zeros(1, dtype=np.intp))
+        value = -float(values[0])
         theta.assign(theta.start)
         noise = float(np.exp(theta.start[-1])) if theta.learns_noise else 0.0
         posterior = condition(theta.kernel, objective.data, noise)
@@ -232,7 +234,7 @@ class DeepKernelRegressor(GPRegressor):
             evaluations=1,
             objective=value,
             starts=(value,),
-            gradient=float(np.abs(slope).max(initial=0.0)),
+            gradient=float(np.abs(slopes).max(initial=0.0)),
             jitter=posterior.factor.jitter,
         )
         return Fitted(theta.start, posterior, report)

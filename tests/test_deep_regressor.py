@@ -40,6 +40,8 @@ def test_it_is_a_process_with_the_trained_kernel(jump):
     assert not any("network" in name for name in jump.theta_names_)
     trained, spread = jump.training_.state, np.var(JUMP)
     assert jump.noise_ == pytest.approx(spread * trained.noise)
+    assert jump.fit_report_.message == deep.KEPT
+    assert jump.fit_report_.objective < jump.log_marginal_likelihood_ - 1.0  # with the prior
     base, ours = trained.kernel.base_kernel, jump.kernel_.base_kernel
     torch.testing.assert_close(ours.outputscale, spread * base.outputscale)
     torch.testing.assert_close(ours.kernel.lengthscale, base.kernel.lengthscale)
