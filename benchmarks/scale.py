@@ -3,8 +3,8 @@
 Matern-3/2 with a lengthscale per column, fold 0 of the public benchmark sets, inputs and outputs
 standardised. All contestants have the same threads and the same huge memory pages; within a section their
 runs alternate. Sections: ``evidence``, ``step``, ``fit``, ``variance``, ``preconditioner``, ``engines``,
-``gradient``, ``whole``, ``sizes``. Run ``python benchmarks/scale.py SECTION``; sets are fetched, or read from
-the folder that ``NONPARAM_DATA`` names. `scale_peers.py` drives GPyTorch as its examples do.
+``probes``, ``gradient``, ``whole``, ``sizes``. Run ``python benchmarks/scale.py SECTION``; sets are fetched,
+or read from the folder that ``NONPARAM_DATA`` names. `scale_peers.py` drives GPyTorch as its examples do.
 """
 
 import os
@@ -20,18 +20,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from scale_peers import Hyperparameters, Trainer, fit_svgp
-from scale_problem import Problem, condition_at, curve, optimum_of_rows, problem
+from scale_problem import (
+    PROBES,
+    Problem,
+    condition_at,
+    curve,
+    nearness,
+    optimum_of_rows,
+    problem,
+    published,
+    scores,
+    system,
+)
 from tables import header, row
 
 from nonparam import GPRegressor
-from nonparam.kernels.operator import KernelOperator
 from nonparam.newton import certified_slope
 from nonparam.solvers.alternating_projections import alternating_projections
 from nonparam.solvers.conjugate_gradients import conjugate_gradients
@@ -44,7 +54,7 @@ from nonparam.solves import SolvedEvidence
 
 LARGE = ("elevators", "bike", "pol", "protein", "kin40k")
 TEST_ROWS = 1000
-PROBES, RANK = 8, 500
+RANK = 500
 T = TypeVar("T")
 
 
@@ -56,12 +66,6 @@ def timed(task: Callable[[], T]) -> tuple[float, T]:
 
 def summary(seconds: list[float]) -> str:
     return f"{statistics.median(seconds):.3g} [{min(seconds):.3g}-{max(seconds):.3g}]"
-
-
-def scores(y: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> tuple[float, float]:
-    """Return the root mean squared error and the mean negative log density."""
-    error = (y - mean) ** 2
-    return float(np.sqrt(error.mean())), float(0.5 * np.mean(np.log(2 * np.pi * variance) + error / variance))
 
 
 def solved(task: Problem, tolerance: float) -> SolvedEvidence:
@@ -382,27 +386,12 @@ def preconditioner(runs: int, names: list[str], n: int) -> None:
             )
 
 
-def system(task: Problem, at: Hyperparameters) -> tuple[KernelOperator, torch.Tensor, torch.Tensor]:
-    task.theta.assign(task.point(at))
-    matrix = KernelOperator(task.theta.kernel, task.data.x.float(), keep=True)
-    shift = torch.full((len(task.x),), float(at["noise"]))
-    probes = torch.randn(len(task.x), PROBES, generator=torch.Generator().manual_seed(0))
-    return matrix, shift, torch.cat([task.data.y.float(), task.data.basis.float(), probes], 1)
-
-
 def engines(names: list[str], n: int, limit: int) -> None:
     """Each engine to 0.01 at published hyperparameters; products count the whole matrix."""
     header("set", "n", "noise / outputscale", "engine", "products", "seconds", "largest residual")
-    path = Path(os.environ.get("NONPARAM_DATA", ".")) / "uci" / "published_gp_hparams_sgdgp.json"
-    published = json.loads(path.read_text())
     for name in names:
         task = problem(name, n)
-        given = published[name]["0"]
-        at = {
-            "outputscale": given["signal_scale"] ** 2,
-            "lengthscale": np.array(given["length_scale"])[task.columns],
-            "noise": given["noise_scale"] ** 2,
-        }
+        at = published(name, task)
         matrix, shift, b = system(task, at)
         a = Shifted(matrix, shift)
 
@@ -426,6 +415,18 @@ def engines(names: list[str], n: int, limit: int) -> None:
             row(name, n, f"{ratio:.1e}", key, found.steps, seconds, f"{float(found.residuals.max()):.1e}")
 
 
+def probes(names: list[str], n: int) -> None:
+    """Pathwise probes beside those of the preconditioner: one gradient at published hyperparameters."""
+    header("set", "n", "probes", "cosine", "relative error", "products", "seconds")
+    for name in names:
+        task = problem(name, n)
+        point = task.point(published(name, task))
+        exact = task.evaluate(point)[1] + task.theta.log_priors(point[None])[1][0]
+        for key in ("standard", "pathwise"):
+            seconds, found = timed(lambda key=key: replace(solved(task, 0.01), estimator=key).slope(point))
+            row(name, n, key, *nearness(found.gradient, exact), found.steps, seconds)
+
+
 def gradient(names: list[str], n: int) -> None:
     """Gradients by solves and 8 probes beside the exact one, at the optimum of 1,000 rows."""
     header("set", "n", "cosine", "relative error", "by solves, s", "exactly, s")
@@ -435,9 +436,7 @@ def gradient(names: list[str], n: int) -> None:
         seconds, found = timed(lambda: solved(task, 1e-3).slope(point).gradient)
         exactly, (_, slope) = timed(lambda: task.evaluate(point))
         slope = slope + task.theta.log_priors(point[None])[1][0]
-        cosine = float(found @ slope / np.linalg.norm(found) / np.linalg.norm(slope))
-        error = float(np.linalg.norm(found - slope) / np.linalg.norm(slope))
-        row(name, n, f"{cosine:.5f}", error, seconds, exactly)
+        row(name, n, *nearness(found, slope), seconds, exactly)
 
 
 def sizes(name: str, many: list[int], figure: str | None) -> None:
@@ -487,6 +486,7 @@ def main() -> None:
         "variance": lambda: variance(options.runs, sets, rows or [5000, 13_000]),
         "preconditioner": lambda: preconditioner(options.runs, sets, (rows or [13_000])[0]),
         "engines": lambda: engines(sets, (rows or [13_000])[0], int(options.limit)),
+        "probes": lambda: probes(sets, (rows or [10_000])[0]),
         "gradient": lambda: gradient(sets, (rows or [10_000])[0]),
         "whole": lambda: fit(sets, None, 0, *of_fit),
         "sizes": lambda: sizes(sets[0], rows or [1000, 2000, 5000, 10_000, 20_000, 40_000], options.figure),

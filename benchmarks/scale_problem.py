@@ -1,6 +1,9 @@
 """The problems of `benchmarks/scale.py`: data, hyperparameters in both conventions, oracles, a figure."""
 
+import json
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import matplotlib
 
@@ -15,6 +18,7 @@ from scipy.spatial.distance import cdist
 from nonparam.checkpoint import State, checkpoint_at
 from nonparam.datasets import fetch_uci
 from nonparam.kernels import Matern, Scale
+from nonparam.kernels.operator import KernelOperator
 from nonparam.newton import Watch, maximise_watched
 from nonparam.objective import Data, Objective
 from nonparam.posterior import Posterior, condition
@@ -22,6 +26,8 @@ from nonparam.progress import Progress
 from nonparam.scales import default_priors, measure
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
+
+PROBES = 8  # of a trace
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,37 @@ def optimum_of_rows(task: Problem, m: int) -> np.ndarray:
             tolerance=0.1,
         )
     return point
+
+
+def published(name: str, task: Problem) -> Hyperparameters:
+    """Return the hyperparameters of the first fold that Lin et al. (2023) published with their code."""
+    path = Path(os.environ.get("NONPARAM_DATA", ".")) / "uci" / "published_gp_hparams_sgdgp.json"
+    given = json.loads(path.read_text())[name]["0"]
+    return {
+        "outputscale": given["signal_scale"] ** 2,
+        "lengthscale": np.array(given["length_scale"])[task.columns],
+        "noise": given["noise_scale"] ** 2,
+    }
+
+
+def scores(y: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> tuple[float, float]:
+    """Return the root mean squared error and the mean negative log density."""
+    error = (y - mean) ** 2
+    return float(np.sqrt(error.mean())), float(0.5 * np.mean(np.log(2 * np.pi * variance) + error / variance))
+
+
+def nearness(found: np.ndarray, exact: np.ndarray) -> tuple[str, float]:
+    """Return the cosine and the relative error of a gradient."""
+    cosine = float(found @ exact / np.linalg.norm(found) / np.linalg.norm(exact))
+    return f"{cosine:.5f}", float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+
+
+def system(task: Problem, at: Hyperparameters) -> tuple[KernelOperator, torch.Tensor, torch.Tensor]:
+    task.theta.assign(task.point(at))
+    matrix = KernelOperator(task.theta.kernel, task.data.x.float(), keep=True)
+    shift = torch.full((len(task.x),), float(at["noise"]))
+    probes = torch.randn(len(task.x), PROBES, generator=torch.Generator().manual_seed(0))
+    return matrix, shift, torch.cat([task.data.y.float(), task.data.basis.float(), probes], 1)
 
 
 def condition_at(task: Problem, noise: float = 0.1) -> Posterior:
