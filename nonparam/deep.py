@@ -15,15 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from nonparam.deep_features import ResidualFeatures
-from nonparam.deep_training import (
-    CONTEXT,
-    Split,
-    State,
-    log_likelihood,
-    predictive_densities,
-    split_rows,
-    train,
-)
+from nonparam.deep_training import CONTEXT, Learnt, State, learn, log_likelihood
 from nonparam.errors import InputError
 from nonparam.fitting import Fitted, Search
 from nonparam.kernels import DeepKernel, spectral_mixture, with_amplitude
@@ -55,7 +47,6 @@ COMPONENTS = 4  # of a spectral mixture of features
 FEWEST = 10  # rows: below it none can be held out
 ALIKE = 0.95  # correlation of two rows in the middle of all pairs, from which on features have collapsed
 FARTHEST = 10.0  # standard deviations: a column with a wider lengthscale hardly matters
-LEAST_GAIN = 0.005  # nats per row: less is not worth a network
 KEPT = "the hyperparameters that were trained with the features"
 PAIRED = 500  # rows whose pairs are looked at
 
@@ -186,19 +177,23 @@ class DeepKernelRegressor(GPRegressor):
         data = self._standardised(X, y, sample_weight)
         rng = check_seed(self.random_state)
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-        split = split_rows(len(data.x), generator)
         with Progress(bool(self.verbose)) as progress, threads_for(CONTEXT):
-            start = self._start(data, split, generator)
-            before = copy.deepcopy(start)
             progress.stage("features")
-            found = train(start, data, split, self.objective, self.max_steps, generator, progress)
-            self.uses_features_ = self.objective == "lml" or self._pays((before, found.state), data, split)
-        self.training_ = found
-        self.collapse_ = _collapse(found.state, data, split, generator)
+            found = learn(
+                lambda rows: self._start(data.rows(rows), generator),
+                data,
+                self.objective,
+                self.max_steps,
+                generator,
+                progress,
+            )
+        self.training_ = found.training
+        self.uses_features_ = self.objective == "lml" or found.pays
+        self.collapse_ = _collapse(found, data, generator)
         self.kernel = self._base()
         if self.uses_features_:
             self._warn()
-            self.kernel = copy.deepcopy(found.state.kernel)
+            self.kernel = copy.deepcopy(found.training.state.kernel)
             self.kernel.feature_extractor.requires_grad_(False)
         return super().fit(X, y, sample_weight)
 
@@ -275,30 +270,21 @@ class DeepKernelRegressor(GPRegressor):
             return spectral_mixture(COMPONENTS)
         return with_amplitude(as_kernel(self.base)).double()
 
-    def _start(self, data: Data, split: Split, generator: torch.Generator) -> State:
+    def _start(self, data: Data, generator: torch.Generator) -> State:
         """Return a network that moves nothing yet, and the hyperparameters that suit the columns."""
-        x = data.x[split.training]
-        some = data.rows(split.training[:START_ROWS])
-        still = ResidualFeatures(x, list(self.hidden), x.new_ones(x.shape[1]), generator)
+        some = data.rows(torch.arange(min(len(data.x), START_ROWS)))
+        still = ResidualFeatures(data.x, list(self.hidden), data.x.new_ones(data.x.shape[1]), generator)
         with torch.no_grad():
             columns = still(some.x).numpy()
-        noise = "learn" if data.noise is None else data.noise[split.training[:START_ROWS]].numpy()
+        noise = "learn" if some.noise is None else some.noise.numpy()
         model = GPRegressor(self._base(), mean="zero", noise=noise, priors=self.priors, random_state=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # it only shows where to start
             model.fit(columns, some.y.numpy(), some.weights.numpy())
-        still.lengths.copy_(_lengths(model.kernel_, x.shape[1]))
+        still.lengths.copy_(_lengths(model.kernel_, data.x.shape[1]))
         learnt = data.noise is None
         log_noise = torch.tensor(float(np.log(model.noise_)) if learnt else 0.0, dtype=torch.float64)
         return State(DeepKernel(still, model.kernel_), log_noise.requires_grad_(learnt))
-
-    def _pays(self, states: Sequence[State], data: Data, split: Split) -> bool:
-        """Return whether held-out rows are predicted better by the second state, beyond chance."""
-        before, after = (
-            predictive_densities(state, data, split.context, split.held_out).mean(1) for state in states
-        )
-        gain = after - before
-        return bool(gain.mean() > max(float(gain.std()) / len(gain) ** 0.5, LEAST_GAIN))
 
     def _warn(self) -> None:
         found = self.collapse_
@@ -332,14 +318,13 @@ def _lengths(kernel: gpytorch.kernels.Kernel, d: int) -> Tensor:
     return torch.ones(d, dtype=torch.float64)
 
 
-def _collapse(state: State, data: Data, split: Split, generator: torch.Generator) -> Collapse:
-    rows = data.rows(split.context)
+def _collapse(found: Learnt, data: Data, generator: torch.Generator) -> Collapse:
+    state, rows = found.training.state, data.rows(found.context)
     some = rows.x[torch.randperm(len(rows.x), generator=generator)[:PAIRED]]
     with torch.no_grad():
         sd = variance(state.kernel, some).sqrt()
         correlations = covariance(state.kernel, some) / torch.outer(sd, sd)
         marginal = float(log_likelihood(state, rows, "lml"))
     pairs = correlations[torch.triu_indices(len(some), len(some), 1).unbind()]
-    held_out = predictive_densities(state, data, split.context, split.held_out).mean(1)
-    error = float(held_out.std()) / len(held_out) ** 0.5
-    return Collapse(float(pairs.median()), marginal, float(held_out.mean()), error)
+    error = float(found.after.std()) / len(found.after) ** 0.5
+    return Collapse(float(pairs.median()), marginal, float(found.after.mean()), error)

@@ -7,7 +7,9 @@ likelihood of some rows given others,
 .. math:: \log p(y_T \mid y_C, w) = \log p(y_C, y_T \mid w) - \log p(y_C \mid w),
 
 of subsets drawn anew at each step. Every few steps, rows that no step sees are predicted; the weights that
-do best there are kept, and training ends when they have been the best for long.
+do best there are kept, and training ends when they have been the best for long. Where rows are few, each is
+held out once: a handful cannot tell how wrong a network may be. All rows then train a last network, for as
+many steps, and the noise is what held-out rows ask for.
 
 Source: Lotfi, Izmailov, Benton, Goldblum and Wilson (2022), Bayesian model selection, the marginal
 likelihood, and generalization, ICML, section 4; the overfitting: Ober, Rasmussen and van der Wilk (2021), The
@@ -16,11 +18,14 @@ promises and pitfalls of deep kernel learning, UAI.
 
 import copy
 import math
-from dataclasses import dataclass
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gpytorch
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -31,27 +36,20 @@ from nonparam.objective import Data
 from nonparam.posterior import condition
 from nonparam.progress import Progress
 
-__all__ = [
-    "CONTEXT",
-    "Split",
-    "State",
-    "Training",
-    "log_likelihood",
-    "predictive_densities",
-    "split_rows",
-    "train",
-]
+__all__ = ["CONTEXT", "Learnt", "State", "Training", "learn", "log_likelihood"]
 
 SUBSET = 512  # rows of a step: a factorisation of a few milliseconds
 TARGETS = 0.25  # of a subset: rows that are predicted from the rest
 CONTEXT = 2000  # rows from which held-out ones are predicted
-HELD_OUT = 0.1  # of the rows
-LEAST_HELD_OUT, MOST_HELD_OUT = 20, 1000
+FOLDS = 4  # of up to `CONTEXT` rows
+HELD_OUT, MOST_HELD_OUT = 0.1, 1000  # of more rows
 LOOK = 20  # steps between two looks at the held-out rows
 PATIENCE = 10  # looks without a better one
 WARM_UP = 20  # steps in which the rates rise
 WEIGHT_RATE, HYPERPARAMETER_RATE = 1e-3, 5e-3
 LEAST_NOISE = 1e-6  # variance: below it rounding is what is learnt
+FINE = 0.02  # of the logarithm of a noise's factor
+LEAST_GAIN = 0.005  # nats per row: less is not worth a network
 LONGEST = 10.0  # of a gradient: one bad subset must not throw the weights far
 
 
@@ -73,17 +71,21 @@ class Split:
         return self.training[:CONTEXT]
 
 
-def split_rows(n: int, generator: torch.Generator) -> Split:
-    """Hold out a tenth of ``n`` rows, at least 20 where there are 80, and at most 1,000.
+def split_rows(n: int, generator: torch.Generator) -> tuple[Split, ...]:
+    """Hold out each of up to 2,000 rows once, in four parts; a tenth of more rows, at most 1,000, once.
 
     Examples:
-        >>> split = split_rows(1000, torch.Generator().manual_seed(0))
-        >>> len(split.training), len(split.held_out)
-        (900, 100)
+        >>> [len(split.held_out) for split in split_rows(1000, torch.Generator().manual_seed(0))]
+        [250, 250, 250, 250]
+        >>> [len(split.held_out) for split in split_rows(5000, torch.Generator().manual_seed(0))]
+        [500]
     """
-    few = min(max(int(HELD_OUT * n), LEAST_HELD_OUT), MOST_HELD_OUT, max(n // 4, 1))
     order = torch.randperm(n, generator=generator)
-    return Split(order[few:], order[:few])
+    if n > CONTEXT:
+        few = min(int(HELD_OUT * n), MOST_HELD_OUT)
+        return (Split(order[few:], order[:few]),)
+    parts = order.tensor_split(FOLDS)
+    return tuple(Split(torch.cat([*parts[:i], *parts[i + 1 :]]), part) for i, part in enumerate(parts))
 
 
 @dataclass
@@ -121,6 +123,30 @@ class Training:
     scores: tuple[float, ...]
     steps: int
     message: str
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A network, and what rows that did not train it say of it.
+
+    Attributes:
+        training: of the network that is to be used: with few rows on all of them, its scores those of
+            networks that did not see some, and its noise what these rows ask for.
+        before: the log densities of held-out rows, in nats, by a network that moves nothing, ``(m,)``.
+        after: the same by trained networks.
+        context: numbers of rows that trained.
+    """
+
+    training: Training
+    before: Tensor
+    after: Tensor
+    context: Tensor
+
+    @property
+    def pays(self) -> bool:
+        """Whether held-out rows are predicted better by a network, beyond chance."""
+        gain = self.after - self.before
+        return bool(gain.mean() > max(float(gain.std()) / len(gain) ** 0.5, LEAST_GAIN))
 
 
 class _LogLikelihood(torch.autograd.Function):
@@ -166,6 +192,40 @@ def predictive_densities(state: State, data: Data, context: Tensor, rows: Tensor
     return posterior.log_densities(data.rows(rows))
 
 
+def noise_factor(states: Sequence[State], data: Data, splits: Sequence[Split]) -> float:
+    """Return by how much, at least 1, the noise is multiplied where held-out rows are predicted best.
+
+    Args:
+        states: for each split, what its training rows taught.
+        data: all rows.
+        splits: which rows train, and which judge.
+    """
+
+    def surprise(log_factor: float) -> float:
+        louder = (replace_noise(state, math.exp(log_factor) * state.noise) for state in states)
+        return -float(held_out_densities(louder, data, splits).mean())
+
+    room = -math.log(min(state.noise for state in states))
+    if data.noise is not None or room <= 0.0:
+        return 1.0
+    found = minimize_scalar(surprise, bounds=(0.0, room), method="bounded", options={"xatol": FINE})
+    return math.exp(found.x) if found.fun < surprise(0.0) else 1.0
+
+
+def replace_noise(state: State, noise: float) -> State:
+    """Return the same kernel beside another noise."""
+    return State(state.kernel, torch.tensor(math.log(noise), dtype=state.log_noise.dtype))
+
+
+def held_out_densities(states: Iterable[State], data: Data, splits: Iterable[Split]) -> Tensor:
+    """Return the log densities of held-out rows, means over outputs, in nats: ``(m,)``."""
+    found = [
+        predictive_densities(state, data, split.context, split.held_out).mean(1)
+        for state, split in zip(states, splits, strict=True)
+    ]
+    return torch.cat(found)
+
+
 def train(
     state: State,
     data: Data,
@@ -187,14 +247,10 @@ def train(
         generator: of the subsets.
         progress: is told of every look.
     """
-    optimiser = _optimiser(state)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, max_steps))
     best, best_step, scores = copy.deepcopy(state), 0, [_score(state, data, split, objective)]
     message = "the greatest number of steps"
     try:
-        for step in range(1, max_steps + 1):
-            _step(state, data.rows(_drawn(split.training, generator)), objective, optimiser)
-            schedule.step()
+        for step in _steps(state, data, split.training, objective, max_steps, generator):
             if step % LOOK == 0:
                 scores.append(_score(state, data, split, objective))
                 progress.step(step, scores[-1] - max(scores[:-1]))
@@ -208,6 +264,81 @@ def train(
     except NotPositiveDefiniteError:
         message = "the covariance of a subset could not be factorised: these are the best weights so far"
     return Training(best, max(scores), tuple(scores), best_step, message)
+
+
+def learn(
+    start: Callable[[Tensor], State],
+    data: Data,
+    objective: str,
+    max_steps: int,
+    generator: torch.Generator,
+    progress: Progress,
+) -> Learnt:
+    """Train while some rows are held out, and with few rows again on all of them.
+
+    Args:
+        start: returns a network that moves nothing, and hyperparameters that suit given rows.
+        data: all rows, outputs with mean 0.
+        objective: see `train`.
+        max_steps: see `train`.
+        generator: of weights, parts and subsets.
+        progress: is told of every look.
+    """
+    splits = split_rows(len(data.x), generator)
+    splits = splits if objective == "clml" else splits[:1]  # else held-out rows choose nothing
+    starts = [start(split.training) for split in splits]
+    found = [
+        train(copy.deepcopy(begin), data, split, objective, max_steps, generator, progress)
+        for begin, split in zip(starts, splits, strict=True)
+    ]
+    factor = noise_factor([each.state for each in found], data, splits)
+    louder = [replace_noise(each.state, factor * each.state.noise) for each in found]
+    before, after = (held_out_densities(states, data, splits) for states in (starts, louder))
+    training = replace(found[0], state=louder[0])
+    if len(splits) > 1:
+        last = statistics.median_low(each.steps for each in found)
+        state = follow(start(torch.arange(len(data.x))), data, objective, last, max_steps, generator)
+        training = Training(
+            replace_noise(state, factor * state.noise),
+            float(after.mean()),
+            tuple(map(statistics.fmean, zip(*(each.scores for each in found), strict=False))),
+            last,
+            "; ".join(dict.fromkeys(each.message for each in found)),
+        )
+    return Learnt(training, before, after, splits[0].context)
+
+
+def follow(
+    state: State, data: Data, objective: str, last: int, max_steps: int, generator: torch.Generator
+) -> State:
+    """Return where a given number of steps on all rows leads.
+
+    An interruption, or a covariance that cannot be factorised, leaves the weights of the last look.
+    """
+    good = copy.deepcopy(state)
+    if last == 0:
+        return good
+    try:
+        for step in _steps(state, data, torch.arange(len(data.x)), objective, max_steps, generator):
+            if step % LOOK == 0:
+                good = copy.deepcopy(state)
+            if step == last:
+                break
+    except (KeyboardInterrupt, NotPositiveDefiniteError):
+        pass
+    return good
+
+
+def _steps(
+    state: State, data: Data, rows: Tensor, objective: str, max_steps: int, generator: torch.Generator
+) -> Iterator[int]:
+    """Change the state by one step of Adam after the other; yield their numbers."""
+    optimiser = _optimiser(state)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, max_steps))
+    for step in range(1, max_steps + 1):
+        _step(state, data.rows(_drawn(rows, generator)), objective, optimiser)
+        schedule.step()
+        yield step
 
 
 def _optimiser(state: State) -> torch.optim.Optimizer:

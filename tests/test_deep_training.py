@@ -7,9 +7,16 @@ import torch
 from nonparam import deep_training
 from nonparam.deep_features import ResidualFeatures
 from nonparam.deep_training import (
+    Learnt,
     State,
+    Training,
+    follow,
+    held_out_densities,
+    learn,
     log_likelihood,
+    noise_factor,
     predictive_densities,
+    replace_noise,
     split_rows,
     train,
 )
@@ -126,9 +133,18 @@ def test_densities_of_rows_are_conditional_ones():
             assert float(found[row, j]) == pytest.approx(joint, rel=1e-9)
 
 
-@pytest.mark.parametrize(("n", "held_out"), [(10, 2), (40, 10), (80, 20), (500, 50), (20_000, 1000)])
-def test_a_part_of_the_rows_is_held_out(n, held_out):
-    split = split_rows(n, seeded())
+@pytest.mark.parametrize("n", [10, 41, 2000])
+def test_few_rows_are_held_out_once_each(n):
+    splits = split_rows(n, seeded())
+    assert sorted(torch.cat([split.held_out for split in splits]).tolist()) == list(range(n))
+    for split in splits:
+        assert sorted([*split.training.tolist(), *split.held_out.tolist()]) == list(range(n))
+        assert abs(len(split.held_out) - n / 4) < 1
+
+
+@pytest.mark.parametrize(("n", "held_out"), [(2001, 200), (20_000, 1000)])
+def test_a_part_of_many_rows_is_held_out(n, held_out):
+    (split,) = split_rows(n, seeded())
     assert len(split.held_out) == held_out
     assert sorted([*split.training.tolist(), *split.held_out.tolist()]) == list(range(n))
 
@@ -136,7 +152,7 @@ def test_a_part_of_the_rows_is_held_out(n, held_out):
 @pytest.mark.parametrize("objective", ["lml", "clml"])
 def test_training_keeps_the_best_and_is_deterministic(objective):
     some = data(150)
-    split = split_rows(150, seeded())
+    split = split_rows(150, seeded())[0]
     runs = [train(state(some), some, split, objective, 60, seeded(1), Progress(False)) for _ in range(2)]
     assert runs[0].scores == runs[1].scores
     assert runs[0].score == max(runs[0].scores) > runs[0].scores[0]
@@ -151,7 +167,7 @@ def test_training_keeps_the_best_and_is_deterministic(objective):
 
 def test_held_out_rows_do_not_train():
     some = data(100)
-    split = split_rows(100, seeded())
+    split = split_rows(100, seeded())[0]
     other = Data(some.x, some.y.clone(), some.basis, some.weights, None)
     other.y[split.held_out] += 10.0
     found = [train(state(some), each, split, "lml", 25, seeded(1), Progress(False)) for each in (some, other)]
@@ -163,7 +179,7 @@ def test_training_ends_when_nothing_is_better(monkeypatch):
     scores = iter([0.0, 1.0, 0.5, 0.9, 2.0])
     monkeypatch.setattr(deep_training, "_score", lambda *_: next(scores))
     some = data(30)
-    found = train(state(some), some, split_rows(30, seeded()), "clml", 200, seeded(), Progress(False))
+    found = train(state(some), some, split_rows(30, seeded())[0], "clml", 200, seeded(), Progress(False))
     assert (found.steps, found.score) == (20, 1.0)
     assert found.message == "nothing better for 40 steps"
 
@@ -183,5 +199,92 @@ def test_training_that_stops_early_returns_the_best(error, said, monkeypatch):
         step(*arguments)
 
     monkeypatch.setattr(deep_training, "_step", failing)
-    found = train(state(some), some, split_rows(60, seeded()), "lml", 100, seeded(), Progress(False))
+    found = train(state(some), some, split_rows(60, seeded())[0], "lml", 100, seeded(), Progress(False))
     assert said in found.message and len(found.scores) == 2
+
+
+def still(rows):
+    """A start on some rows: features that move nothing yet."""
+    features = ResidualFeatures(rows.x, (8, 2), torch.ones(2, dtype=torch.float64), seeded())
+    log_noise = torch.tensor(np.log(0.01), dtype=torch.float64, requires_grad=True)
+    return State(DeepKernel(features, Scale(RBF([1.0, 0.7]), 1.5)), log_noise)
+
+
+def test_the_noise_is_what_held_out_rows_ask_for():
+    """On outputs with known noise and a state that denies it, a grid of factors finds none better."""
+    some = data(200)
+    some.y.add_(0.3 * torch.from_numpy(RNG.standard_normal((200, 1))))
+    splits = split_rows(200, seeded())
+    states = [State(Scale(RBF([1.0, 0.7]), 1.5), torch.tensor(np.log(1e-4))) for _ in splits]
+    factor = noise_factor(states, some, splits)
+
+    def density(f):
+        return float(held_out_densities([replace_noise(s, f * 1e-4) for s in states], some, splits).mean())
+
+    assert density(factor) > max(density(f) for f in np.geomspace(1.0, 1e4, 40)) - 1e-3
+    assert factor * 1e-4 > 0.05
+    quiet = [replace_noise(state, 0.5) for state in states]
+    assert noise_factor(quiet, some, splits) == 1.0
+
+
+def test_a_known_noise_stays():
+    some = data(60, noise=0.3)
+    splits = split_rows(60, seeded())
+    assert noise_factor([state(some)] * len(splits), some, splits) == 1.0
+
+
+def test_a_factor_is_at_least_one_and_noise_at_most_the_variance():
+    some = data(60)
+    splits = split_rows(60, seeded())
+    loud = [State(Scale(RBF([1.0, 0.7]), 1.5), torch.tensor(0.0))] * len(splits)
+    assert noise_factor(loud, some, splits) == 1.0
+
+
+def test_few_rows_train_together_for_as_long_as_was_best_apart():
+    some = data(120)
+    found = learn(lambda rows: still(some.rows(rows)), some, "clml", 60, seeded(), Progress(False))
+    assert found.before.shape == found.after.shape == (120,)
+    assert found.training.score == pytest.approx(float(found.after.mean()))
+    assert found.training.steps in (0, 20, 40, 60)
+    assert len(found.training.scores) == 4
+    again = learn(lambda rows: still(some.rows(rows)), some, "clml", 60, seeded(), Progress(False))
+    assert again.training.scores == found.training.scores
+    torch.testing.assert_close(
+        again.training.state.kernel.feature_extractor(some.x),
+        found.training.state.kernel.feature_extractor(some.x),
+    )
+
+
+def test_the_marginal_likelihood_holds_one_part_out():
+    some = data(80)
+    found = learn(lambda rows: still(some.rows(rows)), some, "lml", 20, seeded(), Progress(False))
+    assert len(found.after) == 20 and len(found.context) == 60
+
+
+@pytest.mark.parametrize(
+    ("gains", "pays"),
+    [([0.1, 0.2, 0.1, 0.2], True), ([0.0, 0.0, 0.0, 0.0], False), ([1.0, -0.9, 0.5, -0.5], False)],
+)
+def test_a_network_must_predict_better_beyond_chance(gains, pays):
+    training = Training(None, 0.0, (0.0,), 0, "")
+    found = Learnt(training, torch.zeros(4), torch.tensor(gains), torch.arange(4))
+    assert found.pays is pays
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), NotPositiveDefiniteError("no")])
+def test_following_that_is_stopped_keeps_the_last_look(error, monkeypatch):
+    some, taken = data(60), []
+    step = deep_training._step
+
+    def failing(*arguments):
+        taken.append(1)
+        if len(taken) > 30:
+            raise error
+        step(*arguments)
+
+    whole = follow(state(some), some, "clml", 20, 100, seeded())
+    monkeypatch.setattr(deep_training, "_step", failing)
+    found = follow(state(some), some, "clml", 40, 100, seeded())
+    torch.testing.assert_close(found.log_noise, whole.log_noise)
+    unmoved = follow(state(some), some, "clml", 0, 100, seeded())
+    torch.testing.assert_close(unmoved.log_noise, state(some).log_noise)
