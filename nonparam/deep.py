@@ -88,9 +88,12 @@ class DeepKernelRegressor(GPRegressor):
     follows the conditional likelihood of random subsets, and stops when rows that it never saw are predicted
     no better. Where that is no better than the kernel of the columns does, beyond chance, that kernel is the
     model. The features are then fixed, each a function of one row, and a Gaussian process of all rows
-    follows, by whatever solver suits them. Up to 2,000 rows it keeps the hyperparameters of the network's
-    training: features know the rows that they were trained on, and the marginal likelihood of few rows would
-    find too little noise.
+    follows, by whatever solver suits them.
+
+    Up to 2,000 rows are held out once each, from four networks; a fifth is trained on all of them for as long
+    as was best for the four. Its hyperparameters stay, and its noise is raised to what held-out rows ask for:
+    features know the rows that they were trained on, and the marginal likelihood of few rows would find too
+    little noise.
 
     Args:
         hidden: the widths of the network's layers; the last one is the number of learnt features.
@@ -113,7 +116,7 @@ class DeepKernelRegressor(GPRegressor):
 
     Attributes:
         uses_features_: whether learnt features are part of the model.
-        training_: how the network was trained.
+        training_: how the network was trained; not in saved files, as the next.
         collapse_: what tells whether the features learnt the rows instead of what makes them alike.
 
     Raises:
@@ -188,18 +191,22 @@ class DeepKernelRegressor(GPRegressor):
                 progress,
             )
         self.training_ = found.training
-        self.uses_features_ = self.objective == "lml" or found.pays
         self.collapse_ = _collapse(found, data, generator)
         self.kernel = self._base()
-        if self.uses_features_:
+        if self.objective == "lml" or found.pays:
             self._warn()
             self.kernel = copy.deepcopy(found.training.state.kernel)
             self.kernel.feature_extractor.requires_grad_(False)
         return super().fit(X, y, sample_weight)
 
+    @property
+    def uses_features_(self) -> bool:
+        """Whether learnt features are part of the model."""
+        return isinstance(self.kernel_, DeepKernel)
+
     def _search(self, objective: Objective, plan: Plan, search: Search) -> Fitted:
         """Keep the hyperparameters of the network's training where the rows are few, else learn them anew."""
-        if not self.uses_features_:
+        if not isinstance(objective.theta.kernel, DeepKernel):
             return super()._search(objective, plan, search)
         kernel, data = objective.theta.kernel, objective.data
         spread = float((data.y - data.y.mean(0)).square().mean())

@@ -44,6 +44,7 @@ class ResidualFeatures(torch.nn.Module):
         self.register_buffer("centre", x.mean(0))
         self.register_buffer("spread", torch.where(varies, spread, 1.0))
         self.register_buffer("lengths", lengths)
+        self.hidden = [int(width) for width in hidden]
         self.network = network([x.shape[1], *hidden], generator).to(x)
         self.added = torch.nn.Parameter(x.new_zeros(x.shape[1], hidden[-1]))
 

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nonparam import kernels
+from nonparam.deep_features import ResidualFeatures
 from nonparam.errors import FileFormatError, InputError
 from nonparam.kernels.base import Kernel
 from nonparam.kernels.composition import Product, Sum
+from nonparam.kernels.deep import DeepKernel
 
 __all__ = ["Packer", "Unpacker"]
 
@@ -29,8 +31,9 @@ BIT_GENERATORS = {g.__name__: g for g in (MT19937, PCG64, PCG64DXSM, Philox, SFC
 class Packer:
     """Turns values into JSON, and their arrays into tensors with names.
 
-    A kernel of `nonparam.kernels` becomes its class, its arguments and its components; any other kernel only
-    its class and its tensors, since it could not be rebuilt without running what a file says.
+    A kernel of `nonparam.kernels` becomes its class, its arguments and its components, one of features that
+    `DeepKernelRegressor` learnt the widths of its layers and its weights. Any other kernel becomes only its
+    class and its tensors, since it could not be rebuilt without running what a file says.
 
     Attributes:
         tensors: what was met so far, by name.
@@ -95,6 +98,11 @@ class Packer:
             return {"shared": self._seen[id(kernel)]}
         self._seen[id(kernel)] = name
         frozen = [key for key, value in kernel.named_parameters() if not value.requires_grad]
+        if _is_learnt(kernel):
+            features, base = kernel.feature_extractor, kernel.base_kernel
+            self.tensors |= {f"{name}.features.{key}": value for key, value in features.state_dict().items()}
+            packed = self._kernel(base, f"{name}.base")
+            return {"name": name, "learnt": features.hidden, "base": packed, "frozen": frozen}
         if not _is_ours(kernel):
             self.tensors |= {f"{name}.{key}": value for key, value in kernel.state_dict().items()}
             return {"name": name, "foreign": _class_name(kernel), "unset": _unset(kernel), "frozen": frozen}
@@ -168,7 +176,10 @@ class Unpacker:
     def _kernel(self, description: Json) -> gpytorch.kernels.Kernel:
         if "shared" in description:
             return self._built[description["shared"]]
-        built = self._foreign(description) if "foreign" in description else self._ours(description)
+        if "learnt" in description:
+            built = self._learnt(description)
+        else:
+            built = self._foreign(description) if "foreign" in description else self._ours(description)
         for key, parameter in built.named_parameters():
             if key in description["frozen"]:
                 parameter.requires_grad_(False)
@@ -191,6 +202,14 @@ class Unpacker:
             _store(built, declared.raw_name, self.tensors[f"{name}.{declared.raw_name}"])
         built.unset = frozenset(description["unset"])
         return cast(Kernel, built)
+
+    def _learnt(self, description: Json) -> gpytorch.kernels.Kernel:
+        prefix = f"{description['name']}.features."
+        state = {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+        rows = state["centre"].new_zeros(1, len(state["centre"]))
+        features = ResidualFeatures(rows, description["learnt"], rows[0], torch.Generator())
+        features.load_state_dict(state, assign=True)
+        return DeepKernel(features, self._kernel(description["base"]))
 
     def _foreign(self, description: Json) -> gpytorch.kernels.Kernel:
         prefix = f"{description['name']}."
@@ -229,6 +248,10 @@ def _is_ours(kernel: gpytorch.kernels.Kernel) -> bool:
     return OURS.get(type(kernel).__name__) is type(kernel)
 
 
+def _is_learnt(kernel: gpytorch.kernels.Kernel) -> bool:
+    return isinstance(kernel, DeepKernel) and isinstance(kernel.feature_extractor, ResidualFeatures)
+
+
 def _class_name(kernel: gpytorch.kernels.Kernel) -> str:
     return f"{type(kernel).__module__}.{type(kernel).__qualname__}"
 
@@ -239,6 +262,8 @@ def _unset(kernel: gpytorch.kernels.Kernel) -> dict[str, list[str]]:
 
 def _foreign_parts(kernel: gpytorch.kernels.Kernel) -> Iterable[gpytorch.kernels.Kernel]:
     """Return the parts that are not ours, each once, in the order in which a `Packer` meets them."""
+    if _is_learnt(kernel):
+        return list(_foreign_parts(kernel.base_kernel))
     if not _is_ours(kernel):
         return [kernel]
     found = [part for component in kernel.components().values() for part in _foreign_parts(component)]

@@ -39,7 +39,7 @@ def test_it_is_a_process_with_the_trained_kernel(jump):
     assert jump.uses_features_ and isinstance(jump.kernel_, DeepKernel)
     assert not any("network" in name for name in jump.theta_names_)
     trained, spread = jump.training_.state, np.var(JUMP)
-    assert jump.noise_ == pytest.approx(spread * trained.noise)
+    assert jump.noise_ == pytest.approx(spread * trained.noise, rel=1e-12)
     assert jump.fit_report_.message == deep.KEPT
     assert jump.fit_report_.objective < jump.log_marginal_likelihood_ - 1.0  # with the prior
     base, ours = trained.kernel.base_kernel, jump.kernel_.base_kernel
@@ -67,6 +67,14 @@ def test_with_many_rows_hyperparameters_are_learnt_again(monkeypatch):
 def test_a_row_is_predicted_alone_as_among_others(jump):
     np.testing.assert_allclose(jump.predict(NEW[:1]), jump.predict(NEW)[:1], rtol=1e-9)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(jump)).predict(NEW), jump.predict(NEW))
+
+
+def test_a_file_holds_the_network(jump, tmp_path):
+    jump.save(tmp_path / "model")
+    again = DeepKernelRegressor.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict(NEW), jump.predict(NEW))
+    assert again.uses_features_ and again.get_params() == jump.get_params()
+    assert not any(p.requires_grad for p in again.kernel_.feature_extractor.parameters())
 
 
 def test_the_seed_decides_everything_and_units_nothing():
