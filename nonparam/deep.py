@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from nonparam.deep_features import ResidualFeatures
@@ -203,6 +204,20 @@ class DeepKernelRegressor(GPRegressor):
     def uses_features_(self) -> bool:
         """Whether learnt features are part of the model."""
         return isinstance(self.kernel_, DeepKernel)
+
+    def features(self, X: Any) -> Array:
+        """Return where the network moves the rows of ``X (n, d)``: ``(n, d)``, in standard deviations.
+
+        Raises:
+            InputError: the model does without learnt features.
+        """
+        check_is_fitted(self)
+        x = check_table(self, X, reset=False)
+        if not self.uses_features_:
+            raise InputError("this model does without learnt features: see uses_features_")
+        with torch.no_grad():
+            found: Array = self.kernel_.features(torch.from_numpy(x).to(self.posterior_.data.x)).cpu().numpy()
+        return found
 
     def _search(self, objective: Objective, plan: Plan, search: Search) -> Fitted:
         """Keep the hyperparameters of the network's training where the rows are few, else learn them anew."""

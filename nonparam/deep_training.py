@@ -49,6 +49,7 @@ WARM_UP = 20  # steps in which the rates rise
 WEIGHT_RATE, HYPERPARAMETER_RATE = 1e-3, 5e-3
 LEAST_NOISE = 1e-6  # variance: below it rounding is what is learnt
 FINE = 0.02  # of the logarithm of a noise's factor
+SURE = 2.0  # standard errors of a gain that is not chance
 LEAST_GAIN = 0.005  # nats per row: less is not worth a network
 LONGEST = 10.0  # of a gradient: one bad subset must not throw the weights far
 
@@ -146,7 +147,7 @@ class Learnt:
     def pays(self) -> bool:
         """Whether held-out rows are predicted better by a network, beyond chance."""
         gain = self.after - self.before
-        return bool(gain.mean() > max(float(gain.std()) / len(gain) ** 0.5, LEAST_GAIN))
+        return bool(gain.mean() > max(SURE * float(gain.std()) / len(gain) ** 0.5, LEAST_GAIN))
 
 
 class _LogLikelihood(torch.autograd.Function):
@@ -291,9 +292,8 @@ def learn(
         train(copy.deepcopy(begin), data, split, objective, max_steps, generator, progress)
         for begin, split in zip(starts, splits, strict=True)
     ]
-    factor = noise_factor([each.state for each in found], data, splits)
-    louder = [replace_noise(each.state, factor * each.state.noise) for each in found]
-    before, after = (held_out_densities(states, data, splits) for states in (starts, louder))
+    factor, louder = _raised([each.state for each in found], data, splits)
+    before, after = (held_out_densities(s, data, splits) for s in (_raised(starts, data, splits)[1], louder))
     training = replace(found[0], state=louder[0])
     if len(splits) > 1:
         last = statistics.median_low(each.steps for each in found)
@@ -306,6 +306,12 @@ def learn(
             "; ".join(dict.fromkeys(each.message for each in found)),
         )
     return Learnt(training, before, after, splits[0].context)
+
+
+def _raised(states: list[State], data: Data, splits: Sequence[Split]) -> tuple[float, list[State]]:
+    """Return the factor of the noise that held-out rows ask for, and the states with it."""
+    factor = noise_factor(states, data, splits)
+    return factor, [replace_noise(state, factor * state.noise) for state in states]
 
 
 def follow(

@@ -69,6 +69,13 @@ def test_a_row_is_predicted_alone_as_among_others(jump):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(jump)).predict(NEW), jump.predict(NEW))
 
 
+def test_features_are_what_the_kernel_sees(jump):
+    found, base = torch.from_numpy(jump.features(NEW)), jump.kernel_.base_kernel
+    assert found.shape == (200, 2)
+    x = torch.from_numpy(NEW)
+    torch.testing.assert_close(covariance(base, found), covariance(jump.kernel_, x))
+
+
 def test_a_file_holds_the_network(jump, tmp_path):
     jump.save(tmp_path / "model")
     again = DeepKernelRegressor.load(tmp_path / "model")
@@ -92,6 +99,8 @@ def test_where_features_do_not_help_the_kernel_of_the_columns_is_the_model():
     model = DeepKernelRegressor((4, 2), max_steps=20, random_state=0).fit(X, y)
     assert not model.uses_features_ and not isinstance(model.kernel_, DeepKernel)
     np.testing.assert_allclose(model.predict(NEW), GPRegressor().fit(X, y).predict(NEW))
+    with pytest.raises(InputError, match="does without learnt features: see uses_features_"):
+        model.features(NEW)
 
 
 def test_several_outputs_weights_and_known_noise():
