@@ -10,8 +10,8 @@ plain kernel suits them. Such kernels are known to fool themselves, so this one 
 # A curved edge
 # -------------
 #
-# The function jumps along a parabola and is smooth elsewhere. A stationary kernel is as rough everywhere as it
-# has to be at the edge, and its lengthscales run along the axes, which the edge does not.
+# The function jumps along a parabola and is smooth elsewhere. A stationary kernel is as rough everywhere as
+# it has to be at the edge, and its lengthscales run along the axes, which the edge does not.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,8 +44,8 @@ for name, model in {"plain": plain, "deep": deep}.items():
     print(f"{name:5}: RMSE {np.sqrt(np.mean((truth - mean) ** 2)):.3f}, {density:.2f} nats for a new row")
 
 # %%
-# The means, and what the network did to a grid of inputs: it draws the edge apart, so that a short step across
-# it is a long way for the kernel.
+# The means, and what the network did to a grid of inputs: it draws the edge apart, so that a short step
+# across it is a long way for the kernel.
 
 axis = np.linspace(-1.0, 1.0, 60)
 grid = np.stack(np.meshgrid(axis, axis), -1)
