@@ -136,6 +136,8 @@ def compare(names: list[str], rows: list[int], seeds: int, contestants: Contesta
                 x, y, new, new_y = table(name, seed, n, seed)
                 for key, contestant in contestants.items():
                     found[key].append(one(contestant, x, y, new, new_y, seed))
+                    run = " ".join(f"{value:.4g}" for value in found[key][-1])
+                    print(f"<!-- {name} {len(x)} seed {seed} {key}: {run} -->", flush=True)
             for key, runs in found.items():
                 nll, rmse, seconds = np.mean(runs, 0)
                 singles = " ".join(f"{run[0]:.3f}" for run in runs)
@@ -157,18 +159,21 @@ def main() -> None:
     parser.add_argument("section", choices=("large", "whole", "small"))
     parser.add_argument("--sets", nargs="+")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", default="", help="contestants whose name contains this")
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
     chosen = parser.parse_args()
     packages = ("nonparam", "gpytorch", "torch", "numpy")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     threads = f"{torch.get_num_threads()} threads, {chosen.seeds} seeds"
     print(f"Python {platform.python_version()}, {versions}; {threads}\n", flush=True)
-    if chosen.section == "large":
-        compare(chosen.sets or list(LARGE), [], chosen.seeds, CONTESTANTS)
-    elif chosen.section == "whole":
-        compare(chosen.sets or ["kin40k"], [10**9], chosen.seeds, CONTESTANTS)
-    else:
-        compare(chosen.sets or list(SMALL), chosen.rows, chosen.seeds, OBJECTIVES)
+    among = OBJECTIVES if chosen.section == "small" else CONTESTANTS
+    contestants = {key: found for key, found in among.items() if chosen.only in key}
+    sets, rows = {
+        "large": (list(LARGE), []),
+        "whole": (["kin40k"], [10**9]),
+        "small": (list(SMALL), chosen.rows),
+    }[chosen.section]
+    compare(chosen.sets or sets, rows, chosen.seeds, contestants)
 
 
 if __name__ == "__main__":
