@@ -348,5 +348,5 @@ def _collapse(found: Learnt, data: Data, generator: torch.Generator) -> Collapse
         correlations = covariance(state.kernel, some) / torch.outer(sd, sd)
         marginal = float(log_likelihood(state, rows, "lml"))
     pairs = correlations[torch.triu_indices(len(some), len(some), 1).unbind()]
-    error = float(found.after.std()) / len(found.after) ** 0.5
-    return Collapse(float(pairs.median()), marginal, float(found.after.mean()), error)
+    error = float(found.held_out.std()) / len(found.held_out) ** 0.5
+    return Collapse(float(pairs.median()), marginal, float(found.held_out.mean()), error)

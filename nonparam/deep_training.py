@@ -8,8 +8,8 @@ likelihood of some rows given others,
 
 of subsets drawn anew at each step. Every few steps, rows that no step sees are predicted; the weights that
 do best there are kept, and training ends when they have been the best for long. Where rows are few, each is
-held out once: a handful cannot tell how wrong a network may be. All rows then train a last network, for as
-many steps, and the noise is what held-out rows ask for.
+held out once: a handful cannot tell how wrong a network may be. All rows then train a last network, for the
+number of steps that was best for all held-out rows together; its noise is what these ask for.
 
 Source: Lotfi, Izmailov, Benton, Goldblum and Wilson (2022), Bayesian model selection, the marginal
 likelihood, and generalization, ICML, section 4; the overfitting: Ober, Rasmussen and van der Wilk (2021), The
@@ -18,12 +18,12 @@ promises and pitfalls of deep kernel learning, UAI.
 
 import copy
 import math
-import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gpytorch
+import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
@@ -115,6 +115,7 @@ class Training:
         state: the best weights and hyperparameters.
         score: of them, in nats per row and output.
         scores: at each look.
+        looks: what the scores are means of: of each held-out row, or of all of the context.
         steps: after which the best were found.
         message: why it ended.
     """
@@ -122,6 +123,7 @@ class Training:
     state: State
     score: float
     scores: tuple[float, ...]
+    looks: tuple[Tensor, ...]
     steps: int
     message: str
 
@@ -133,14 +135,16 @@ class Learnt:
     Attributes:
         training: of the network that is to be used: with few rows on all of them, its scores those of
             networks that did not see some, and its noise what these rows ask for.
-        before: the log densities of held-out rows, in nats, by a network that moves nothing, ``(m,)``.
-        after: the same by trained networks.
+        before: the log densities of held-out rows, in nats, by networks that move nothing yet, ``(m,)``.
+        after: the same at the look that is best for all of them together.
+        held_out: the same of the best networks, with the noise that held-out rows ask for.
         context: numbers of rows that trained.
     """
 
     training: Training
     before: Tensor
     after: Tensor
+    held_out: Tensor
     context: Tensor
 
     @property
@@ -248,12 +252,14 @@ def train(
         generator: of the subsets.
         progress: is told of every look.
     """
-    best, best_step, scores = copy.deepcopy(state), 0, [_score(state, data, split, objective)]
+    best, best_step, looks = copy.deepcopy(state), 0, [_look(state, data, split, objective)]
+    scores = [float(looks[0].mean())]
     message = "the greatest number of steps"
     try:
         for step in _steps(state, data, split.training, objective, max_steps, generator):
             if step % LOOK == 0:
-                scores.append(_score(state, data, split, objective))
+                looks.append(_look(state, data, split, objective))
+                scores.append(float(looks[-1].mean()))
                 progress.step(step, scores[-1] - max(scores[:-1]))
                 if scores[-1] == max(scores):
                     best, best_step = copy.deepcopy(state), step
@@ -264,7 +270,7 @@ def train(
         message = "interrupted: these are the best weights so far"
     except NotPositiveDefiniteError:
         message = "the covariance of a subset could not be factorised: these are the best weights so far"
-    return Training(best, max(scores), tuple(scores), best_step, message)
+    return Training(best, max(scores), tuple(scores), tuple(looks), best_step, message)
 
 
 def learn(
@@ -292,26 +298,21 @@ def learn(
         train(copy.deepcopy(begin), data, split, objective, max_steps, generator, progress)
         for begin, split in zip(starts, splits, strict=True)
     ]
-    factor, louder = _raised([each.state for each in found], data, splits)
-    before, after = (held_out_densities(s, data, splits) for s in (_raised(starts, data, splits)[1], louder))
-    training = replace(found[0], state=louder[0])
-    if len(splits) > 1:
-        last = statistics.median_low(each.steps for each in found)
-        state = follow(start(torch.arange(len(data.x))), data, objective, last, max_steps, generator)
-        training = Training(
-            replace_noise(state, factor * state.noise),
-            float(after.mean()),
-            tuple(map(statistics.fmean, zip(*(each.scores for each in found), strict=False))),
-            last,
-            "; ".join(dict.fromkeys(each.message for each in found)),
-        )
-    return Learnt(training, before, after, splits[0].context)
-
-
-def _raised(states: list[State], data: Data, splits: Sequence[Split]) -> tuple[float, list[State]]:
-    """Return the factor of the noise that held-out rows ask for, and the states with it."""
+    looks = [torch.cat(same) for same in zip(*(each.looks for each in found), strict=False)]
+    scores = tuple(float(look.mean()) for look in looks)
+    best = int(np.argmax(scores))
+    states = [each.state for each in found]
     factor = noise_factor(states, data, splits)
-    return factor, [replace_noise(state, factor * state.noise) for state in states]
+    states = [replace_noise(state, factor * state.noise) for state in states]
+    held_out = held_out_densities(states, data, splits)
+    training = replace(found[0], state=states[0])
+    if len(splits) > 1:
+        whole = start(torch.arange(len(data.x)))
+        state = follow(whole, data, objective, best * LOOK, max_steps, generator)
+        message = "; ".join(dict.fromkeys(each.message for each in found))
+        state = replace_noise(state, factor * state.noise)
+        training = Training(state, scores[best], scores, tuple(looks), best * LOOK, message)
+    return Learnt(training, looks[0], looks[best], held_out, splits[0].context)
 
 
 def follow(
@@ -374,8 +375,8 @@ def _step(state: State, data: Data, objective: str, optimiser: torch.optim.Optim
         state.log_noise.clamp_(min=math.log(LEAST_NOISE))
 
 
-def _score(state: State, data: Data, split: Split, objective: str) -> float:
+def _look(state: State, data: Data, split: Split, objective: str) -> Tensor:
     if objective == "clml":
-        return float(predictive_densities(state, data, split.context, split.held_out).mean())
+        return predictive_densities(state, data, split.context, split.held_out).mean(1)
     with torch.no_grad():
-        return float(log_likelihood(state, data.rows(split.context), "lml"))
+        return log_likelihood(state, data.rows(split.context), "lml")[None]

@@ -17,7 +17,7 @@ from nonparam.objective import Data
 
 RNG = np.random.default_rng(3)
 X = RNG.uniform(-1.0, 1.0, (200, 2))
-JUMP = np.sign((X**2).sum(1) - 0.6) + 0.05 * RNG.standard_normal(200)
+JUMP = np.tanh(15.0 * (X[:, 0] + X[:, 1] ** 2 - 0.3)) + 0.05 * RNG.standard_normal(200)
 NEW = RNG.uniform(-1.0, 1.0, (200, 2))
 
 
@@ -26,7 +26,7 @@ def jump():
     """A model whose features are used, whatever held-out rows say."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Learnt, "pays", True)
-        return DeepKernelRegressor((16, 2), max_steps=60, random_state=0).fit(X, JUMP)
+        return DeepKernelRegressor((16, 2), max_steps=120, random_state=0).fit(X, JUMP)
 
 
 def test_training_improves_on_the_kernel_of_the_columns(jump):
@@ -144,7 +144,9 @@ def test_the_diagnosis_is_of_the_trained_rows():
     data = Data(x, torch.from_numpy(JUMP[:60, None]), x[:, :0], torch.ones(60, dtype=torch.float64), None)
     state = State(Scale(RBF([1e6, 1e6])), torch.tensor(-1.0, dtype=torch.float64))
     after = torch.tensor([1.0, 3.0], dtype=torch.float64)
-    learnt = Learnt(Training(state, 2.0, (2.0,), 0, ""), after, after, torch.arange(45))
+    learnt = Learnt(
+        Training(state, 2.0, (2.0,), (), 0, ""), after - 1.0, after - 1.0, after, torch.arange(45)
+    )
     found = deep._collapse(learnt, data, torch.Generator().manual_seed(0))
     assert found.correlation == pytest.approx(1.0) and found.collapsed
     seen = data.rows(torch.arange(45))
