@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 Spectrum = Sequence[Peaks]  # for each column of X
 
 WIDTHS = (0.03, 0.3)  # of peaks, in units of what the span can tell apart: in step throughout, and losing it
-MOST_ROWS = 4000  # that are looked at: a table of waves grows with the square of them
+MOST_ROWS = 100_000  # that are looked at
 FAINT = 1e-4  # of the variance: the smallest weight that a search starts from
 
 

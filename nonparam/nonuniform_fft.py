@@ -17,11 +17,11 @@ __all__ = ["fourier_sums"]
 Array = NDArray[np.float64]
 
 OVERSAMPLED = 2  # points of the fine grid for each coefficient, R in the paper
-REACH = 12  # points to each side that a value is spread over, M_sp: errors of 1e-12
+REACH = 14  # points to each side that a value is spread over, M_sp: errors of 1e-13
 
 
 def fourier_sums(x: Array, values: Array, count: int) -> NDArray[np.complex128]:
-    """Return the sums for whole numbers below ``count``, to about 1e-12 of the sum of the values' sizes.
+    """Return the sums for whole numbers below ``count``, to about 1e-13 of the sum of the values' sizes.
 
     Args:
         x: ``(n,)``, in radians.
