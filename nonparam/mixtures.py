@@ -99,7 +99,8 @@ def _lines(x: Array, y: Array, weights: Array, column: int) -> tuple[Array, Arra
     cells = np.ravel_multi_index((along, line), shape)
     if len(cells) != math.prod(shape) or len(np.unique(cells)) < len(cells):
         return x[:, column], y, weights
-    return places, y[np.argsort(cells)].reshape(len(places), -1), np.bincount(along, weights)
+    table = y[np.argsort(cells)].reshape(len(places), -1)
+    return places, table, np.asarray(np.bincount(along, weights), dtype=np.float64)
 
 
 def _flat(y: Array) -> Peaks:

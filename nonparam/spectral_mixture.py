@@ -110,16 +110,9 @@ class SpectralMixtureRegressor(GPRegressor):
 
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the spectrum and condition on the data; see `GPRegressor.fit`."""
-        check_count(self.max_components, "max_components", least=1)
-        if self.num_components == "auto":
-            counts = range(1, self.max_components + 1)
-        elif isinstance(self.num_components, str):
-            raise InputError(f"num_components must be a number or 'auto', got {self.num_components!r}")
-        else:
-            counts = range(self.num_components, self.num_components + 1)
         self.evidence_: dict[int, float] = {}
         best: dict[str, Any] = {}
-        for count in counts:
+        for count in self._counts(np.shape(y)[0] if np.ndim(y) else 1):
             self.kernel = spectral_mixture(count, plane=self.plane)
             super().fit(X, y, sample_weight)
             self.num_components_ = count
@@ -132,6 +125,21 @@ class SpectralMixtureRegressor(GPRegressor):
         self.__dict__.update(best)
         self._prune(X, y, sample_weight)
         return self
+
+    def _counts(self, rows: int) -> range:
+        """Return the numbers of components to try."""
+        check_count(self.max_components, "max_components", least=1)
+        count = self.num_components
+        if isinstance(count, str) and count == "auto":
+            return range(1, min(self.max_components, max(rows, 1)) + 1)
+        if not isinstance(count, int | np.integer) or isinstance(count, bool):
+            raise InputError(f"num_components must be a whole number or 'auto', got {count!r}")
+        if count > max(rows, 1):
+            raise InputError(
+                f"num_components={count} is more than the {rows} rows, which cannot tell so many apart: "
+                "take fewer, or 'auto'"
+            )
+        return range(int(count), int(count) + 1)
 
     def _prune(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> None:
         """Remove the components that are idle, fit the others again from where they are, and report it."""
