@@ -20,7 +20,15 @@ from scipy.optimize import minimize_scalar
 
 from nonparam.nonuniform_fft import fourier_sums
 
-__all__ = ["Peaks", "find_peaks", "mixture_of", "nyquist", "periodogram", "without_line"]
+__all__ = [
+    "Peaks",
+    "find_peaks",
+    "mixture_of",
+    "nyquist",
+    "periodogram",
+    "periodogram_on_grid",
+    "without_line",
+]
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -88,6 +96,28 @@ def periodogram(x: Array, y: Array, weights: Array, frequencies: Array) -> Array
     explained = np.concatenate([_explained(*_sums(time, y, share, block)) for block in blocks])
     power: Array = (explained / (share @ y**2)).sum(1)
     return power
+
+
+def periodogram_on_grid(x: Array, y: Array, weights: Array, step: float, count: int) -> Array:
+    """Return the fraction of the squares of all outputs together that each wave of a grid explains.
+
+    Args:
+        x: ``(n,)``, the times.
+        y: ``(n, t)``, without a mean.
+        weights: ``(n,)``, positive.
+        step: the frequencies are ``step``, ``2 step``, ..., ``count step``.
+        count: of the frequencies.
+
+    Returns:
+        ``(count,)``, each between 0 and 1, in time that grows as that of a fast Fourier transform.
+
+    Examples:
+        >>> t = np.arange(20.0)
+        >>> periodogram_on_grid(t, np.sin(0.5 * np.pi * t)[:, None], np.ones(20), 0.05, 6).round(6) + 0.0
+        array([0., 0., 0., 0., 1., 0.])
+    """
+    share = weights / weights.sum()
+    return _power(x - share @ x, y, share, step, count)
 
 
 def _sums(time: Array, y: Array, share: Array, frequencies: Array) -> tuple[Complex, Complex]:
