@@ -28,9 +28,9 @@ pixels = np.stack([rows, columns], -1)
 
 # %%
 # On a complete grid the covariance of a product of two kernels, one for each direction, is a Kronecker
-# product, and a step of training takes milliseconds. With a hole the grid is not complete. But the lines above
-# and below the hole are: 52 whole lines of 72 pixels. The kernel, a product of spectral mixtures, is learnt
-# from these.
+# product, and a step of training takes milliseconds. With a hole the grid is not complete. But the lines
+# above and below the hole are: 52 whole lines of 72 pixels. The kernel, a product of spectral mixtures, is
+# learnt from these.
 
 whole = ~missing.any(1)
 kernel = separable_spectral_mixture(4, 2)
@@ -40,10 +40,10 @@ model = GPRegressor(kernel, solver="kronecker", random_state=0).fit(
 print(model.fit_report_)
 
 # %%
-# It says that its 200 steps were not enough: the kernel is good, and not quite the best. Variance can move from
-# one factor of the product to the other and changes little, and another 200 steps gain 4 nats. Periods that it
-# found, in pixels: the threads repeat every 11.4 down and every 9.2 across, with harmonics; what is longer than
-# the cloth is its mean and the light.
+# It says that its 200 steps were not enough: the kernel is good, and not quite the best. Variance can move
+# from one factor of the product to the other with little effect; another 200 steps gain 4 nats. Periods that
+# it found, in pixels: the threads repeat every 11.4 down and every 9.2 across, with harmonics; what is longer
+# than the cloth is its mean and the light.
 
 for name, mixture in zip(("down", "across"), model.kernel_.kernels, strict=True):
     found = sorted(1.0 / abs(part.kernel.value("frequency")) for part in mixture.kernels)
