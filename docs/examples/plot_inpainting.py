@@ -46,8 +46,8 @@ print(model.fit_report_)
 # than the cloth is its mean and the light.
 
 for name, mixture in zip(("down", "across"), model.kernel_.kernels, strict=True):
-    found = sorted(1.0 / abs(part.kernel.value("frequency")) for part in mixture.kernels)
-    print(f"{name}: " + ", ".join("longer than the cloth" if p > 72.0 else f"{p:.3g}" for p in found))
+    found = sorted((abs(part.kernel.value("frequency")) for part in mixture.kernels), reverse=True)
+    print(f"{name}: " + ", ".join("longer than the cloth" if f < 1 / 72 else f"{1 / f:.3g}" for f in found))
 
 # %%
 # The pixels left and right of the hole come in by ``update``, which conditions on them without training; that
