@@ -112,7 +112,10 @@ def _on_grid(kernel: Kernel, x: Tensor) -> Tensor:
     lagged = [k for k in terms if isinstance(k, Kernel) and k.is_stationary]
     if not lagged:
         return kernel.matrix(x)
-    column = sum(covariance(term, x[:1], x) for term in lagged)
+    column = sum(
+        term.matrix(x[:1], x) if term is kernel else covariance(term, x[:1], x)  # x has the kernel's columns
+        for term in lagged
+    )
     total: Tensor = _Toeplitz.apply(column)
     for term in terms:
         if not any(term is k for k in lagged):

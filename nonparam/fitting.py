@@ -141,7 +141,8 @@ def _noise(objective: Objective, theta: Array) -> float:
 def _by_factorisation(objective: Objective, starts: Array, plan: str, search: Search) -> Fitted:
     theta = objective.theta
     state = search.watch.checkpoint.resumed or State(starts, seed=int(search.rng.randint(2**31 - 1)))
-    if len(objective.data.x) > SEARCHED and not isinstance(objective, StructuredObjective):
+    quick = isinstance(objective, StructuredObjective) and not objective.structure.is_quadratic
+    if len(objective.data.x) > SEARCHED and not quick:
         best, report = _from_subsets(objective, state, plan, search.watch)
     else:
         best, report = maximise_watched(objective, state, search.watch, plan=plan, tolerance=search.tolerance)
@@ -156,7 +157,8 @@ def _by_factorisation(objective: Objective, starts: Array, plan: str, search: Se
 def _from_subsets(objective: Objective, state: State, plan: str, watch: Watch) -> tuple[Array, FitReport]:
     """Maximise on subsets, then by a few exact Newton's steps on all rows."""
     if state.newton is None:
-        state, report = climb(objective, state, watch, plan)
+        subsets = objective.without_structure() if isinstance(objective, StructuredObjective) else objective
+        state, report = climb(subsets, state, watch, plan)
         best = state.points[0]
     if state.newton is not None:
         best, report = ascend_exactly(objective, state, watch)

@@ -1,6 +1,7 @@
 """Where the search for a spectral mixture starts: at peaks of the data's spectrum, taken in several ways."""
 
 import copy
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +20,7 @@ Array = NDArray[np.float64]
 Spectrum = Sequence[Peaks]  # for each column of X
 
 WIDTHS = (0.03, 0.3)  # of peaks, in units of what the span can tell apart: in step throughout, and losing it
-MOST_ROWS = 4000  # that are looked at: a table of waves grows with the square of them
+MOST_ROWS = 100_000  # that are looked at
 FAINT = 1e-4  # of the variance: the smallest weight that a search starts from
 
 
@@ -71,18 +72,35 @@ def ways_to_start(
     some = np.sort(rng.permutation(len(x))[:MOST_ROWS])
     x, y, weights = x[some], y[some], weights[some]
     moving = [np.ptp(column) > 0.0 for column in x.T]
+    seen = [_lines(x, y, weights, j) for j in range(x.shape[1])]
     narrow = [
-        find_peaks(column, y, weights, count, width=WIDTHS[0]) if moves else _flat(y)
-        for column, moves in zip(x.T, moving, strict=True)
+        find_peaks(*rows, count, width=WIDTHS[0]) if moves else _flat(y)
+        for rows, moves in zip(seen, moving, strict=True)
     ]
     wider = [
         Peaks(peaks.frequency, peaks.bandwidth * (WIDTHS[1] / WIDTHS[0]), peaks.weight) for peaks in narrow
     ]
     fitted = [
-        mixture_of(column, y, weights, count) if moves else _flat(y)
-        for column, moves in zip(x.T, moving, strict=True)
+        mixture_of(*rows, count) if moves else _flat(y) for rows, moves in zip(seen, moving, strict=True)
     ]
     return [narrow, wider, fitted]
+
+
+def _lines(x: Array, y: Array, weights: Array, column: int) -> tuple[Array, Array, Array]:
+    """Return places, outputs and weights along a column; each line of a complete grid is an output.
+
+    A wave whose sign changes from line to line is not to be seen in all rows together.
+    """
+    if x.shape[1] == 1:
+        return x[:, 0], y, weights
+    places, along = np.unique(x[:, column], return_inverse=True)
+    line = np.unique(np.delete(x, column, 1), axis=0, return_inverse=True)[1].ravel()
+    shape = len(places), int(line.max()) + 1
+    cells = np.ravel_multi_index((along, line), shape)
+    if len(cells) != math.prod(shape) or len(np.unique(cells)) < len(cells):
+        return x[:, column], y, weights
+    table = y[np.argsort(cells)].reshape(len(places), -1)
+    return places, table, np.asarray(np.bincount(along, weights), dtype=np.float64)
 
 
 def _flat(y: Array) -> Peaks:

@@ -174,7 +174,7 @@ def _inverse_hessian(objective: Objective, point: Array) -> Array:
 
     with np.errstate(divide="ignore"), threads_for(len(objective.data.x)):
         scale = np.minimum(objective.theta.prior_precision**-0.5, WIDEST)
-        found = laplace(log_joint, point, scale)
+        found = laplace(log_joint, point, scale, step=objective.theta.step)
     inverse: Array = found.root @ found.root.T
     return inverse
 
@@ -346,9 +346,14 @@ def _following(at: NewtonState, gradient: Array, theta: Theta) -> tuple[NewtonSt
 
 
 def _root(inverse: Array) -> Array:
-    """Return a square root of a Hessian from its inverse, which rounding may have made indefinite."""
-    values, vectors = np.linalg.eigh(0.5 * (inverse + inverse.T))
-    root: Array = vectors / np.sqrt(np.maximum(values, np.finfo(float).eps * values.max(initial=0.0)))
+    """Return a square root of a Hessian from its inverse, which rounding may have made indefinite.
+
+    In units in which its diagonal is 1: frequencies are known to ``1e-7`` where logarithms are to 1.
+    """
+    unit = np.sqrt(np.maximum(np.diag(inverse), np.finfo(float).tiny))
+    values, vectors = np.linalg.eigh(0.5 * (inverse + inverse.T) / np.outer(unit, unit))
+    kept = np.maximum(values, np.finfo(float).eps * values.max(initial=0.0))
+    root: Array = vectors / (unit[:, None] * np.sqrt(kept))
     return root
 
 

@@ -19,7 +19,7 @@ from nonparam.kernels.base import formula
 from nonparam.model_selection.search import KernelSearch
 from nonparam.regression import GPRegressor
 from nonparam.spectral_mixture import SpectralMixtureRegressor
-from nonparam.spectrum import nyquist, periodogram, without_line
+from nonparam.spectrum import nyquist, periodogram_on_grid, without_line
 from nonparam.validation import check_count
 
 __all__ = [
@@ -358,7 +358,8 @@ def plot_spectrum(model: SpectralMixtureRegressor, ax: Axes | None = None) -> Ax
     weights, span = data.weights.cpu().numpy(), float(np.ptp(data.x.cpu().numpy()))
     y = without_line(x, y, weights)  # whose side lobes would hide the rest
     at = np.arange(1.0, 2.0 * span * nyquist(x) + 1.0) / (2.0 * span)
-    power = periodogram(x, y, weights, at) * float(weights @ y[:, 0] ** 2 / weights.sum()) * span
+    explained = periodogram_on_grid(x, y, weights, float(at[0]), len(at))
+    power = explained * float(weights @ y[:, 0] ** 2 / weights.sum()) * span
     fine = np.linspace(at[0], at[-1], FREQUENCIES)
     waves = model.components()
     learned = _density(waves, fine, WINDOW / span)

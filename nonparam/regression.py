@@ -416,6 +416,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
             rows = float(self.posterior_.data.weights.sum())
             return self.log_marginal_likelihood_ - 0.5 * len(self.theta_) * math.log(rows)
         objective = self._objective(self._scales, self.posterior_.data)
+        objective = with_structure(objective, self.posterior_.solver)
         return laplace_evidence(objective, self.theta_) - self._change_of_units
 
     @property

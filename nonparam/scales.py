@@ -218,7 +218,8 @@ def _spectral_prior(declared: Hyperparameter, scales: Scales, columns: Columns, 
     if declared.name == "frequency":
         return Prior(0.0, 0.5 * highest, -highest, highest, 1.0 / (2.0 * np.pi * span))  # a radian of phase
     centre = np.log(_bandwidth(highest, span))
-    return Prior(centre, VARIANCE_SD, np.log(COHERENT / span), np.log(2.0 * highest))
+    sd = np.log(highest) - centre  # so both ends of what is possible are one standard deviation away
+    return Prior(centre, sd, np.log(COHERENT / span), np.log(2.0 * highest))
 
 
 def _bandwidth(highest: Array, span: Array) -> Array:

@@ -1,6 +1,7 @@
 """Regression with a spectral mixture kernel whose number of components the evidence chooses."""
 
 import math
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -9,7 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from nonparam.errors import InputError
-from nonparam.kernels import Scale, Spectral, spectral_mixture
+from nonparam.kernels import Scale, Spectral, Sum, spectral_mixture
+from nonparam.newton import SEARCHED
 from nonparam.regression import GPRegressor
 from nonparam.validation import check_count
 
@@ -19,6 +21,8 @@ Array = NDArray[np.float64]
 
 SLOW = 0.01  # cycles in the span of the data: a frequency below it has no sign
 TINY = 1e-12
+IDLE = 0.1  # nats that the data lose at most without the components that are removed
+GONE = 40.0  # by how much the logarithm of a weight falls to be nothing
 WORSE = 2  # numbers of components in a row whose evidence falls, before the search ends
 
 
@@ -32,7 +36,12 @@ class SpectralMixtureRegressor(GPRegressor):
     Training starts at the peaks of the data's spectrum, whatever the spacing of the inputs. With
     ``num_components="auto"`` models of 1, 2, ... components are fitted until their evidence falls, and the
     one with the most is kept: :math:`\log p(y \mid Q)`, hyperparameters averaged over by Laplace's
-    approximation, with up to :math:`2^Q Q!` orders and signs in which the same components can stand.
+    approximation, with up to :math:`2^Q Q!` orders and signs in which the same components can stand. Beyond
+    4,000 rows BIC stands for it.
+
+    Components that end up idle are removed, and the others fitted again: those, the smallest weight first,
+    without which the data are as likely. After ``solver="cg"`` or ``"ski"`` all are kept: there is no exact
+    likelihood then to ask.
 
     Args:
         num_components: how many, or ``"auto"``.
@@ -50,7 +59,9 @@ class SpectralMixtureRegressor(GPRegressor):
 
     Attributes:
         num_components_: how many components the model has.
-        evidence_: by the number of components, the log evidence of each model that was fitted, in nats.
+        num_pruned_: how many more it had before idle ones were removed; ``fit_report_`` says so too.
+        evidence_: by the number of components, the log evidence of each model that was fitted, in nats,
+            before idle ones were removed.
 
     Raises:
         InputError: data or arguments that no model can be fitted to.
@@ -99,16 +110,9 @@ class SpectralMixtureRegressor(GPRegressor):
 
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the spectrum and condition on the data; see `GPRegressor.fit`."""
-        check_count(self.max_components, "max_components", least=1)
-        if self.num_components == "auto":
-            counts = range(1, self.max_components + 1)
-        elif isinstance(self.num_components, str):
-            raise InputError(f"num_components must be a number or 'auto', got {self.num_components!r}")
-        else:
-            counts = range(self.num_components, self.num_components + 1)
         self.evidence_: dict[int, float] = {}
         best: dict[str, Any] = {}
-        for count in counts:
+        for count in self._counts(np.shape(y)[0] if np.ndim(y) else 1):
             self.kernel = spectral_mixture(count, plane=self.plane)
             super().fit(X, y, sample_weight)
             self.num_components_ = count
@@ -119,7 +123,56 @@ class SpectralMixtureRegressor(GPRegressor):
             if count - highest >= WORSE:
                 break
         self.__dict__.update(best)
+        self._prune(X, y, sample_weight)
         return self
+
+    def _counts(self, rows: int) -> range:
+        """Return the numbers of components to try."""
+        check_count(self.max_components, "max_components", least=1)
+        count = self.num_components
+        if isinstance(count, str) and count == "auto":
+            return range(1, min(self.max_components, max(rows, 1)) + 1)
+        if not isinstance(count, int | np.integer) or isinstance(count, bool):
+            raise InputError(f"num_components must be a whole number or 'auto', got {count!r}")
+        if count > max(rows, 1):
+            raise InputError(
+                f"num_components={count} is more than the {rows} rows, which cannot tell so many apart: "
+                "take fewer, or 'auto'"
+            )
+        return range(int(count), int(count) + 1)
+
+    def _prune(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> None:
+        """Remove the components that are idle, fit the others again from where they are, and report it."""
+        kept, before = self._needed(), self.num_components_
+        self.num_components_, self.num_pruned_ = len(kept), before - len(kept)
+        if self.num_pruned_ == 0:
+            return
+        self.kernel = Sum(*(self.kernel_.kernels[i] for i in kept))
+        super().fit(X, y, sample_weight)
+        said = f"{self.num_pruned_} of {before} components were idle and have been removed"
+        self.fit_report_ = replace(self.fit_report_, message=f"{self.fit_report_.message}; {said}")
+        if self.verbose:
+            print(said)
+
+    def _needed(self) -> list[int]:
+        """Return which components the data are less likely without, the smallest tried first."""
+        kept = list(range(self.num_components_))
+        if self.posterior_.solver in ("cg", "ski") or self.fit_report_.interrupted:
+            return kept
+        weights = [i for i, name in enumerate(self.theta_names_) if name.endswith(".outputscale")]
+        theta, highest = self.theta_, self.log_marginal_likelihood_
+        for i in np.argsort(theta[weights])[: len(kept) - 1]:
+            without = theta.copy()
+            without[weights[i]] -= GONE
+            value = self.log_marginal_likelihood(without)
+            if value >= highest - IDLE:
+                theta, highest = without, max(highest, value)
+                kept.remove(int(i))
+        return kept
+
+    @property
+    def _by_laplace(self) -> bool:
+        return super()._by_laplace and len(self.posterior_.data.x) <= SEARCHED
 
     def log_evidence(self) -> float:
         """Return the log evidence of the number of components, in nats; see `GPRegressor.log_evidence`."""

@@ -4,22 +4,34 @@ The frequencies of a spectral mixture are the part of a Gaussian process that is
 a peak the evidence is flat. They are therefore read off the data. Times may be irregular: the power of a wave
 is what least squares says it explains (Lomb). Peaks are taken one by one, the highest first; all that are
 known are fitted together and taken off before the next is looked for, so that the side lobes of a large peak
-do not hide a small one.
+do not hide a small one. On a grid of frequencies all sums come from one nonuniform FFT.
 
 Source: Lomb (1976), Least-squares frequency analysis of unequally spaced data, Astrophysics and Space Science
 39, 447-462; one by one: Hogbom (1974), Aperture synthesis with a non-regular distribution of interferometer
 baselines, Astron. Astrophys. Suppl. 15, 417-426 (CLEAN); with joint fits, as in orthogonal matching pursuit.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-__all__ = ["Peaks", "find_peaks", "mixture_of", "nyquist", "periodogram", "without_line"]
+from nonparam.nonuniform_fft import fourier_sums
+
+__all__ = [
+    "Peaks",
+    "find_peaks",
+    "mixture_of",
+    "nyquist",
+    "periodogram",
+    "periodogram_on_grid",
+    "without_line",
+]
 
 Array = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 
 BLOCK = 2**20  # entries of a table of waves, to bound its memory
 OVERSAMPLED = 4  # frequencies looked at for each independent one
@@ -81,18 +93,53 @@ def periodogram(x: Array, y: Array, weights: Array, frequencies: Array) -> Array
     share = weights / weights.sum()
     time = x - share @ x
     blocks = np.array_split(frequencies, 1 + frequencies.size * x.size // BLOCK)
-    return np.concatenate([_explained(time, y, share, block) for block in blocks])
-
-
-def _explained(time: Array, y: Array, share: Array, frequencies: Array) -> Array:
-    wave = np.exp(2j * np.pi * np.outer(frequencies, time))
-    p, d = wave @ (share[:, None] * y), (wave**2 @ share)[:, None]
-    left = 1.0 - np.abs(d) ** 2
-    one_phase = left < 1e-9  # the rows see a single function of this wave, not two
-    both = 2.0 * (np.abs(p) ** 2 - (d.conj() * p**2).real) / np.where(one_phase, 1.0, left)
-    explained = np.where(one_phase, np.abs(p) ** 2, both)
+    explained = np.concatenate([_explained(*_sums(time, y, share, block)) for block in blocks])
     power: Array = (explained / (share @ y**2)).sum(1)
     return power
+
+
+def periodogram_on_grid(x: Array, y: Array, weights: Array, step: float, count: int) -> Array:
+    """Return the fraction of the squares of all outputs together that each wave of a grid explains.
+
+    Args:
+        x: ``(n,)``, the times.
+        y: ``(n, t)``, without a mean.
+        weights: ``(n,)``, positive.
+        step: the frequencies are ``step``, ``2 step``, ..., ``count step``.
+        count: of the frequencies.
+
+    Returns:
+        ``(count,)``, each between 0 and 1, in time that grows as that of a fast Fourier transform.
+
+    Examples:
+        >>> t = np.arange(20.0)
+        >>> periodogram_on_grid(t, np.sin(0.5 * np.pi * t)[:, None], np.ones(20), 0.05, 6).round(6) + 0.0
+        array([0., 0., 0., 0., 1., 0.])
+    """
+    share = weights / weights.sum()
+    return _power(x - share @ x, y, share, step, count)
+
+
+def _sums(time: Array, y: Array, share: Array, frequencies: Array) -> tuple[Complex, Complex]:
+    """Return ``p (k, t)`` and ``d (k,)``, one by one."""
+    wave = np.exp(2j * np.pi * np.outer(frequencies, time))
+    return wave @ (share[:, None] * y), wave**2 @ share
+
+
+def _sums_on_grid(time: Array, y: Array, share: Array, step: float, count: int) -> tuple[Complex, Complex]:
+    """Return the same at the frequencies ``step``, ``2 step``, ..., ``count step``."""
+    columns = np.column_stack([share[:, None] * y, share])
+    sums = fourier_sums(2.0 * np.pi * step * time, columns, 2 * count + 1)
+    return sums[1 : count + 1, :-1], sums[2::2, -1]
+
+
+def _explained(p: Complex, d: Complex) -> Array:
+    """Return the squares of each output that each wave explains, ``(k, t)``."""
+    left = (1.0 - np.abs(d) ** 2)[:, None]
+    one_phase = left < 1e-9  # the rows see a single function of this wave, not two
+    both = 2.0 * (np.abs(p) ** 2 - (d.conj()[:, None] * p**2).real) / np.where(one_phase, 1.0, left)
+    explained: Array = np.where(one_phase, np.abs(p) ** 2, both)
+    return explained
 
 
 def without_line(x: Array, y: Array, weights: Array) -> Array:
@@ -131,15 +178,16 @@ def find_peaks(x: Array, y: Array, weights: Array, count: int, *, width: float) 
     time, span, centred = x - share @ x, float(np.ptp(x)), y - share @ y
     if span == 0.0:
         return Peaks(np.zeros(0), np.zeros(0), np.zeros(0))
-    grid = np.arange(1.0, max(2.0, OVERSAMPLED * span * nyquist(x) + 1.0)) / (OVERSAMPLED * span)
+    step, size = 1.0 / (OVERSAMPLED * span), _grid_size(OVERSAMPLED * span * nyquist(x))
     design = np.stack([np.ones_like(time), time], 1)
     residual, total = _without(design, centred, share), _squares(centred, share)
     frequencies, explained = list[float](), list[float]()
     by_line = total - _squares(residual, share)
-    if by_line > total * max(TREND, _power(time, centred, share, grid[grid * span >= 1.0]).max(initial=0.0)):
+    by_waves = _power(time, centred, share, step, size)[OVERSAMPLED - 1 :].max(initial=0.0)
+    if by_line > total * max(TREND, by_waves):
         frequencies, explained = [0.0], [by_line]
     while len(frequencies) < count and _squares(residual, share) > SMALLEST * total:
-        f = _highest(time, residual, share, grid)
+        f = _highest(time, residual, share, step, size)
         phase = 2.0 * np.pi * f * time
         design = np.column_stack([design, np.cos(phase), np.sin(phase)])
         before, residual = residual, _without(design, centred, share)
@@ -165,8 +213,8 @@ def _together(time: Array, y: Array, share: Array, frequencies: Array, highest: 
         a, b = both[: len(moving), None], both[len(moving) :, None]  # (q, 1, t)
         slopes = 2.0 * np.pi * time[:, None] * (b * cos.T[:, :, None] - a * sin.T[:, :, None])  # (q, n, t)
         left, root = y - design @ _coefficients(design, y, share), np.sqrt(share)[:, None]
-        across = slopes - np.stack([design @ _coefficients(design, slope, share) for slope in slopes])
-        columns = (root * across).reshape(len(moving), -1).T
+        flat = slopes.transpose(1, 2, 0).reshape(len(time), -1)  # (n, t q)
+        columns = (root * _without(design, flat, share)).reshape(-1, len(moving))
         step = np.linalg.lstsq(columns, (root * left).ravel(), rcond=1e-8)[0]
         moved = frequencies[moving] + np.clip(step, -0.25 / span, 0.25 / span)
         frequencies = frequencies.copy()
@@ -190,26 +238,27 @@ def _coefficients(design: Array, y: Array, share: Array) -> Array:
     return np.asarray(np.linalg.lstsq(root * design, root * y, rcond=1e-10)[0], dtype=np.float64)
 
 
-def _power(time: Array, y: Array, share: Array, frequencies: Array) -> Array:
-    """Return the fraction of the squares of all outputs together that each wave explains."""
-    size = share @ y**2
-    seen = size > 0.0
-    if not seen.any():
-        return np.zeros(len(frequencies))
-    power = np.stack([periodogram(time, y[:, [k]], share, frequencies) for k in np.flatnonzero(seen)], 1)
-    whole: Array = power @ size[seen] / size.sum()
-    return whole
+def _grid_size(cycles: float) -> int:
+    """Return how many frequencies there are up to the highest, a whole or half number of cycles."""
+    return max(1, math.ceil(cycles - 1e-9))
 
 
-def _highest(time: Array, y: Array, share: Array, grid: Array) -> float:
+def _power(time: Array, y: Array, share: Array, step: float, count: int) -> Array:
+    """Return the fraction of the squares of all outputs that the waves of a grid explain, ``(count,)``."""
+    explained = _explained(*_sums_on_grid(time, y, share, step, count)).sum(1)
+    power: Array = explained / max(float((share @ y**2).sum()), np.finfo(float).tiny)
+    return power
+
+
+def _highest(time: Array, y: Array, share: Array, step: float, count: int) -> float:
     """Return the frequency that explains most: the best of the grid, then between its neighbours."""
-    best, step = float(grid[int(np.argmax(_power(time, y, share, grid)))]), float(grid[0])
-    low, high = max(best - step, 0.5 * step), min(best + step, float(grid[-1]))
+    best = step * (1.0 + float(np.argmax(_power(time, y, share, step, count))))
+    low, high = max(best - step, 0.5 * step), min(best + step, step * count)
     if not low < high:
         return best
 
     def missed(f: float) -> float:
-        return -float(_power(time, y, share, np.array([f]))[0])
+        return -float(_explained(*_sums(time, y, share, np.array([f]))).sum())
 
     return float(
         minimize_scalar(missed, bounds=(low, high), method="bounded", options={"xatol": 1e-6 * step}).x
@@ -234,8 +283,8 @@ def mixture_of(x: Array, y: Array, weights: Array, count: int) -> Peaks:
     share = weights / weights.sum()
     time, span, centred = x - share @ x, float(np.ptp(x)), y - share @ y
     residual = without_line(x, y, weights)
-    grid = np.arange(1.0, max(2.0, 2.0 * span * nyquist(x) + 1.0)) / (2.0 * span)
-    power = _power(time, residual, share, grid) + SMALLEST
+    step, size = 0.5 / span, _grid_size(2.0 * span * nyquist(x))
+    grid, power = step * np.arange(1.0, size + 1.0), _power(time, residual, share, step, size) + SMALLEST
     means, sds, parts = _em(grid, power / power.sum(), count, 0.25 / span)
     return Peaks(means, sds, parts * _squares(centred, share))
 

@@ -48,9 +48,12 @@ class Structure(ABC):
 
     Attributes:
         solver: the name of its algorithm.
+        is_quadratic: whether an evaluation takes time that grows with the square of the rows: a search on all
+            of many is as slow then as one without structure on a few.
     """
 
     solver: ClassVar[str]
+    is_quadratic: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -189,6 +192,7 @@ class Toeplitz(Structure):
     """
 
     solver = "toeplitz"
+    is_quadratic = True
     x: Tensor
     order: Tensor
 

@@ -56,6 +56,10 @@ class StructuredObjective(Objective):
             objective.data, objective.theta, objective.with_prior, objective.outputs, structure=structure
         )
 
+    def without_structure(self) -> Objective:
+        """Return the same objective, of which subsets of the rows can be taken."""
+        return Objective(self.data, self.theta, self.with_prior, self.outputs)
+
     def log_marginal_likelihood(
         self, points: Array, *, outputs: NDArray[np.intp] | None = None, gradient: bool = True
     ) -> tuple[Array, Array, float]:

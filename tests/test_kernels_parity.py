@@ -150,3 +150,11 @@ def test_exact_gp_of_gpytorch_trains_our_kernels(name: str, x: Tensor):
     for key, slope in renamed.items():
         assert slope.isfinite().all()
         assert_equal(slope, twin_slopes[key], 1e-6 if loose else 1e-9)
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_one_kernel_of_a_column_that_is_a_regular_grid(column: int):
+    x = torch.stack([torch.arange(5.0), 2.0 * torch.arange(5.0)], 1).double()
+    found = covariance(RBF(1.5, active_dims=[column]), x)
+    torch.testing.assert_close(found, covariance(RBF(1.5), x[:, [column]]))
+    assert torch.equal(found, found.mT)

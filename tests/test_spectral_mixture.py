@@ -8,7 +8,8 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from nonparam import GPRegressor, SpectralMixtureRegressor
+from nonparam import GPRegressor, SpectralMixtureRegressor, fitting, newton
+from nonparam import spectral_mixture as spectral_mixture_module
 from nonparam.errors import InputError
 from nonparam.kernels import (
     RBF,
@@ -18,7 +19,7 @@ from nonparam.kernels import (
     separable_spectral_mixture,
     spectral_mixture,
 )
-from nonparam.mixtures import components_that_wait, started
+from nonparam.mixtures import components_that_wait, started, ways_to_start
 from nonparam.spectrum import Peaks
 
 T = np.arange(120.0)[:, None]
@@ -179,7 +180,10 @@ def test_without_priors_bic_counts_them():
     ("changes", "said"),
     [
         ({"num_components": 0}, "num_components must be from 1 to 1,000, got 0"),
-        ({"num_components": "many"}, "num_components must be a number or 'auto', got 'many'"),
+        ({"num_components": "many"}, "num_components must be a whole number or 'auto', got 'many'"),
+        ({"num_components": 2.5}, r"num_components must be a whole number or 'auto', got 2\.5"),
+        ({"num_components": True}, "num_components must be a whole number or 'auto', got True"),
+        ({"num_components": None}, "num_components must be a whole number or 'auto', got None"),
         ({"max_components": 0}, "max_components must be an integer, at least 1; got 0"),
     ],
 )
@@ -197,8 +201,10 @@ def test_series_without_waves(y):
 
 
 def test_more_components_than_rows():
-    model = SpectralMixtureRegressor(8).fit(T[:5], Y[:5])
-    assert np.isfinite(model.predict(T[:9])).all()
+    with pytest.raises(InputError, match=r"num_components=8 is more than the 5 rows.*take fewer, or 'auto'"):
+        SpectralMixtureRegressor(8).fit(T[:5], Y[:5])
+    model = SpectralMixtureRegressor().fit(T[:3], Y[:3])  # "auto" tries no more than there are rows
+    assert max(model.evidence_) <= 3 and np.isfinite(model.predict(T[:9])).all()
 
 
 def test_repeated_times():
@@ -213,6 +219,69 @@ def test_it_is_an_estimator_of_scikit_learn(tmp_path):
     assert clone(model).get_params() == model.get_params() and "kernel" not in model.get_params()
     model.fit(T, Y)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(T), model.predict(T))
+
+
+# idle components ------------------------------------------------------------------------------
+
+
+def test_idle_components_are_removed_and_reported():
+    model = SpectralMixtureRegressor(8, random_state=0).fit(T[:80], Y[:80])
+    left = model.num_components_
+    assert 2 <= left < 8 and len(model.components()["weight"]) == left
+    assert model.num_pruned_ == 8 - left
+    said = f"{model.num_pruned_} of 8 components were idle and have been removed"
+    assert model.fit_report_.message.endswith(said)
+    found = model.components()["frequency"]
+    assert all(np.abs(found / f - 1.0).min() < 0.01 for f in TRUE)
+    assert SpectralMixtureRegressor(2, random_state=0).fit(T[:80], Y[:80]).num_pruned_ == 0
+
+
+@pytest.mark.parametrize("priors", ["default", None])
+def test_data_are_less_likely_without_any_component_that_stays(priors):
+    model = SpectralMixtureRegressor(4, priors=priors, random_state=0).fit(T, Y)
+    weights = [i for i, name in enumerate(model.theta_names_) if name.endswith("outputscale")]
+    assert len(weights) == model.num_components_
+    if len(weights) > 1:
+        for i in weights:
+            without = model.theta_.copy()
+            without[i] -= 40.0
+            assert model.log_marginal_likelihood(without) < model.log_marginal_likelihood_ - 0.05
+
+
+# many rows ------------------------------------------------------------------------------------
+
+
+def test_many_rows_of_a_regular_series_are_searched_on_subsets_first(monkeypatch):
+    """As beyond 4,000 rows, with thresholds that 600 pass: Levinson's recursion takes the last steps."""
+    for module in (fitting, spectral_mixture_module):
+        monkeypatch.setattr(module, "SEARCHED", 300)
+    monkeypatch.setattr(newton, "SUBSETS", (120, 250))
+    t = np.arange(600.0)[:, None]
+    y = np.sin(2 * np.pi * 0.0613 * t[:, 0]) + 0.5 * np.cos(2 * np.pi * 0.4011 * t[:, 0])
+    y += 0.3 * np.random.default_rng(0).standard_normal(len(t))
+    model = SpectralMixtureRegressor(2, solver="toeplitz", random_state=0).fit(t, y)
+    np.testing.assert_allclose(model.components()["frequency"], [0.0613, 0.4011], rtol=1e-3)
+    assert model.fit_report_.converged and "promises next to nothing" in model.fit_report_.message
+    assert model.noise_ == pytest.approx(0.09, rel=0.15)
+    bic = model.log_marginal_likelihood_ - 0.5 * len(model.theta_) * np.log(600.0)
+    assert model.evidence_[2] == pytest.approx(bic)
+    whole = SpectralMixtureRegressor(2, solver="cholesky", random_state=0)
+    monkeypatch.setattr(fitting, "SEARCHED", 4000)
+    top = whole.fit(t, y).fit_report_.objective
+    assert model.fit_report_.objective == pytest.approx(
+        top, abs=0.1
+    )  # the last step promised 0.05, by a subset's curvature
+
+
+def test_lines_of_a_grid_show_a_wave_whose_sign_changes_between_them():
+    x = np.stack(np.meshgrid(np.arange(24.0), np.arange(20.0), indexing="ij"), -1).reshape(-1, 2)
+    x = x[np.random.default_rng(1).permutation(len(x))]
+    y = np.cos(2 * np.pi * 0.17 * x[:, 0]) * np.cos(2 * np.pi * 0.31 * x[:, 1])
+    narrow = ways_to_start(x, y[:, None], np.ones(len(x)), 1, np.random.RandomState(0))[0]
+    found = [float(peaks.frequency[0]) for peaks in narrow]
+    np.testing.assert_allclose(found, [0.17, 0.31], rtol=1e-4)
+    apart = ways_to_start(x[1:], y[1:, None], np.ones(len(x) - 1), 1, np.random.RandomState(0))[0]
+    assert all(np.isfinite(peaks.frequency).all() for peaks in apart)  # a hole: all rows together
 
 
 # the picture ----------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import lombscargle
 
-from nonparam.spectrum import find_peaks, mixture_of, nyquist, periodogram
+from nonparam.spectrum import find_peaks, mixture_of, nyquist, periodogram, periodogram_on_grid
 
 RNG = np.random.default_rng(0)
 
@@ -27,6 +27,21 @@ def test_the_periodogram_is_that_of_scipy():
     at = np.linspace(0.1, 9.0, 77)
     power = [lombscargle(t, column, 2 * np.pi * at, weights=weights, normalize=True) for column in y.T]
     np.testing.assert_allclose(periodogram(t, y, weights, at), np.sum(power, 0), rtol=1e-7)
+
+
+@pytest.mark.parametrize("irregular", [False, True])
+def test_the_periodogram_on_a_grid_is_that_one_by_one(irregular):
+    t, weights = times(60, irregular), RNG.uniform(0.1, 3.0, 60)
+    y = RNG.standard_normal((60, 1))
+    one_by_one = periodogram(t, y, weights, 0.004 * np.arange(1.0, 121.0))
+    np.testing.assert_allclose(periodogram_on_grid(t, y, weights, 0.004, 120), one_by_one, atol=1e-10)
+
+
+def test_many_times_take_no_table_of_waves():
+    """20,000 times by 80,000 frequencies, two peaks: minutes one by one."""
+    t = times(20_000, True)
+    found = find_peaks(t, waves(t, [0.01234, 0.4321], [1.0, 0.3], noise=0.5), np.ones(20_000), 2, width=0.1)
+    np.testing.assert_allclose(found.frequency, [0.01234, 0.4321], atol=3e-6)
 
 
 @pytest.mark.parametrize("irregular", [False, True])
