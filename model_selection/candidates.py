@@ -65,6 +65,11 @@ class Problem:
         widths: list[float] = self.scales.x_sd.tolist()
         return widths
 
+    def thinned(self, most: int, rng: np.random.RandomState) -> "Problem":
+        """Return the same problem with a random subset of the rows where there are more than ``most``."""
+        few = sampled(self.data, most, rng)
+        return self if few is self.data else replace(self, data=few)
+
 
 @dataclass(frozen=True)
 class Start:
@@ -97,6 +102,14 @@ class Candidate:
     bic: float
     score: float
     seconds: float
+
+
+def sampled(data: Data, most: int, rng: np.random.RandomState) -> Data:
+    """Return ``most`` of the rows in their order, chosen at random, or all where there are no more."""
+    n = len(data.x)
+    if n <= most:
+        return data
+    return data.rows(torch.from_numpy(np.sort(rng.choice(n, most, replace=False))))
 
 
 def train(
