@@ -118,7 +118,9 @@ class Beam:
 
     def _steps(self, parent: Candidate) -> Iterator[tuple[Expression, list[Start]]]:
         clues = clues_of(self.problem, parent)
-        ways = neighbours(parent.expression, self.bases, self.changes, self.problem.absorbed)
+        ways = neighbours(
+            parent.expression, self.bases, self.changes, self.problem.absorbed, clues.unexplained
+        )
         for expression, some in ways.items():
             yield expression, starts_of(some, clues)
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from nonparam.errors import InputError
 from nonparam.kernels.composition import parts_of
@@ -58,13 +58,16 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         with joblib.parallel_config("dask"):
             search.fit(X, y)
 
-    Ray's backend (``ray.util.joblib.register_ray()``, then ``joblib.parallel_config("ray")``) is used alike.
+    The tests run it on threads, on processes of one machine and on Dask's local cluster. Ray's backend
+    (``ray.util.joblib.register_ray()``, then ``joblib.parallel_config("ray")``) is called in the same way and
+    has not been tested, nor has a cluster of several machines.
 
     Args:
         estimator: a `GPRegressor` whose noise, mean, priors and so on all candidates share; its kernel does
             not count. It is cloned. By default ``GPRegressor()``.
         criterion: what candidates are judged by, in nats, the larger the better: ``"bic"``,
-            :math:`\log p(y \mid \hat\theta) - \tfrac p2 \log n`; ``"laplace"``, the evidence with
+            :math:`\log p(y \mid \hat\theta) - \tfrac 12 \sum_i r_i \log n` with a rate :math:`r_i = 3` for
+            each period, 2 for the place of each change and 1 for all other hyperparameters; ``"laplace"``, the evidence with
             hyperparameters averaged over by Laplace's approximation; ``"loo"``, the leave-one-out log
             density; ``"clml"``, the conditional marginal likelihood of a fifth of the rows, averaged over
             five orders.
@@ -147,6 +150,7 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         began = time.monotonic()
         self._check_arguments()
         check_table(self, X, reset=True)
+        y = column_or_1d(y, warn=True) if np.shape(y)[1:] == (1,) else y
         rng = check_seed(self.random_state)
         problem = self._problem(X, y, sample_weight, rng)
         columns = [None] if self.n_features_in_ == 1 else list(range(self.n_features_in_))
