@@ -152,7 +152,7 @@ class Beam:
         names = list(tasks)
         with joblib.Parallel(n_jobs=self.n_jobs) as parallel:
             for i in range(0, len(names), size):
-                if self.nodes and time.monotonic() > self.deadline:
+                if self.depth and time.monotonic() > self.deadline:
                     raise _TimeIsUp
                 some = names[i : i + size]
                 jobs = (

@@ -185,6 +185,12 @@ def test_a_budget_that_ends_before_the_criterion_falls_back_on_bic(monkeypatch):
     assert stopped.best_expression_ == "linear"
 
 
+def test_a_budget_that_allows_nothing_gives_a_constant():
+    with pytest.warns(ConvergenceWarning, match="at depth 1, after 1 expressions; the best so far is constant"):
+        stopped = search(budget_seconds=1e-9).fit(T, Y)
+    assert stopped.best_expression_ == "constant" and stopped.best_score_ == stopped.results_["bic"][0]
+
+
 def test_a_budget_that_suffices_says_nothing(found):
     assert_same(found, search(budget_seconds=1e3).fit(T, Y))
 
