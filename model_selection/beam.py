@@ -17,6 +17,7 @@ __all__ = ["Beam", "Node"]
 SCREENING_ROUNDS = 12  # of evaluations: enough to see which candidates are clearly worse
 TRAINING_ROUNDS = 200
 CLEARLY_WORSE = 5.0  # nats of BIC below the best so far, after the first rounds
+WORTH_A_MENTION = 1.0  # nats that a depth must gain for the next one to be tried; Kass and Raftery (1995)
 KEPT = 3  # times the width: candidates of a depth that are trained to the end
 CHUNK = 4  # candidates for each worker between two looks at the clock
 NOTHING = Base("constant")
@@ -73,7 +74,7 @@ class Beam:
     _carried: set[Expression] = field(default_factory=set)
 
     def run(self, max_depth: int) -> Iterator[Node]:
-        """Yield the best node after each depth, until one brings nothing better.
+        """Yield the best node after each depth, until one brings nothing worth mentioning.
 
         Raises:
             KeyboardInterrupt: on Ctrl-C; ``nodes`` holds what was found before.
@@ -89,7 +90,7 @@ class Beam:
                 self.out_of_time = True
                 return
             yield self.best()
-            if not self.score(self.best()) > before:
+            if not self.score(self.best()) > before + WORTH_A_MENTION:
                 return
 
     def best(self) -> Node:

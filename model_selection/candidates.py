@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 Criterion: TypeAlias = Literal["bic", "laplace", "clml", "loo"]
 CRITERIA: tuple[Criterion, ...] = ("bic", "laplace", "clml", "loo")
 
-FIRST_ROUNDS = 5  # of evaluations from every start, before the best one goes on
+FIRST_ROUNDS = 3  # of evaluations from every start, before the best one goes on
 LONGEST_PERIOD = 0.5  # of the span: a wave that is not seen twice is no period
 RATES = {"period": 3.0, "location": 2.0}  # r, where a hyperparameter is known to within n^(-r/2); else 1
 TOLERANCE = 1e-3  # nats gained in the last steps: criteria that differ by less are alike

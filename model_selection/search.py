@@ -46,7 +46,7 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
     few are made; equivalent ones are fitted once. Each is trained for a few steps from its parent's
     hyperparameters and from what the spectrum and the jumps of the data suggest; the most likely ones by BIC
     are trained to the end and judged by the criterion. The search ends at ``max_depth``, or at a depth that
-    brings nothing better.
+    gains less than a nat.
 
     The marginal likelihood alone is no criterion: its hyperparameters are fitted, and so it rises with their
     number.
