@@ -142,7 +142,7 @@ def _level(expression: Expression) -> float | None:
 
 
 def _divided(expression: Expression, level: float | None) -> Expression:
-    """Return the expression with its variances divided by that of its first term, which another factor takes."""
+    """Return the expression with its variances divided by that of its first term."""
     if level is None:
         return expression
     match expression:
@@ -157,8 +157,8 @@ def _divided(expression: Expression, level: float | None) -> Expression:
             return Sum(tuple(_divided(part, level) for part in parts))
         case _:
             first = next((i for i, part in enumerate(expression.parts) if _level(part) is not None), None)
-            parts = (_divided(p, level if i == first else None) for i, p in enumerate(expression.parts))
-            return Product(tuple(parts))
+            divisors = [level if i == first else None for i in range(len(expression.parts))]
+            return Product(tuple(map(_divided, expression.parts, divisors)))
 
 
 def to_kernel(expression: Expression, widths: Sequence[float]) -> kernels.Kernel:

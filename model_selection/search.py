@@ -67,10 +67,10 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
             not count. It is cloned. By default ``GPRegressor()``.
         criterion: what candidates are judged by, in nats, the larger the better: ``"bic"``,
             :math:`\log p(y \mid \hat\theta) - \tfrac 12 \sum_i r_i \log n` with a rate :math:`r_i = 3` for
-            each period, 2 for the place of each change and 1 for all other hyperparameters; ``"laplace"``, the evidence with
-            hyperparameters averaged over by Laplace's approximation; ``"loo"``, the leave-one-out log
-            density; ``"clml"``, the conditional marginal likelihood of a fifth of the rows, averaged over
-            five orders.
+            each period, 2 for the place of each change and 1 for all other hyperparameters; ``"laplace"``,
+            the evidence with hyperparameters averaged over by Laplace's approximation; ``"loo"``, the
+            leave-one-out log density; ``"clml"``, the conditional marginal likelihood of a fifth of the
+            rows, averaged over five orders.
         base_kernels: what expressions are made of; any of ``"linear"``, ``"constant"``, ``"rbf"``, ``"rq"``,
             ``"matern12"``, ``"matern32"``, ``"matern52"``, ``"periodic"``, ``"cosine"``, ``"white"`` and
             ``"changepoint"``. Periodic functions have no mean. With several columns of ``X`` there is one of
@@ -221,10 +221,9 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
     ) -> Problem:
         plain = self._fresh().set_params(kernel="constant").fit(X, y, sample_weight)
         data = plain.posterior_.data
-        if len(data.x) < 2 or data.y.shape[1] != 1:
-            raise InputError(
-                f"a search needs 2 rows or more and one output, got {len(data.x)} sample(s) and {data.y.shape[1]}"
-            )
+        n, t = data.y.shape
+        if n < 2 or t != 1:
+            raise InputError(f"a search needs 2 rows or more and one output, got {n} sample(s) and {t}")
         data = sampled(data, self.max_rows, rng)
         n = len(data.x)
         x, outputs, weights = (table.cpu().numpy() for table in (data.x, data.y, data.weights))

@@ -186,7 +186,7 @@ def test_a_budget_that_ends_before_the_criterion_falls_back_on_bic(monkeypatch):
 
 
 def test_a_budget_that_allows_nothing_gives_a_constant():
-    with pytest.warns(ConvergenceWarning, match="at depth 1, after 1 expressions; the best so far is constant"):
+    with pytest.warns(ConvergenceWarning, match="after 1 expressions; the best so far is constant"):
         stopped = search(budget_seconds=1e-9).fit(T, Y)
     assert stopped.best_expression_ == "constant" and stopped.best_score_ == stopped.results_["bic"][0]
 
@@ -284,7 +284,7 @@ def test_data_with_little_in_them(criterion, x, y):
 
 
 def test_a_column_of_outputs_is_taken_as_one_output(found):
-    with pytest.warns(DataConversionWarning, match="A column-vector y was passed when a 1d array was expected"):
+    with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
         assert_same(found, search().fit(T, Y[:, None]))
 
 
