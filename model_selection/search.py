@@ -150,7 +150,7 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         began = time.monotonic()
         self._check_arguments()
         check_table(self, X, reset=True)
-        y = column_or_1d(y, warn=True) if np.shape(y)[1:] == (1,) else y
+        y = column_or_1d(y, warn=True) if getattr(y, "shape", ())[1:] == (1,) else y
         rng = check_seed(self.random_state)
         problem = self._problem(X, y, sample_weight, rng)
         columns = [None] if self.n_features_in_ == 1 else list(range(self.n_features_in_))
