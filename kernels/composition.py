@@ -1,6 +1,7 @@
 """Sums, products and scaled kernels, written with ``+`` and ``*``."""
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -122,6 +123,14 @@ class Product(_Composite):
             first = first * factor
         return first
 
+    def parts(self, columns: int) -> Sequence[AnyKernel]:
+        """Return the products of the factors' parts; an amplitude, ``constant + k``, stays one factor."""
+        seen = columns if self.active_dims is None else len(self.active_dims)
+        choices = [(k,) if _is_amplitude(k) else parts_of(k, seen) for k in self.kernels]
+        if all(len(choice) == 1 for choice in choices):
+            return (self,)
+        return on_columns(self, (Product(*factors) for factors in product(*choices)))
+
     @property
     def has_amplitude(self) -> bool:
         """Whether one of the factors has."""
@@ -220,6 +229,14 @@ def _bracketed(kernel: AnyKernel) -> str:
     return f"({kernel!r})" if isinstance(kernel, Sum) and kernel.active_dims is None else formula(kernel)
 
 
+def _is_amplitude(kernel: AnyKernel) -> bool:
+    """Return whether a kernel is a constant and one more: something that varies around a level."""
+    if not (isinstance(kernel, Sum) and len(kernel.kernels) == 2):
+        return False
+    plain = [term.kernel if isinstance(term, Scale) else term for term in kernel.kernels]
+    return sum(isinstance(term, Constant) for term in plain) == 1
+
+
 def _has_amplitude(kernel: AnyKernel) -> bool:
     return isinstance(kernel, gpytorch.kernels.ScaleKernel) or bool(getattr(kernel, "has_amplitude", False))
 
@@ -254,6 +271,8 @@ def parts_of(kernel: AnyKernel, columns: int) -> Sequence[AnyKernel]:
         >>> from nonparam.kernels import RBF, Linear
         >>> parts_of(2.0 * (RBF(1.0) + 3.0 * Linear(1.0, center=0.0)), columns=1)
         [2 * rbf(lengthscale=1), 2 * 3 * linear(variance=1, center=0)]
+        >>> parts_of(RBF(1.0) * (RBF(2.0) + Linear(1.0, center=0.0)), columns=1)
+        [rbf(lengthscale=1) * rbf(lengthscale=2), rbf(lengthscale=1) * linear(variance=1, center=0)]
     """
     return kernel.parts(columns) if isinstance(kernel, Kernel) else (kernel,)
 

@@ -91,12 +91,15 @@ class _Assembly:
         return kernel
 
     def _product(self, expression: Product, inherited: float | None, free: bool) -> kernels.Kernel:
-        known = [p.values[VARIANCE] for p in expression.parts if isinstance(p, Base) and VARIANCE in p.values]
-        variance = _variance({VARIANCE: prod(known)} if known else {}, inherited)
         holder, place = _holder(expression.parts) if free else None, len(self.parts)
+        levels = [_level(part) for part in expression.parts]
+        if holder is not None and isinstance(expression.parts[holder], Sum | Change):
+            levels[holder] = None  # its terms keep their own
+        known = [level for level in levels if level is not None]
+        variance = _variance({VARIANCE: prod(known)} if known else {}, inherited)
         factors = [
-            self.build(_bare(part), variance if i == holder else None, i == holder)
-            for i, part in enumerate(expression.parts)
+            self.build(_divided(part, level), variance if i == holder else None, i == holder)
+            for i, (part, level) in enumerate(zip(expression.parts, levels, strict=True))
         ]
         whole: kernels.Kernel = kernels.Product(*factors)
         if free and holder is None:
@@ -124,11 +127,38 @@ def _holder(factors: Sequence[Expression]) -> int | None:
     return next(iter(composite + lines), None)
 
 
-def _bare(part: Expression) -> Expression:
-    """Leave out the variance of a factor, which its product takes over."""
-    if not isinstance(part, Base):
-        return part
-    return replace(part, values={name: v for name, v in part.values.items() if name != VARIANCE})
+def _level(expression: Expression) -> float | None:
+    """Return the variance of the first term, ``None`` where none is known."""
+    match expression:
+        case Base():
+            return expression.values.get(VARIANCE)
+        case Change():
+            return _level(expression.before)
+        case Sum(parts):
+            return _level(parts[0])
+        case _:
+            known = [level for level in map(_level, expression.parts) if level is not None]
+            return prod(known) if known else None
+
+
+def _divided(expression: Expression, level: float | None) -> Expression:
+    """Return the expression with its variances divided by that of its first term."""
+    if level is None:
+        return expression
+    match expression:
+        case Base():
+            rest = {name: value for name, value in expression.values.items() if name != VARIANCE}
+            known = expression.values.get(VARIANCE)
+            return replace(expression, values=rest if known is None else {**rest, VARIANCE: known / level})
+        case Change():
+            before, after = _divided(expression.before, level), _divided(expression.after, level)
+            return replace(expression, before=before, after=after)
+        case Sum(parts):
+            return Sum(tuple(_divided(part, level) for part in parts))
+        case _:
+            first = next((i for i, part in enumerate(expression.parts) if _level(part) is not None), None)
+            divisors = [level if i == first else None for i in range(len(expression.parts))]
+            return Product(tuple(map(_divided, expression.parts, divisors)))
 
 
 def to_kernel(expression: Expression, widths: Sequence[float]) -> kernels.Kernel:

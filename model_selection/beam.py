@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import joblib
 
@@ -17,6 +17,7 @@ __all__ = ["Beam", "Node"]
 SCREENING_ROUNDS = 12  # of evaluations: enough to see which candidates are clearly worse
 TRAINING_ROUNDS = 200
 CLEARLY_WORSE = 5.0  # nats of BIC below the best so far, after the first rounds
+WORTH_A_MENTION = 1.0  # nats that a depth must gain for the next one to be tried; Kass and Raftery (1995)
 KEPT = 3  # times the width: candidates of a depth that are trained to the end
 CHUNK = 4  # candidates for each worker between two looks at the clock
 NOTHING = Base("constant")
@@ -28,11 +29,19 @@ class _TimeIsUp(Exception):
 
 @dataclass(frozen=True)
 class Node:
-    """A candidate, the depth at which it was met, and whether it was trained to the end and judged."""
+    """A candidate, and what the search knows of it.
+
+    Attributes:
+        candidate: as it was trained last.
+        depth: at which it was met.
+        judged: whether it was trained to the end, on all rows of the problem.
+        screened: its BIC on the rows of the screening, in nats.
+    """
 
     candidate: Candidate
     depth: int
     judged: bool
+    screened: float
 
 
 @dataclass
@@ -41,6 +50,7 @@ class Beam:
 
     Attributes:
         problem: what candidates are fitted to.
+        rough: the same with fewer rows, on which candidates are screened.
         bases: the base kernels.
         changes: the columns along which change points may stand.
         width: how many expressions of each depth are carried on.
@@ -52,6 +62,7 @@ class Beam:
     """
 
     problem: Problem
+    rough: Problem
     bases: Sequence[Base]
     changes: Sequence[int | None]
     width: int
@@ -63,12 +74,13 @@ class Beam:
     _carried: set[Expression] = field(default_factory=set)
 
     def run(self, max_depth: int) -> Iterator[Node]:
-        """Yield the best node after each depth, until one brings nothing better.
+        """Yield the best node after each depth, until one brings nothing worth mentioning.
 
         Raises:
             KeyboardInterrupt: on Ctrl-C; ``nodes`` holds what was found before.
         """
-        self._judge({NOTHING: [Start(NOTHING)]})
+        self._screen({NOTHING: [Start(NOTHING)]})
+        self._judge([NOTHING])
         while self.depth < max_depth:
             self.depth += 1
             before = self.score(self.best())
@@ -78,20 +90,19 @@ class Beam:
                 self.out_of_time = True
                 return
             yield self.best()
-            if not self.score(self.best()) > before:
+            if not self.score(self.best()) > before + WORTH_A_MENTION:
                 return
 
     def best(self) -> Node:
-        """Return the best node so far: by BIC while nothing but the start was judged."""
+        """Return the best node so far: by the screening while nothing but the start was judged."""
         nodes = list(self.nodes.values())
         if any(node.judged and node.depth for node in nodes):
             return max(nodes, key=self.score)
-        return max(nodes, key=lambda node: node.candidate.bic)
+        return max(nodes, key=lambda node: node.screened)
 
     def score(self, node: Node) -> float:
-        """Return the criterion; a candidate that was only screened has none but BIC."""
-        known = node.judged or self.problem.criterion == "bic"
-        return node.candidate.score if known else -math.inf
+        """Return the criterion, minus infinity for a candidate that was only screened."""
+        return node.candidate.score if node.judged else -math.inf
 
     def _deepen(self) -> None:
         waiting = [e for e, node in self.nodes.items() if node.judged and e not in self._carried]
@@ -103,27 +114,34 @@ class Beam:
                 if new not in self.nodes:
                     tasks.setdefault(new, starts)
         self._screen(tasks)
-        promising = sorted(tasks, key=lambda e: -self.nodes[e].candidate.bic)[: KEPT * self.width]
-        found = {e: self.nodes[e].candidate for e in promising}
-        self._judge({e: [Start(c.expression, c.noise)] for e, c in found.items() if math.isfinite(c.bic)})
+        promising = sorted(tasks, key=lambda e: -self.nodes[e].screened)[: KEPT * self.width]
+        self._judge([e for e in promising if math.isfinite(self.nodes[e].screened)])
 
     def _steps(self, parent: Candidate) -> Iterator[tuple[Expression, list[Start]]]:
         clues = clues_of(self.problem, parent)
-        ways = neighbours(parent.expression, self.bases, self.changes, self.problem.absorbed)
+        ways = neighbours(
+            parent.expression, self.bases, self.changes, self.problem.absorbed, clues.unexplained
+        )
         for expression, some in ways.items():
             yield expression, starts_of(some, clues)
 
     def _screen(self, tasks: Mapping[Expression, Sequence[Start]]) -> None:
-        hurdle = max(node.candidate.bic for node in self.nodes.values()) - CLEARLY_WORSE
-        for expression, candidate in self._trained(tasks, SCREENING_ROUNDS, screening=True, hurdle=hurdle):
-            self.nodes[expression] = Node(candidate, self.depth, judged=False)
+        hurdle = max((node.screened for node in self.nodes.values()), default=-math.inf) - CLEARLY_WORSE
+        trained = self._trained(self.rough, tasks, SCREENING_ROUNDS, screening=True, hurdle=hurdle)
+        for expression, candidate in trained:
+            self.nodes[expression] = Node(candidate, self.depth, judged=False, screened=candidate.bic)
 
-    def _judge(self, tasks: Mapping[Expression, Sequence[Start]]) -> None:
-        for expression, candidate in self._trained(tasks, TRAINING_ROUNDS, screening=False):
-            self.nodes[expression] = Node(candidate, self.depth, judged=True)
+    def _judge(self, promising: Sequence[Expression]) -> None:
+        found = {e: self.nodes[e].candidate for e in promising}
+        tasks = {e: [Start(candidate.expression, candidate.noise)] for e, candidate in found.items()}
+        for expression, candidate in self._trained(self.problem, tasks, TRAINING_ROUNDS, screening=False):
+            known = self.nodes[expression]
+            screened = candidate.bic if self.rough is self.problem else known.screened
+            self.nodes[expression] = replace(known, candidate=candidate, judged=True, screened=screened)
 
     def _trained(
         self,
+        problem: Problem,
         tasks: Mapping[Expression, Sequence[Start]],
         rounds: int,
         *,
@@ -135,11 +153,11 @@ class Beam:
         names = list(tasks)
         with joblib.Parallel(n_jobs=self.n_jobs) as parallel:
             for i in range(0, len(names), size):
-                if self.nodes and time.monotonic() > self.deadline:
+                if self.depth and time.monotonic() > self.deadline:
                     raise _TimeIsUp
                 some = names[i : i + size]
                 jobs = (
-                    joblib.delayed(train)(self.problem, tasks[e], rounds, screening=screening, hurdle=hurdle)
+                    joblib.delayed(train)(problem, tasks[e], rounds, screening=screening, hurdle=hurdle)
                     for e in some
                 )
                 yield from zip(some, parallel(jobs), strict=True)

@@ -30,7 +30,8 @@ MOST_STARTS = 4
 PEAKS = 2  # of the spectrum of the series; one more of what the parent leaves
 WIDTH = 0.03  # of a peak, in units of what the span can tell apart
 ALIKE = 0.05  # periods that differ by less, relatively, are one
-SHORT = 0.1  # of the spread of a column: the second lengthscale to start from
+LENGTHSCALES = (1.0, 0.1, 3.0)  # of the spread of a column: the last one hardly changes what it multiplies
+LEAST = 1e-4  # of the variance of the outputs: with less, a new term would not move
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,12 @@ class Clues:
     Attributes:
         options: by column and name of the hyperparameter.
         noise: variance of the parent's noise; ``None`` where it is known.
+        unexplained: mean square of what the parent leaves, with its noise: what a new term may explain.
     """
 
     options: Mapping[tuple[int, str], Sequence[float]]
     noise: float | None
+    unexplained: float
 
 
 def clues_of(problem: Problem, parent: Candidate) -> Clues:
@@ -56,9 +59,10 @@ def clues_of(problem: Problem, parent: Candidate) -> Clues:
     options: dict[tuple[int, str], Sequence[float]] = {}
     for j, sd in enumerate(problem.scales.x_sd):
         options[j, "period"] = _periods(x[:, j], y, left, weights) or [float(problem.scales.period[j])]
-        options[j, "lengthscale"] = [float(sd), SHORT * float(sd)]
+        options[j, "lengthscale"] = [share * float(sd) for share in LENGTHSCALES]
         options[j, "location"] = [_change(x[:, j], left), _change(x[:, j], left**2)]
-    return Clues(options, parent.noise)
+    unexplained = float(np.mean(left**2)) + float(data.noise_variances(noise).mean())
+    return Clues(options, parent.noise, max(unexplained, LEAST * problem.scales.y_variance))
 
 
 def _periods(x: Array, y: Array, left: Array, weights: Array) -> list[float]:

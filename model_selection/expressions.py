@@ -16,6 +16,7 @@ from math import prod
 from typing import TypeAlias
 
 __all__ = [
+    "VARIANCE",
     "Base",
     "Change",
     "Expression",

@@ -16,16 +16,21 @@ Source: Lloyd et al. (2014), appendix B.2; change points are added at the root o
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from nonparam.model_selection.expressions import Base, Change, Expression, Product, Sum, simplified
+from nonparam.model_selection.expressions import VARIANCE, Base, Change, Expression, Product, Sum, simplified
 
 __all__ = ["neighbours"]
 
 ONE = Base("constant")
+FAINT = 0.1  # of a level: the variance with which an amplitude starts to vary around it
 LIMITS = {"rq": "rbf"}  # of the first, with one hyperparameter more, the second is a limit
 
 
 def neighbours(
-    expression: Expression, bases: Sequence[Base], changes: Sequence[int | None], absorbed: Sequence[str]
+    expression: Expression,
+    bases: Sequence[Base],
+    changes: Sequence[int | None],
+    absorbed: Sequence[str],
+    variance: float,
 ) -> dict[Expression, list[Expression]]:
     """Return the expressions one step away, in a fixed order.
 
@@ -34,18 +39,19 @@ def neighbours(
         bases: the base kernels.
         changes: the columns along which change points may stand.
         absorbed: names of base kernels that the mean function makes superfluous as terms.
+        variance: that a new term starts with.
 
     Returns:
         For each, in canonical form, the ways that lead there: they differ in the hyperparameters.
 
     Examples:
         >>> line, rbf = Base("linear"), Base("rbf")
-        >>> list(neighbours(rbf, [line], [], ["constant"]))
+        >>> list(neighbours(rbf, [line], [], ["constant"], variance=1.0))
         [linear + rbf, linear * rbf, (constant + linear) * rbf, linear]
     """
     found: dict[Expression, list[Expression]] = {}
     simple_bases = [b for b in bases if replace(b, name=LIMITS.get(b.name, "")) not in bases]
-    rewritten = _rewritten(expression, lambda part: _grown(part, bases, simple_bases))
+    rewritten = _rewritten(expression, lambda part: _grown(part, bases, simple_bases, variance))
     ways = [*rewritten, *_changed(expression, changes)]
     for way in ways:
         simple = simplified(way, absorbed)
@@ -71,16 +77,22 @@ def _rewritten(
                 yield type(expression)((*before_it, new, *after_it))
 
 
-def _grown(part: Expression, bases: Sequence[Base], simple_bases: Sequence[Base]) -> Iterator[Expression]:
+def _grown(
+    part: Expression, bases: Sequence[Base], simple_bases: Sequence[Base], variance: float
+) -> Iterator[Expression]:
     for base in simple_bases:
-        yield Sum((part, base))
+        yield Sum((part, _starting(base, variance)))
         yield Product((part, base))
-        yield Product((part, Sum((base, ONE))))
+        yield Product((part, Sum((_starting(base, FAINT), _starting(ONE, 1.0)))))
     if isinstance(part, Base):
         yield from bases
     if isinstance(part, Sum | Product):
         for i in range(len(part.parts)):
             yield type(part)(part.parts[:i] + part.parts[i + 1 :])
+
+
+def _starting(base: Base, variance: float) -> Base:
+    return replace(base, values={VARIANCE: variance})
 
 
 def _changed(expression: Expression, columns: Sequence[int | None]) -> Iterator[Expression]:

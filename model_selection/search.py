@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -11,18 +11,19 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from nonparam.errors import InputError
+from nonparam.kernels.composition import parts_of
 from nonparam.kernels.grammar import parse
-from nonparam.model_selection.assembly import BASES, to_kernel, with_values_of
+from nonparam.model_selection.assembly import BASES, with_values_of
 from nonparam.model_selection.beam import Beam
-from nonparam.model_selection.candidates import CRITERIA, Criterion, Problem, kernel_of
+from nonparam.model_selection.candidates import CRITERIA, Criterion, Problem, kernel_of, sampled
 from nonparam.model_selection.expressions import Base, Expression, terms
 from nonparam.model_selection.words import Component, sentence
 from nonparam.pathwise import FunctionSamples
 from nonparam.regression import GPRegressor
-from nonparam.scales import initialise, measure
+from nonparam.scales import measure
 from nonparam.validation import check_choice, check_count, check_seed, check_table
 
 __all__ = ["KernelSearch"]
@@ -31,6 +32,7 @@ Array = NDArray[np.float64]
 
 BASE_KERNELS = ("linear", "constant", "rbf", "periodic", "rq", "changepoint")
 BARE: Any = "lml"
+SCREENED_ROWS = 200
 ORDERS, CONDITIONED = 5, 0.8  # of the conditional marginal likelihood: orders, and the share of the rows
 ABSORBED = {"zero": (), "constant": ("constant",), "linear": ("constant", "linear")}  # by the mean function
 
@@ -44,7 +46,7 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
     few are made; equivalent ones are fitted once. Each is trained for a few steps from its parent's
     hyperparameters and from what the spectrum and the jumps of the data suggest; the most likely ones by BIC
     are trained to the end and judged by the criterion. The search ends at ``max_depth``, or at a depth that
-    brings nothing better.
+    gains less than a nat.
 
     The marginal likelihood alone is no criterion: its hyperparameters are fitted, and so it rises with their
     number.
@@ -56,16 +58,19 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         with joblib.parallel_config("dask"):
             search.fit(X, y)
 
-    Ray's backend (``ray.util.joblib.register_ray()``, then ``joblib.parallel_config("ray")``) is used alike.
+    The tests run it on threads, on processes of one machine and on Dask's local cluster. Ray's backend
+    (``ray.util.joblib.register_ray()``, then ``joblib.parallel_config("ray")``) is called in the same way and
+    has not been tested, nor has a cluster of several machines.
 
     Args:
         estimator: a `GPRegressor` whose noise, mean, priors and so on all candidates share; its kernel does
             not count. It is cloned. By default ``GPRegressor()``.
         criterion: what candidates are judged by, in nats, the larger the better: ``"bic"``,
-            :math:`\log p(y \mid \hat\theta) - \tfrac p2 \log n`; ``"laplace"``, the evidence with
-            hyperparameters averaged over by Laplace's approximation; ``"loo"``, the leave-one-out log
-            density; ``"clml"``, the conditional marginal likelihood of a fifth of the rows, averaged over
-            five orders.
+            :math:`\log p(y \mid \hat\theta) - \tfrac 12 \sum_i r_i \log n` with a rate :math:`r_i = 3` for
+            each period, 2 for the place of each change and 1 for all other hyperparameters; ``"laplace"``,
+            the evidence with hyperparameters averaged over by Laplace's approximation; ``"loo"``, the
+            leave-one-out log density; ``"clml"``, the conditional marginal likelihood of a fifth of the
+            rows, averaged over five orders.
         base_kernels: what expressions are made of; any of ``"linear"``, ``"constant"``, ``"rbf"``, ``"rq"``,
             ``"matern12"``, ``"matern32"``, ``"matern52"``, ``"periodic"``, ``"cosine"``, ``"white"`` and
             ``"changepoint"``. Periodic functions have no mean. With several columns of ``X`` there is one of
@@ -145,13 +150,16 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         began = time.monotonic()
         self._check_arguments()
         check_table(self, X, reset=True)
-        problem = self._problem(X, y, sample_weight)
+        y = column_or_1d(y, warn=True) if getattr(y, "shape", ())[1:] == (1,) else y
+        rng = check_seed(self.random_state)
+        problem = self._problem(X, y, sample_weight, rng)
         columns = [None] if self.n_features_in_ == 1 else list(range(self.n_features_in_))
         names = [name for name in self.base_kernels if name != "changepoint"]
         bases = [Base(name, column) for name in names for column in columns]
         changes = columns if "changepoint" in self.base_kernels else []
         deadline = began + (np.inf if self.budget_seconds is None else self.budget_seconds)
-        beam = Beam(problem, bases, changes, self.beam, deadline, self.n_jobs)
+        rough = problem.thinned(SCREENED_ROWS, rng)
+        beam = Beam(problem, rough, bases, changes, self.beam, deadline, self.n_jobs)
         stopped = self._searched(beam)
         self._conclude(beam, X, y, sample_weight)
         if stopped:
@@ -208,17 +216,16 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         fresh: GPRegressor = GPRegressor() if self.estimator is None else clone(self.estimator)
         return fresh
 
-    def _problem(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> Problem:
+    def _problem(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, rng: np.random.RandomState
+    ) -> Problem:
         plain = self._fresh().set_params(kernel="constant").fit(X, y, sample_weight)
-        data, rng = plain.posterior_.data, check_seed(self.random_state)
+        data = plain.posterior_.data
+        n, t = data.y.shape
+        if n < 2 or t != 1:
+            raise InputError(f"a search needs 2 rows or more and one output, got {n} sample(s) and {t}")
+        data = sampled(data, self.max_rows, rng)
         n = len(data.x)
-        if n < 2 or data.y.shape[1] != 1:
-            raise InputError(
-                f"a search needs 2 rows or more and one output, got {n} sample(s) and {data.y.shape[1]}"
-            )
-        if n > self.max_rows:
-            chosen = np.sort(rng.choice(n, self.max_rows, replace=False))
-            data, n = data.rows(torch.from_numpy(chosen)), self.max_rows
         x, outputs, weights = (table.cpu().numpy() for table in (data.x, data.y, data.weights))
         scales = measure(x, outputs + plain.y_mean_, weights, normalize_y=plain.normalize_y)
         orders = torch.from_numpy(np.stack([rng.permutation(n) for _ in range(ORDERS)]))
@@ -232,7 +239,6 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         self.best_estimator_ = self._fresh().set_params(kernel=kernel).fit(X, y, sample_weight)
         widths = beam.problem.widths
         self._expression = with_values_of(node.candidate.expression, self.best_estimator_.kernel_, widths)
-        self._widths = widths
         self.best_kernel_, self.best_expression_ = repr(self.best_estimator_.kernel_), repr(self._expression)
         self.best_score_ = beam.score(node)
         rows = [
@@ -266,13 +272,17 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         x = torch.tensor(
             check_table(self, X, reset=False), device=self.best_estimator_.posterior_.data.x.device
         )
-        return {repr(term): self._component(term, x) for term in terms(self._expression)}
+        return {
+            repr(term): (mean[:, 0].cpu().numpy(), variance.sqrt().cpu().numpy())
+            for term, (mean, variance) in self._components(x)
+        }
 
-    def _component(self, term: Expression, x: torch.Tensor) -> tuple[Array, Array]:
-        kernel = to_kernel(term, self._widths).double().requires_grad_(False).to(x.device)
-        initialise(kernel, self.best_estimator_._scales)
-        mean, variance = self.best_estimator_.posterior_.component(kernel, x)
-        return mean[:, 0].cpu().numpy(), variance.sqrt().cpu().numpy()
+    def _components(self, x: torch.Tensor) -> Iterator[tuple[Expression, tuple[torch.Tensor, torch.Tensor]]]:
+        """Yield each term and its posterior mean ``(m, 1)`` and variance ``(m,)``."""
+        posterior = self.best_estimator_.posterior_
+        kernels = parts_of(posterior.kernel, self.n_features_in_)
+        for term, kernel in zip(terms(self._expression), kernels, strict=True):
+            yield term, posterior.component(kernel, x)
 
     def describe(self, x_unit: str = "", y_unit: str = "") -> str:
         """Describe the structure in plain words, the largest part first.
@@ -287,10 +297,10 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         check_is_fitted(self)
         data = self.best_estimator_.posterior_.data
         total = float(data.y.var(correction=0)) or 1.0
-        parts = []
-        for term in terms(self._expression):
-            mean = self._component(term, data.x)[0]
-            parts.append(Component(term, mean, float(mean.var()) / total))
+        parts = [
+            Component(term, mean[:, 0].cpu().numpy(), float(mean.var(correction=0)) / total)
+            for term, (mean, _) in self._components(data.x)
+        ]
         noise = self.best_estimator_.noise_
         sd = None if isinstance(noise, np.ndarray) else float(noise) ** 0.5
         return sentence(parts, sd, data.x.cpu().numpy(), x_unit, y_unit)

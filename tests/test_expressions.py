@@ -17,7 +17,7 @@ from nonparam.model_selection.expressions import (
     terms,
     with_leaves,
 )
-from nonparam.model_selection.moves import neighbours
+from nonparam.model_selection.moves import FAINT, neighbours
 from nonparam.scales import initialise, measure
 
 LINE, ONE, RBF, WAVE, RQ = (Base(name) for name in ("linear", "constant", "rbf", "periodic", "rq"))
@@ -193,7 +193,7 @@ def test_leaves_are_read_and_set_in_one_order():
 
 
 def test_steps_from_a_line():
-    found = neighbours(LINE, [LINE, RBF], [None], ("constant",))
+    found = neighbours(LINE, [LINE, RBF], [None], ("constant",), 1.0)
     assert [repr(e) for e in found] == [
         "linear * linear",
         "(constant + linear) * linear",
@@ -209,7 +209,7 @@ def test_steps_from_a_line():
 
 def test_steps_go_back_too_and_into_every_part():
     whole = simplified(Sum((LINE, Product((RBF, WAVE)))))
-    found = neighbours(whole, [RQ], [], ())
+    found = neighbours(whole, [RQ], [], (), 1.0)
     for expected in (
         LINE,
         Product((RBF, WAVE)),
@@ -224,12 +224,49 @@ def test_steps_go_back_too_and_into_every_part():
 
 
 def test_a_rational_quadratic_comes_in_place_of_its_limit():
-    found = neighbours(RBF, [RBF, RQ], [], ("constant",))
+    found = neighbours(RBF, [RBF, RQ], [], ("constant",), 1.0)
     assert RQ in found and Sum((RBF, RBF)) in found and simplified(Sum((RBF, RQ))) not in found
-    assert simplified(Sum((RBF, RQ))) in neighbours(RBF, [RQ], [], ())
+    assert simplified(Sum((RBF, RQ))) in neighbours(RBF, [RQ], [], (), 1.0)
 
 
 def test_steps_keep_what_was_learnt():
     parent = Base("rbf", values={"lengthscale": 2.0, "outputscale": 5.0})
-    (way,) = neighbours(parent, [WAVE], [], ())[simplified(Product((RBF, WAVE)))]
+    (way,) = neighbours(parent, [WAVE], [], (), 1.0)[simplified(Product((RBF, WAVE)))]
     assert [dict(leaf.values) for leaf in leaves(way)] == [{}, {"lengthscale": 2.0, "outputscale": 5.0}]
+
+
+def valued(expression, rng):
+    """The expression with a variance at every leaf, and other hyperparameters that fit the data."""
+    return with_leaves(expression, lambda: {"outputscale": float(np.exp(rng.standard_normal()))})
+
+
+def naive(expression):
+    if isinstance(expression, Base):
+        return matrix(rebuilt(expression))
+    parts = np.stack([naive(part) for part in expression.parts])
+    return parts.sum(0) if isinstance(expression, Sum) else parts.prod(0)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        Product((WAVE, RBF)),
+        Product((LINE, LINE, RQ)),
+        Product((Sum((ONE, LINE)), Sum((RBF, RQ)))),
+        Product((Sum((ONE, RBF)), Sum((LINE, Product((WAVE, RBF)))), RQ)),
+        Sum((LINE, Product((RQ, Sum((Product((WAVE, Sum((ONE, LINE)), LINE)), RBF)), Sum((RBF, ONE)))))),
+    ],
+    ids=repr,
+)
+def test_variances_anywhere_in_products_of_sums_are_kept(expression):
+    expression = valued(expression, np.random.default_rng(1))
+    np.testing.assert_allclose(matrix(rebuilt(expression)), naive(expression), rtol=1e-10)
+
+
+def test_a_new_term_starts_with_the_variance_that_it_is_given():
+    found = neighbours(Base("linear", values={"outputscale": 9.0}), [WAVE], [], [], variance=2.0)
+    (grown,) = found[simplified(Sum((LINE, WAVE)))]
+    assert [leaf.values["outputscale"] for leaf in leaves(grown)] == [9.0, 2.0]
+    (amplitude,) = found[simplified(Product((LINE, Sum((ONE, WAVE)))))]
+    held = {leaf.name: leaf.values["outputscale"] for leaf in leaves(amplitude)}
+    assert held == {"constant": 1.0, "linear": 9.0, "periodic": FAINT}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
 from sklearn.model_selection import cross_val_score
 
 from nonparam import GPRegressor, KernelSearch
@@ -61,7 +61,8 @@ def test_the_table_holds_what_its_columns_say(found):
         ),
     ]
     assert table["formula"].is_unique and table["formula"][0] == found.best_expression_
-    penalty = 0.5 * table["num_hyperparameters"] * np.log(48)
+    periods = table["formula"].str.count("periodic")  # each counts for three
+    penalty = 0.5 * (table["num_hyperparameters"] + 2 * periods) * np.log(48)
     np.testing.assert_allclose(table["bic"], table["log_marginal_likelihood"] - penalty)
     judged = table.dropna()
     np.testing.assert_allclose(judged["criterion"], judged["bic"])
@@ -103,6 +104,13 @@ def test_a_jump_is_a_change_point():
     found = search(base_kernels=("constant", "linear", "changepoint"), max_depth=1).fit(x, y)
     assert found.best_expression_ == "changepoint(constant, constant)"
     assert "up to 37." in found.describe()
+
+
+def test_the_place_of_a_change_counts_for_two_hyperparameters():
+    table = search(base_kernels=("constant", "changepoint"), max_depth=1).fit(T, Y).results_
+    changed = table[table["formula"].str.startswith("changepoint")].iloc[0]
+    penalty = 0.5 * (changed["num_hyperparameters"] + 1) * np.log(48)
+    assert changed["bic"] == pytest.approx(changed["log_marginal_likelihood"] - penalty)
 
 
 def test_noise_alone_has_no_structure():
@@ -175,6 +183,12 @@ def test_a_budget_that_ends_before_the_criterion_falls_back_on_bic(monkeypatch):
         stopped = search(criterion="loo", budget_seconds=2.5).fit(T, Y)
     assert stopped.results_["criterion"].notna().sum() == 1  # of no structure
     assert stopped.best_expression_ == "linear"
+
+
+def test_a_budget_that_allows_nothing_gives_a_constant():
+    with pytest.warns(ConvergenceWarning, match="after 1 expressions; the best so far is constant"):
+        stopped = search(budget_seconds=1e-9).fit(T, Y)
+    assert stopped.best_expression_ == "constant" and stopped.best_score_ == stopped.results_["bic"][0]
 
 
 def test_a_budget_that_suffices_says_nothing(found):
@@ -267,6 +281,11 @@ def test_data_with_little_in_them(criterion, x, y):
     mean, sd = found.predict(NEW, return_std=True)
     assert np.isfinite(mean).all() and np.isfinite(sd).all() and (sd >= 0.0).all()
     assert found.describe().startswith("y is\n- ")
+
+
+def test_a_column_of_outputs_is_taken_as_one_output(found):
+    with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
+        assert_same(found, search().fit(T, Y[:, None]))
 
 
 def test_before_fit():
