@@ -49,7 +49,7 @@ WARM_UP = 20  # steps in which the rates rise
 WEIGHT_RATE, HYPERPARAMETER_RATE = 1e-3, 5e-3
 LEAST_NOISE = 1e-6  # variance: below it rounding is what is learnt
 FINE = 0.02  # of the logarithm of a noise's factor
-SURE = 2.0  # standard errors of a gain that is not chance
+SURE = 1.0  # standard errors of a gain that is not chance
 LEAST_GAIN = 0.005  # nats per row: less is not worth a network
 LONGEST = 10.0  # of a gradient: one bad subset must not throw the weights far
 
