@@ -31,7 +31,7 @@ def jump():
 
 def test_training_improves_on_the_kernel_of_the_columns(jump):
     assert jump.training_.scores[0] < jump.training_.score
-    assert jump.collapse_.held_out == pytest.approx(jump.training_.score)
+    assert jump.collapse_.held_out > jump.training_.scores[0]
 
 
 def test_it_is_a_process_with_the_trained_kernel(jump):
