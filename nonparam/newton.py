@@ -350,9 +350,10 @@ def _root(inverse: Array) -> Array:
 
     In units in which its diagonal is 1: frequencies are known to ``1e-7`` where logarithms are to 1.
     """
-    unit = np.sqrt(np.maximum(np.diag(inverse), np.finfo(float).tiny))
+    eps, diagonal = np.finfo(float).eps, np.diag(inverse)
+    unit = np.sqrt(np.maximum(diagonal, eps**2 * diagonal.max(initial=0.0)))
     values, vectors = np.linalg.eigh(0.5 * (inverse + inverse.T) / np.outer(unit, unit))
-    kept = np.maximum(values, np.finfo(float).eps * values.max(initial=0.0))
+    kept = np.maximum(values, eps * values.max(initial=0.0))
     root: Array = vectors / (unit[:, None] * np.sqrt(kept))
     return root
 
