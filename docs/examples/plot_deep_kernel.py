@@ -44,8 +44,8 @@ for name, model in {"plain": plain, "deep": deep}.items():
     print(f"{name:5}: RMSE {np.sqrt(np.mean((truth - mean) ** 2)):.3f}, {density:.2f} nats for a new row")
 
 # %%
-# The means, and what the network did to a grid of inputs: it draws the edge apart, so that a short step
-# across it is a long way for the kernel.
+# The means, and what the network did to a grid of inputs. It bends them a little, along and across the edge;
+# from 300 rows no more is learnt that unseen rows confirm, and the gain is small and sure.
 
 axis = np.linspace(-1.0, 1.0, 60)
 grid = np.stack(np.meshgrid(axis, axis), -1)
