@@ -45,7 +45,7 @@ for name, model in {"plain": plain, "deep": deep}.items():
 
 # %%
 # The means, and what the network did to a grid of inputs. It bends them a little, along and across the edge;
-# from 300 rows no more is learnt that unseen rows confirm, and the gain is small and sure.
+# from 300 rows no more is learnt that unseen rows confirm, and the gain is small.
 
 axis = np.linspace(-1.0, 1.0, 60)
 grid = np.stack(np.meshgrid(axis, axis), -1)
