@@ -29,6 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nonparam.nonuniform_fft import fourier_sums
 from nonparam.solvers.cholesky import cholesky
 from nonparam.spectrum import nyquist
 
@@ -38,10 +39,9 @@ Array = NDArray[np.float64]
 
 OVERSAMPLED = 8  # frequencies looked at for each independent one: a fourth multiple needs as many
 MULTIPLES = 4  # of a frequency, at most
-BLOCK = 2**22  # entries of a table of waves, to bound its memory
 HIGHEST = 8.0  # times Nyquist's frequency of rows with the same mean distance
 ROUNDING = 1e-9  # of all squares: closer to all of them the gain would be rounding
-NOTHING = 1e-10  # of the squares of a function: what is left of a line without its line
+NOTHING = 1e-10  # of the squares of a function: the whitening has taken it away
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Scan:
         first = math.ceil(1.0 / (longest * step) - 1e-9)
         if first > last:
             return []
-        shares = self._shares_of_waves(step * np.arange(1.0, last + 1.0))
+        shares = self._shares_of_waves(step, last)
         numbers = np.arange(first, last + 1)
         scores = np.stack([self._score(shares, numbers, most) for most in range(1, MULTIPLES + 1)])
         best, most = scores.max(0), scores.argmax(0) + 1
@@ -108,26 +108,30 @@ class Scan:
         gaps = np.diff(self.x)
         return min(0.5 / float(gaps[gaps > 0.0].min()), HIGHEST * nyquist(self.x))
 
-    def _shares_of_waves(self, frequencies: Array) -> Array:
-        """Return which share of the squares each sinusoid explains."""
-        blocks = np.array_split(frequencies, 1 + 2 * frequencies.size * self.x.size // BLOCK)
-        explained = np.concatenate([self._explained(block) for block in blocks])
+    def _shares_of_waves(self, step: float, count: int) -> Array:
+        """Return which share of the squares each sinusoid explains, at frequencies ``step``, ``2 step``, ...
+
+        The products of its two phases are sums over pairs of rows, of their distances and of what they add up
+        to, so that all frequencies come from three nonuniform Fourier transforms.
+        """
+        precision = self.whitening.T @ self.whitening
+        phase = 2.0 * np.pi * step * (self.x - self.x.mean())
+        i, j = np.triu_indices(len(phase))
+        pairs = np.where(i == j, 1.0, 2.0)[:, None] * precision[i, j, None]
+        apart = fourier_sums(phase[i] - phase[j], pairs, count + 1)[1:, 0].real
+        added = fourier_sums(phase[i] + phase[j], pairs, count + 1)[1:, 0]
+        pulled = fourier_sums(phase, self.whitening.T @ self.left, count + 1)[1:]  # (k, t)
+        cc, ss, cs = 0.5 * (apart + added.real), 0.5 * (apart - added.real), 0.5 * added.imag
+        c2, s2 = (pulled.real**2).sum(1), (pulled.imag**2).sum(1)
+        determinant, least = cc * ss - cs**2, NOTHING * float(np.trace(precision))
+        two_phases = determinant > NOTHING * cc * ss  # else the rows see one function of this wave, not two
+        both = ss * c2 - 2.0 * cs * (pulled.real * pulled.imag).sum(1) + cc * s2
+        one = np.where(cc > ss, c2, s2) / np.maximum(np.maximum(cc, ss), least)
+        explained = np.where(
+            two_phases & (cc + ss > least), both / np.where(two_phases, determinant, 1.0), one
+        )
         shares: Array = explained / max(float((self.left**2).sum()), np.finfo(float).tiny)
         return shares
-
-    def _explained(self, frequencies: Array) -> Array:
-        phases = 2.0 * np.pi * np.outer(self.x, frequencies)
-        cos, sin = self.whitening @ np.cos(phases), self.whitening @ np.sin(phases)
-        cc, ss, cs = (cos**2).sum(0), (sin**2).sum(0), (cos * sin).sum(0)
-        c, s = cos.T @ self.left, sin.T @ self.left  # (k, t)
-        determinant = cc * ss - cs**2
-        one_phase = determinant < NOTHING * cc * ss  # the rows see one function of this wave, not two
-        both = ss[:, None] * c**2 - 2.0 * cs[:, None] * c * s + cc[:, None] * s**2
-        both = both.sum(1) / np.where(one_phase, 1.0, determinant)
-        tiny = np.finfo(float).tiny
-        one = np.maximum((c**2).sum(1) / np.maximum(cc, tiny), (s**2).sum(1) / np.maximum(ss, tiny))
-        explained: Array = np.where(one_phase, one, both)
-        return explained
 
     def _score(self, shares: Array, numbers: NDArray[np.intp], most: int) -> Array:
         """Return the gain of ``most`` multiples of each frequency, minus infinity where they are too fast."""
