@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "model_selection": {
         *("errors", "results", "threads", "kernels", "solvers", "training", "evidence"),
         *("posterior", "means", "priors", "likelihoods"),
-        *("objective", "lbfgs", "theta", "scales", "laplace", "spectrum"),
+        *("objective", "lbfgs", "theta", "scales", "laplace", "spectrum", "nonuniform_fft"),
     },
 }
 NOT_FOR_CORE = {"model_selection", "nonparam", *ESTIMATORS, *LAST}
