@@ -193,12 +193,12 @@ class DeepKernelRegressor(GPRegressor):
             )
         self.training_ = found.training
         self.collapse_ = _collapse(found, data, generator)
-        self.kernel = self._base()
+        kernel = self._base()
         if self.objective == "lml" or found.pays:
             self._warn()
-            self.kernel = copy.deepcopy(found.training.state.kernel)
-            self.kernel.feature_extractor.requires_grad_(False)
-        return super().fit(X, y, sample_weight)
+            kernel = copy.deepcopy(found.training.state.kernel)
+            kernel.feature_extractor.requires_grad_(False)
+        return self._fit(kernel, X, y, sample_weight)
 
     @property
     def uses_features_(self) -> bool:
