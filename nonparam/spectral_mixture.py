@@ -66,8 +66,8 @@ class SpectralMixtureRegressor(GPRegressor):
 
     Raises:
         InputError: data or arguments that no model can be fitted to. Such are a constant ``y``, which has no
-            spectrum, more components than rows, and, where ``X`` is one column, a time that occurs twice:
-            a row of weight 2 says the same. With several columns equal rows are replicates.
+            spectrum, more components than rows, and, where ``X`` is one column, a time that occurs twice.
+            With several columns equal rows are replicates, as they are to `GPRegressor`.
 
     Source: Wilson and Adams (2013), Gaussian process kernels for pattern discovery and extrapolation, ICML;
     evidence: MacKay (2003), Information theory, inference, and learning algorithms, chapters 27 and 28.
@@ -247,9 +247,9 @@ def _check_distinct(times: Array) -> None:
     if len(places) < len(times):
         time = times[first[counts > 1].min()]
         raise InputError(
-            f"X holds {len(times) - len(places)} of its {len(times)} times again, first {time:.10g}: take the "
-            "mean of the rows that share a time, with their number as sample_weight, or "
-            "GPRegressor(spectral_mixture(...)), to which they are replicates"
+            f"X holds {len(times) - len(places)} of its {len(times)} times again, first {time:.10g}: average "
+            "the rows that share a time, or take GPRegressor(spectral_mixture(...)), to which they are "
+            "replicates"
         )
 
 
