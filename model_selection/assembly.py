@@ -85,8 +85,8 @@ class _Assembly:
         place = len(self.parts)
         before = self.build(change.before, inherited, free)
         after = self.build(change.after, inherited, True)
-        column, fixed = change.column or 0, ("width",)  # what changes slowly is for other kernels
-        kernel = kernels.ChangePoint(before, after, **change.values, column=column, fixed=fixed)
+        location, width = (change.values.get(name) for name in ("location", "width"))
+        kernel = kernels.ChangePoint(before, after, location, width, column=change.column or 0)
         self.parts.insert(place, _Part(kernel, None))
         return kernel
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import joblib
 
 from nonparam.model_selection.candidates import Candidate, Problem, Start, train
-from nonparam.model_selection.clues import clues_of, starts_of
-from nonparam.model_selection.expressions import Base, Expression
+from nonparam.model_selection.clues import Clues, clues_of, starts_of
+from nonparam.model_selection.expressions import Base, Expression, leaves
 from nonparam.model_selection.moves import neighbours
 
 __all__ = ["Beam", "Node"]
@@ -72,6 +72,7 @@ class Beam:
     depth: int = 0
     out_of_time: bool = False
     _carried: set[Expression] = field(default_factory=set)
+    _alone: Clues | None = None
 
     def run(self, max_depth: int) -> Iterator[Node]:
         """Yield the best node after each depth, until one brings nothing worth mentioning.
@@ -110,26 +111,38 @@ class Beam:
         tasks: dict[Expression, list[Start]] = {}
         for expression in waiting[: self.width]:
             self._carried.add(expression)
-            for new, starts in self._steps(self.nodes[expression].candidate):
-                if new not in self.nodes:
+            parent = self.nodes[expression].candidate
+            for new, starts in self._steps(parent):
+                if new not in self.nodes or self._left_behind(new, parent):
                     tasks.setdefault(new, starts)
         self._screen(tasks)
         promising = sorted(tasks, key=lambda e: -self.nodes[e].screened)[: KEPT * self.width]
-        self._judge([e for e in promising if math.isfinite(self.nodes[e].screened)])
+        self._judge([e for e in promising if self._waits(self.nodes[e])])
+
+    def _waits(self, node: Node) -> bool:
+        return not node.judged and math.isfinite(node.screened)
+
+    def _left_behind(self, known: Expression, parent: Candidate) -> bool:
+        """Return whether a known expression is simpler and worse: its parent may show it a better optimum."""
+        simpler = len(list(leaves(known))) < len(list(leaves(parent.expression)))
+        return simpler and self.nodes[known].candidate.bic < parent.bic
 
     def _steps(self, parent: Candidate) -> Iterator[tuple[Expression, list[Start]]]:
         clues = clues_of(self.problem, parent)
+        self._alone = clues if self._alone is None else self._alone  # the first parent is nothing
         ways = neighbours(
             parent.expression, self.bases, self.changes, self.problem.absorbed, clues.unexplained
         )
         for expression, some in ways.items():
-            yield expression, starts_of(some, clues)
+            yield expression, starts_of(some, clues, self._alone)
 
     def _screen(self, tasks: Mapping[Expression, Sequence[Start]]) -> None:
         hurdle = max((node.screened for node in self.nodes.values()), default=-math.inf) - CLEARLY_WORSE
         trained = self._trained(self.rough, tasks, SCREENING_ROUNDS, screening=True, hurdle=hurdle)
         for expression, candidate in trained:
-            self.nodes[expression] = Node(candidate, self.depth, judged=False, screened=candidate.bic)
+            known = self.nodes.get(expression)
+            if known is None or candidate.bic > known.screened + WORTH_A_MENTION:
+                self.nodes[expression] = Node(candidate, self.depth, judged=False, screened=candidate.bic)
 
     def _judge(self, promising: Sequence[Expression]) -> None:
         found = {e: self.nodes[e].candidate for e in promising}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nonparam.errors import NotPositiveDefiniteError
-from nonparam.kernels import Kernel, covariance
+from nonparam.kernels import ChangePoint, Constant, Kernel, Sum, covariance
 from nonparam.lbfgs import Minimum, descend
 from nonparam.model_selection.assembly import to_kernel, with_values_of
 from nonparam.model_selection.conditional import conditional_log_likelihood
@@ -32,8 +32,10 @@ Array = NDArray[np.float64]
 Criterion: TypeAlias = Literal["bic", "laplace", "clml", "loo"]
 CRITERIA: tuple[Criterion, ...] = ("bic", "laplace", "clml", "loo")
 
-FIRST_ROUNDS = 3  # of evaluations from every start, before the best one goes on
+FUNNEL = ((1, 4), (3, 1))  # rounds of evaluations, and how many starts go on after them
 LONGEST_PERIOD = 0.5  # of the span: a wave that is not seen twice is no period
+GRADUAL = 0.03  # of the span: what changes more slowly is for other kernels
+ABRUPT = 0.1  # of the distance of two rows: nothing is between them
 RATES = {"period": 3.0, "location": 2.0}  # r, where a hyperparameter is known to within n^(-r/2); else 1
 TOLERANCE = 1e-3  # nats gained in the last steps: criteria that differ by less are alike
 
@@ -131,9 +133,13 @@ def train(
     began = time.perf_counter()
     with threads_for(len(problem.data.x)):
         thetas = [_theta(problem, start) for start in starts]
-        found = _descend(problem, thetas, np.stack([theta.start for theta in thetas]), FIRST_ROUNDS)
-        best = min(range(len(found)), key=lambda i: found[i].value)
-        theta, end = thetas[best], found[best]
+        points, going = np.stack([theta.start for theta in thetas]), list(range(len(starts)))
+        for few, most in FUNNEL:
+            found = _descend(problem, [thetas[i] for i in going], points, few)
+            order = sorted(range(len(going)), key=lambda k: found[k].value)[:most]
+            going, points = [going[k] for k in order], np.stack([found[k].theta for k in order])
+        (best,), end = going, found[order[0]]
+        theta = thetas[best]
         if _likelihoods(problem, theta, end)[1] > hurdle:
             (end,) = _descend(problem, [theta], end.theta[None], rounds)
         return _judged(problem, starts[best].expression, theta, end, began, screening)
@@ -145,17 +151,24 @@ def kernel_of(problem: Problem, expression: Expression) -> Kernel:
     initialise(kernel, problem.scales)
     if isinstance(expression, Base) and expression.name in problem.absorbed:
         kernel.set_params(fixed=("variance",))  # the mean function is all of it
+    for term in kernel.kernels if isinstance(kernel, Sum) else (kernel,):
+        if "constant" in problem.absorbed and isinstance(term, ChangePoint):
+            levels = [part for part in (term.before, term.after) if isinstance(part, Constant)]
+            if len(levels) == 2:
+                levels[0].set_params(fixed=("variance",))  # of two levels the mean function knows one
     return kernel
 
 
 def _theta(problem: Problem, start: Start) -> Theta:
     kernel = kernel_of(problem, start.expression).to(problem.data.x.device)
     priors = default_priors(kernel, problem.scales, informative=problem.with_prior)
-    longest = math.log(
-        LONGEST_PERIOD * float(np.ptp([problem.scales.x_low, problem.scales.x_high], 0).max() or 1.0)
-    )
-    for name in [name for name in priors if name.endswith("raw_period")]:
-        priors[name] = replace(priors[name], upper=np.minimum(priors[name].upper, longest))
+    span = float((problem.scales.x_high - problem.scales.x_low).max() or 1.0)
+    widest, narrowest = GRADUAL * span, ABRUPT * span / len(problem.data.x)
+    bounds = {"raw_period": (-math.inf, math.log(LONGEST_PERIOD * span))}
+    bounds["raw_width"] = (math.log(narrowest), math.log(widest))
+    for name, prior in priors.items():
+        low, high = bounds.get(name.rpartition(".")[2], (-math.inf, math.inf))
+        priors[name] = replace(prior, lower=np.maximum(prior.lower, low), upper=np.minimum(prior.upper, high))
     noise = NOISE_FRACTION * problem.scales.y_variance if start.noise is None else start.noise
     return Theta(kernel, priors, noise if problem.data.noise is None else None)
 

@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from nonparam.kernels import covariance
+from nonparam.model_selection.assembly import SMOOTH
 from nonparam.model_selection.candidates import (
     LONGEST_PERIOD,
     Candidate,
@@ -19,32 +22,35 @@ from nonparam.model_selection.candidates import (
     kernel_of,
 )
 from nonparam.model_selection.expressions import Base, Change, Expression, leaves, with_leaves
+from nonparam.model_selection.scan import Scan, scan
 from nonparam.posterior import condition
-from nonparam.spectrum import find_peaks
 
 __all__ = ["Clues", "clues_of", "starts_of"]
 
 Array = NDArray[np.float64]
+Values = Mapping[str, float]
 
-MOST_STARTS = 4
-PEAKS = 2  # of the spectrum of the series; one more of what the parent leaves
-WIDTH = 0.03  # of a peak, in units of what the span can tell apart
-ALIKE = 0.05  # periods that differ by less, relatively, are one
+MOST_STARTS = 8
+LIKELY = 4  # waves
+WAVES = ("periodic", "cosine")
+SINUSOID = 1.5  # the lengthscale of a periodic kernel that has little beyond its first wave
 LENGTHSCALES = (1.0, 0.1, 3.0)  # of the spread of a column: the last one hardly changes what it multiplies
+ABRUPT = 0.5  # of the distance of two rows: the width of a change between them
+PLACES = (0.5, 0.25, 0.75)  # of the rows: where a change may be that is none of the level
 LEAST = 1e-4  # of the variance of the outputs: with less, a new term would not move
 
 
 @dataclass(frozen=True)
 class Clues:
-    """Values to start from, the most likely one first.
+    """Values to start from, the most likely ones first.
 
     Attributes:
-        options: by column and name of the hyperparameter.
+        options: by column and kind of leaf, hyperparameters that go together.
         noise: variance of the parent's noise; ``None`` where it is known.
         unexplained: mean square of what the parent leaves, with its noise: what a new term may explain.
     """
 
-    options: Mapping[tuple[int, str], Sequence[float]]
+    options: Mapping[tuple[int, str], Sequence[Values]]
     noise: float | None
     unexplained: float
 
@@ -52,76 +58,85 @@ class Clues:
 def clues_of(problem: Problem, parent: Candidate) -> Clues:
     """Return what the rows, and what a parent leaves of them, suggest."""
     data, noise = problem.data, parent.noise or 0.0
-    kernel = kernel_of(problem, parent.expression)
-    posterior = condition(kernel.requires_grad_(False), data, noise)
-    left = (data.y - posterior.predict_mean(data.x, data.basis)).cpu().numpy()
-    x, y, weights = data.x.cpu().numpy(), data.y.cpu().numpy(), data.weights.cpu().numpy()
-    options: dict[tuple[int, str], Sequence[float]] = {}
+    kernel = kernel_of(problem, parent.expression).requires_grad_(False)
+    posterior = condition(kernel, data, noise)
+    left = data.y - posterior.predict_mean(data.x, data.basis)
+    of_rows = data.noise_variances(noise)
+    options: dict[tuple[int, str], Sequence[Values]] = {}
     for j, sd in enumerate(problem.scales.x_sd):
-        options[j, "period"] = _periods(x[:, j], y, left, weights) or [float(problem.scales.period[j])]
-        options[j, "lengthscale"] = [share * float(sd) for share in LENGTHSCALES]
-        options[j, "location"] = [_change(x[:, j], left), _change(x[:, j], left**2)]
-    unexplained = float(np.mean(left**2)) + float(data.noise_variances(noise).mean())
+        a = covariance(kernel, data.x) + torch.diag(of_rows)
+        found = scan(data.x[:, j], data.y, a)
+        options[j, "smooth"] = [{"lengthscale": share * float(sd)} for share in LENGTHSCALES]
+        options[j, "wave"] = _waves(found, float(problem.scales.period[j]))
+        options[j, "change"] = _changes(found, data.x[:, j].cpu().numpy(), left.cpu().numpy())
+    unexplained = float(left.square().mean()) + float(of_rows.mean())
     return Clues(options, parent.noise, max(unexplained, LEAST * problem.scales.y_variance))
 
 
-def _periods(x: Array, y: Array, left: Array, weights: Array) -> list[float]:
-    peaks = [find_peaks(x, y, weights, PEAKS + 1, width=WIDTH), find_peaks(x, left, weights, 1, width=WIDTH)]
-    slowest = 1.0 / (LONGEST_PERIOD * float(np.ptp(x)) or 1.0)
-    of_series, of_rest = [1.0 / found.frequency[found.frequency > slowest] for found in peaks]
-    periods: list[float] = []
-    for period in [*of_series[:1], *of_rest, *of_series[1:PEAKS]]:
-        if all(abs(period / other - 1.0) > ALIKE for other in periods):
-            periods.append(float(period))
-    return periods
+def _waves(found: Scan | None, strongest: float) -> list[Values]:
+    waves = [] if found is None else found.waves(LIKELY, LONGEST_PERIOD * float(np.ptp(found.x)))
+    likely: list[Values] = [
+        {"period": wave.period, "lengthscale": SINUSOID / wave.multiples} for wave in waves
+    ]
+    return likely or [{"period": strongest, "lengthscale": SINUSOID}]
 
 
-def _change(x: Array, values: Array) -> float:
-    """Return the place before and after which the means of ``values (n, 1)`` differ most significantly."""
+def _changes(found: Scan | None, x: Array, left: Array) -> list[Values]:
+    """Return places: of the largest step, abrupt or not, of the largest change of spread, and some others."""
+    gradual: list[Values] = [
+        {"location": float(place)} for place in (_change_of_spread(x, left), *np.quantile(x, PLACES))
+    ]
+    if found is None:
+        return gradual
+    step = {"location": found.step()}
+    return [{**step, "width": ABRUPT * float(np.ptp(x)) / (len(x) - 1)}, step, *gradual]
+
+
+def _change_of_spread(x: Array, left: Array) -> float:
+    """Return the place before and after which the squares of ``left (n, t)`` differ most significantly."""
     order = np.argsort(x, kind="stable")
-    places, n = x[order], len(x)
-    sums = np.cumsum(values[order, 0] - values.mean())[:-1]
-    count = np.arange(1, n)
+    places, squares, n = x[order], (left[order] ** 2).sum(1), len(x)
     if n < 2:
         return float(places[0])
+    sums, count = np.cumsum(squares - squares.mean())[:-1], np.arange(1, n)
     best = int(np.argmax(sums**2 / (count * (n - count))))
     return float(0.5 * (places[best] + places[best + 1]))
 
 
-def starts_of(ways: Sequence[Expression], clues: Clues) -> list[Start]:
+def starts_of(ways: Sequence[Expression], clues: Clues, alone: Clues) -> list[Start]:
     """Return the starts of an expression: from the parent in each way, and from the data alone.
 
     Args:
         ways: the expression with its parent's hyperparameters.
         clues: for those that are missing.
+        alone: the clues of the data when nothing is known of them.
     """
     first, *others = ways
     fresh = with_leaves(first, dict)
     starts = [
         *(Start(filled, clues.noise) for filled in _filled(first, clues)),
         *(Start(_filled(way, clues)[0], clues.noise) for way in others),
-        *(Start(filled) for filled in _filled(fresh, clues)),
+        *(Start(filled) for filled in _filled(fresh, alone)),
     ]
     return starts[:MOST_STARTS]
 
 
 def _filled(expression: Expression, clues: Clues) -> list[Expression]:
     """Return the expression with what is missing set in different ways, as many as it has options."""
-    return [_set(expression, clues, turn) for turn in range(_turns(expression, clues))]
+    turns = max((len(_options(leaf, clues)) for leaf in leaves(expression)), default=1)
+    return [_set(expression, clues, turn) for turn in range(turns)]
 
 
-def _turns(expression: Expression, clues: Clues) -> int:
-    return max(
-        (len(found) for leaf in leaves(expression) for found in _missing(leaf, clues).values()), default=1
-    )
+def _kind(leaf: Base | Change) -> str:
+    if isinstance(leaf, Change):
+        return "change"
+    return "smooth" if leaf.name in SMOOTH else "wave" if leaf.name in WAVES else leaf.name
 
 
-def _missing(leaf: Base | Change, clues: Clues) -> dict[str, Sequence[float]]:
-    """Return the options of the hyperparameters that a leaf lacks."""
-    known = {"periodic": ["period"], "cosine": ["period"], "rbf": ["lengthscale"], "rq": ["lengthscale"]}
-    names = ["location"] if isinstance(leaf, Change) else known.get(leaf.name, [])
-    wanted = [name for name in names if name not in leaf.values]
-    return {name: clues.options[leaf.column or 0, name] for name in wanted}
+def _options(leaf: Base | Change, clues: Clues) -> Sequence[Values]:
+    """Return what a leaf may start with, where its parent does not say it."""
+    options = clues.options.get((leaf.column or 0, _kind(leaf)), [{}])
+    return [{}] if set(options[-1]) & set(leaf.values) else options
 
 
 def _set(expression: Expression, clues: Clues, turn: int) -> Expression:
@@ -131,10 +146,10 @@ def _set(expression: Expression, clues: Clues, turn: int) -> Expression:
 
     def values() -> dict[str, float]:
         leaf = next(waiting)
-        chosen = dict(leaf.values)
-        for name, options in _missing(leaf, clues).items():
-            chosen[name] = options[(turn + met[leaf.column, name]) % len(options)]
-            met[leaf.column, name] += 1
-        return chosen
+        options, key = _options(leaf, clues), (leaf.column, _kind(leaf))
+        option = options[(turn + met[key]) % len(options)]
+        met[key] += int(len(options) > 1)
+        known = ("period",) if isinstance(leaf, Base) and leaf.name == "cosine" else tuple(option)
+        return {**{name: option[name] for name in known if name in option}, **leaf.values}
 
     return with_leaves(expression, values)

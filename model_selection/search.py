@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from nonparam.errors import InputError
+from nonparam.kernels.changepoint import ChangePoint
 from nonparam.kernels.composition import parts_of
 from nonparam.kernels.grammar import parse
 from nonparam.model_selection.assembly import BASES, with_values_of
@@ -236,6 +237,8 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
     def _conclude(self, beam: Beam, X: Any, y: Any, sample_weight: ArrayLike | None) -> None:
         node = beam.best()
         kernel = kernel_of(beam.problem, node.candidate.expression)
+        for change in (part for part in kernel.modules() if isinstance(part, ChangePoint)):
+            change.set_params(fixed=("width",))  # without the search's bound it would become a trend
         self.best_estimator_ = self._fresh().set_params(kernel=kernel).fit(X, y, sample_weight)
         widths = beam.problem.widths
         self._expression = with_values_of(node.candidate.expression, self.best_estimator_.kernel_, widths)

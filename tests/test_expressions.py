@@ -166,7 +166,7 @@ def test_the_terms_add_up_to_the_kernel(divide):
         (Product((RBF, WAVE)), 4),
         (Product((WAVE, Sum((ONE, LINE)))), 4),
         (Product((Sum((ONE, RBF)), Sum((LINE, ONE)))), 4),
-        (Change(LINE, LINE), 3),
+        (Change(LINE, LINE), 4),
     ],
     ids=repr,
 )
