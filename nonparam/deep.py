@@ -96,7 +96,7 @@ class DeepKernelRegressor(GPRegressor):
     Up to 2,000 rows are held out once each, from four networks; a fifth is trained on all of them for as long
     as was best for the four. Its hyperparameters stay, and its noise is raised to what held-out rows ask for:
     features know the rows that they were trained on, and the marginal likelihood of few rows would find too
-    little noise.
+    little noise. Equal rows count as one that has their weights: none trains the network and judges it.
 
     Args:
         hidden: the widths of the network's layers; the last one is the number of learnt features.
@@ -123,7 +123,7 @@ class DeepKernelRegressor(GPRegressor):
         collapse_: what tells whether the features learnt the rows instead of what makes them alike.
 
     Raises:
-        InputError: data or arguments that no model can be fitted to.
+        InputError: data or arguments that no model can be fitted to, such as fewer than 4 different rows.
 
     Source: Wilson, Hu, Salakhutdinov and Xing (2016), Deep kernel learning, AISTATS; the objective: see
     `nonparam.deep_training`.

@@ -9,7 +9,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 @parametrize_with_checks(
-    [SpectralMixtureRegressor(1, plane=True), DeepKernelRegressor((4, 1), base="linear", max_steps=1)]
+    [
+        SpectralMixtureRegressor(1, plane=True),
+        DeepKernelRegressor((4, 1), base="linear", noise=0.1, max_steps=1),
+    ]
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
