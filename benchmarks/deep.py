@@ -126,13 +126,13 @@ OBJECTIVES: Contestants = {
 OBJECTIVES["no network"] = CONTESTANTS["ARD Matern-5/2"]
 
 
-def compare(names: list[str], rows: list[int], seeds: int, contestants: Contestants) -> None:
+def compare(names: list[str], rows: list[int], seeds: list[int], contestants: Contestants) -> None:
     """Print a row for each set, number of rows and contestant: means over seeds, and the single runs."""
     header("set", "n", "contestant", "NLL", "RMSE", "seconds", "NLL of each seed")
     for name in names:
         for n in rows or [LARGE[name]]:
             found: dict[str, list[tuple[float, float, float]]] = {key: [] for key in contestants}
-            for seed in range(seeds):
+            for seed in seeds:
                 x, y, new, new_y = table(name, seed, n, seed)
                 for key, contestant in contestants.items():
                     found[key].append(one(contestant, x, y, new, new_y, seed))
@@ -158,13 +158,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("section", choices=("large", "whole", "small"))
     parser.add_argument("--sets", nargs="+")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--only", nargs="+", help="contestants")
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
     chosen = parser.parse_args()
     packages = ("nonparam", "gpytorch", "torch", "numpy")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    threads = f"{torch.get_num_threads()} threads, {chosen.seeds} seeds"
+    threads = f"{torch.get_num_threads()} threads, seeds {chosen.seeds}"
     print(f"Python {platform.python_version()}, {versions}; {threads}\n", flush=True)
     among = OBJECTIVES if chosen.section == "small" else CONTESTANTS
     contestants = {key: among[key] for key in chosen.only or among}

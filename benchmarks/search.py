@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10, help="of each structure")
     parser.add_argument("--n-jobs", type=int, default=2)
     parser.add_argument("--budget", type=float, default=None, help="seconds for each series")
-    parser.add_argument("--max-rows", type=int, default=500, help="on which candidates are compared")
+    parser.add_argument("--max-rows", type=int, default=1000, help="on which candidates are compared")
     parser.add_argument("--others", action="store_true", help="run other models on the series too")
     options = parser.parse_args()
     packages = ", ".join(f"{p} {version(p)}" for p in ("nonparam", "torch", "numpy", "scipy", "joblib"))

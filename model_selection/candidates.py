@@ -52,6 +52,7 @@ class Problem:
         orders: ``(k, n)``, permutations of the rows, of the conditional marginal likelihood.
         conditioned: how many rows that is conditioned on.
         absorbed: names of base kernels that the mean function makes superfluous as terms.
+        stands_for: how many rows each one stands for: what few rows gain, many gain that many times.
     """
 
     data: Data
@@ -61,6 +62,7 @@ class Problem:
     orders: Tensor
     conditioned: int
     absorbed: tuple[str, ...] = ()
+    stands_for: float = 1.0
 
     @property
     def widths(self) -> list[float]:
@@ -71,7 +73,11 @@ class Problem:
     def thinned(self, most: int, rng: np.random.RandomState) -> "Problem":
         """Return the same problem with a random subset of the rows where there are more than ``most``."""
         few = sampled(self.data, most, rng)
-        return self if few is self.data else replace(self, data=few)
+        return (
+            replace(self, data=few, stands_for=len(self.data.x) / len(few.x))
+            if few is not self.data
+            else self
+        )
 
 
 @dataclass(frozen=True)
@@ -202,7 +208,8 @@ def _likelihoods(problem: Problem, theta: Theta, end: Minimum) -> tuple[float, f
     """
     value = -end.value - (float(theta.log_prior(end.theta[None])[0][0]) if problem.with_prior else 0.0)
     rates = [RATES.get(name.rpartition(".")[2], 1.0) for name in theta.names]
-    return value, value - 0.5 * sum(rates) * math.log(float(problem.data.weights.sum()))
+    n = problem.stands_for * float(problem.data.weights.sum())
+    return value, problem.stands_for * value - 0.5 * sum(rates) * math.log(n)
 
 
 def _judged(

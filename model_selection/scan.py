@@ -16,8 +16,9 @@ at the first; so the shares of multiples are added, and each costs what its two 
 
 Source: Lomb (1976), Least-squares frequency analysis of unequally spaced data, here beside coloured noise;
 sums over multiples: Schwarzenberg-Czerny (1996), Fast and statistically optimal period search in uneven
-sampled observations, Astrophysical Journal Letters 460, L107; steps: Hinkley (1970), Inference about the
-change-point in a sequence of random variables, Biometrika 57(1).
+sampled observations, Astrophysical Journal Letters 460, L107; beyond Nyquist's frequency: VanderPlas (2018),
+Understanding the Lomb-Scargle periodogram, Astrophysical Journal Supplement 236, 16; steps: Hinkley (1970),
+Inference about the change-point in a sequence of random variables, Biometrika 57(1).
 """
 
 import math
@@ -38,6 +39,7 @@ Array = NDArray[np.float64]
 OVERSAMPLED = 8  # frequencies looked at for each independent one: a fourth multiple needs as many
 MULTIPLES = 4  # of a frequency, at most
 BLOCK = 2**22  # entries of a table of waves, to bound its memory
+HIGHEST = 8.0  # times Nyquist's frequency of rows with the same mean distance
 ROUNDING = 1e-9  # of all squares: closer to all of them the gain would be rounding
 NOTHING = 1e-10  # of the squares of a function: what is left of a line without its line
 
@@ -79,7 +81,7 @@ class Scan:
             longest: period, in the units of the column.
         """
         span = float(np.ptp(self.x))
-        step, last = 1.0 / (OVERSAMPLED * span), round(OVERSAMPLED * span * nyquist(self.x))
+        step, last = 1.0 / (OVERSAMPLED * span), round(OVERSAMPLED * span * self._highest())
         first = math.ceil(1.0 / (longest * step) - 1e-9)
         if first > last:
             return []
@@ -100,6 +102,11 @@ class Scan:
         gains = ((later.T @ self.left) ** 2).sum(1) / np.where(possible, squares, 1.0)
         best = int(np.argmax(np.where(possible, gains, -1.0)))
         return float(0.5 * (self.x[best] + self.x[best + 1]))
+
+    def _highest(self) -> float:
+        """Return the highest frequency to look at: irregular rows tell more apart than regular ones."""
+        gaps = np.diff(self.x)
+        return min(0.5 / float(gaps[gaps > 0.0].min()), HIGHEST * nyquist(self.x))
 
     def _shares_of_waves(self, frequencies: Array) -> Array:
         """Return which share of the squares each sinusoid explains."""

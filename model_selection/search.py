@@ -121,7 +121,7 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         max_depth: int = 8,
         beam: int = 2,
         budget_seconds: float | None = None,
-        max_rows: int = 500,
+        max_rows: int = 1000,
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,

@@ -94,9 +94,10 @@ class DeepKernelRegressor(GPRegressor):
     follows, by whatever solver suits them.
 
     Up to 2,000 rows are held out once each, from four networks; a fifth is trained on all of them for as long
-    as was best for the four. Its hyperparameters stay, and its noise is raised to what held-out rows ask for:
-    features know the rows that they were trained on, and the marginal likelihood of few rows would find too
-    little noise. Equal rows count as one that has their weights: none trains the network and judges it.
+    as was best for the four. Its hyperparameters stay, and its noise is raised by what held-out rows ask for
+    beyond what they ask for without features: features know the rows that they were trained on, and the
+    marginal likelihood of few rows would find too little noise. Equal rows count as one that has their
+    weights: none trains the network and judges it.
 
     Args:
         hidden: the widths of the network's layers; the last one is the number of learnt features.

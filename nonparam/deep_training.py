@@ -9,7 +9,8 @@ likelihood of some rows given others,
 of subsets drawn anew at each step. Every few steps, rows that no step sees are predicted; the weights that
 do best there are kept, and training ends when they have been the best for long. Where rows are few, each is
 held out once: a handful cannot tell how wrong a network may be. All rows then train a last network, for the
-number of steps that was best for all held-out rows together; its noise is what these ask for.
+number of steps that was best for all held-out rows together; its noise is raised by as much as these ask for
+beyond what they ask for without a network.
 
 Source: Lotfi, Izmailov, Benton, Goldblum and Wilson (2022), Bayesian model selection, the marginal
 likelihood, and generalization, ICML, section 4; the overfitting: Ober, Rasmussen and van der Wilk (2021), The
@@ -302,7 +303,7 @@ def learn(
     scores = tuple(float(look.mean()) for look in looks)
     best = int(np.argmax(scores))
     states = [each.state for each in found]
-    factor = noise_factor(states, data, splits)
+    factor = max(noise_factor(states, data, splits) / noise_factor(starts, data, splits), 1.0)
     states = [replace_noise(state, factor * state.noise) for state in states]
     held_out = held_out_densities(states, data, splits)
     training = replace(found[0], state=states[0])

@@ -256,6 +256,17 @@ def test_few_rows_train_together_for_as_long_as_was_best_apart():
     )
 
 
+def test_noise_that_fewer_rows_ask_for_without_a_network_is_not_raised():
+    """Without a step the network is none, however little noise it begins with."""
+    some = data(120)
+    some.y.add_(0.5 * torch.from_numpy(RNG.standard_normal((120, 1))))
+    splits = split_rows(120, seeded())
+    assert noise_factor([still(some)] * len(splits), some, splits) > 2.0
+    found = learn(lambda rows: still(some.rows(rows)), some, "clml", 1, seeded(), Progress(False))
+    assert found.training.steps == 0
+    assert found.training.state.noise == pytest.approx(0.01)
+
+
 def test_the_marginal_likelihood_holds_one_part_out():
     some = data(80)
     found = learn(lambda rows: still(some.rows(rows)), some, "lml", 20, seeded(), Progress(False))

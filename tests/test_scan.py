@@ -47,7 +47,8 @@ def test_a_wave_gains_what_a_regression_says(seed, outputs):
 def test_the_best_wave_of_all_is_found():
     x, y, a = made(1)
     span = np.ptp(x)
-    last = round(OVERSAMPLED * span * 0.5 * (N - 1) / span)
+    highest = min(0.5 / np.diff(x).min(), 8.0 * 0.5 * (N - 1) / span)
+    last = round(OVERSAMPLED * span * highest)
 
     def left_by(number):
         phase = 2 * np.pi * x * number / (OVERSAMPLED * span)
@@ -65,6 +66,15 @@ def test_what_repeats_is_found_though_most_of_it_is_twice_as_fast():
     first, *_ = scanned(t, y[:, None] + noise, np.eye(120)).waves(3, longest=60.0)
     assert first.period == pytest.approx(24.0, rel=0.01)
     assert first.multiples == 3 <= MULTIPLES
+
+
+def test_irregular_rows_show_what_regular_ones_of_their_number_cannot():
+    """Every fifth day or so, a weekly wave: evenly, five days apart, it would pass for one of 17.5 days."""
+    rng = np.random.default_rng(0)
+    day = np.sort(rng.choice(1000, 200, replace=False)).astype(float)
+    y = np.sin(2 * np.pi * day / 7.0) + 0.5 * rng.standard_normal(200)
+    (found,) = scanned(day, y[:, None], np.eye(200)).waves(1, longest=500.0)
+    assert found.period == pytest.approx(7.0, rel=0.002)
 
 
 def test_coloured_noise_is_no_wave_but_a_wave_beside_it_is():
