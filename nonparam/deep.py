@@ -1,6 +1,7 @@
 """Regression with a deep kernel, behind the same `fit` and `predict`."""
 
 import copy
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from nonparam.deep_features import ResidualFeatures
-from nonparam.deep_training import CONTEXT, Learnt, State, learn, log_likelihood
+from nonparam.deep_training import CONTEXT, FOLDS, Learnt, State, learn, log_likelihood
 from nonparam.errors import InputError
 from nonparam.fitting import Fitted, Search
 from nonparam.kernels import DeepKernel, spectral_mixture, with_amplitude
@@ -27,6 +28,7 @@ from nonparam.objective import Data, Objective
 from nonparam.posterior import condition
 from nonparam.progress import Progress
 from nonparam.regression import GPRegressor
+from nonparam.scales import CONSTANT
 from nonparam.solvers.plan import Plan
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
@@ -45,7 +47,7 @@ Array = NDArray[np.float64]
 
 START_ROWS = 1000  # from which hyperparameters start
 COMPONENTS = 4  # of a spectral mixture of features
-FEWEST = 10  # rows: below it none can be held out
+FEWEST = FOLDS  # different rows: one in each part that is held out
 ALIKE = 0.95  # correlation of two rows in the middle of all pairs, from which on features have collapsed
 FARTHEST = 10.0  # standard deviations: a column with a wider lengthscale hardly matters
 KEPT = "the hyperparameters that were trained with the features"
@@ -61,7 +63,7 @@ class Collapse:
         log_marginal_likelihood: of the training rows in `Split.context`, in nats per row and output: an
             average of log densities of rows given fewer rows than held-out ones are given.
         held_out: the log density of held-out rows given the same rows, in nats per row and output.
-        standard_error: of it.
+        standard_error: of it; infinite where it is of a single row.
     """
 
     correlation: float
@@ -94,7 +96,8 @@ class DeepKernelRegressor(GPRegressor):
     Up to 2,000 rows are held out once each, from four networks; a fifth is trained on all of them for as long
     as was best for the four. Its hyperparameters stay, and its noise is raised by what held-out rows ask for
     beyond what they ask for without features: features know the rows that they were trained on, and the
-    marginal likelihood of few rows would find too little noise.
+    marginal likelihood of few rows would find too little noise. Equal rows count as one that has their
+    weights: none trains the network and judges it.
 
     Args:
         hidden: the widths of the network's layers; the last one is the number of learnt features.
@@ -121,7 +124,7 @@ class DeepKernelRegressor(GPRegressor):
         collapse_: what tells whether the features learnt the rows instead of what makes them alike.
 
     Raises:
-        InputError: data or arguments that no model can be fitted to.
+        InputError: data or arguments that no model can be fitted to, such as fewer than 4 different rows.
 
     Source: Wilson, Hu, Salakhutdinov and Xing (2016), Deep kernel learning, AISTATS; the objective: see
     `nonparam.deep_training`.
@@ -193,12 +196,12 @@ class DeepKernelRegressor(GPRegressor):
             )
         self.training_ = found.training
         self.collapse_ = _collapse(found, data, generator)
-        self.kernel = self._base()
+        kernel = self._base()
         if self.objective == "lml" or found.pays:
             self._warn()
-            self.kernel = copy.deepcopy(found.training.state.kernel)
-            self.kernel.feature_extractor.requires_grad_(False)
-        return super().fit(X, y, sample_weight)
+            kernel = copy.deepcopy(found.training.state.kernel)
+            kernel.feature_extractor.requires_grad_(False)
+        return self._fit(kernel, X, y, sample_weight)
 
     @property
     def uses_features_(self) -> bool:
@@ -224,7 +227,8 @@ class DeepKernelRegressor(GPRegressor):
         if not isinstance(objective.theta.kernel, DeepKernel):
             return super()._search(objective, plan, search)
         kernel, data = objective.theta.kernel, objective.data
-        spread = float((data.y - data.y.mean(0)).square().mean())
+        share = data.weights / data.weights.sum()
+        spread = float((share @ (data.y - share @ data.y).square()).mean())
         _rescale(kernel, spread)
         theta = self._theta(kernel, self._scales, data)
         if theta.learns_noise:
@@ -266,26 +270,30 @@ class DeepKernelRegressor(GPRegressor):
             check_count(width, "each width in hidden", least=1)
 
     def _standardised(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> Data:
-        """Return the data, outputs of mean 0 and variance 1."""
+        """Return the data, outputs of mean 0 and variance 1, equal rows as one."""
         x = check_table(self, X, reset=True)
         outputs = check_outputs(y, len(x)).reshape(len(x), -1)
         weights, noise = check_weights(sample_weight, x), check_noise(self.noise, len(x))
         counted = weights > 0.0
         x, outputs, weights = x[counted], outputs[counted], weights[counted]
-        if len(x) < FEWEST:
-            raise InputError(
-                f"a deep kernel needs {FEWEST} rows, some to be held out; got {len(x)}: try GPRegressor"
-            )
-        spread = outputs.std(0)
-        spread = np.where(spread > 1e-13 * np.abs(outputs).max(0), spread, 1.0)
+        mean = np.average(outputs, axis=0, weights=weights)
+        spread = np.sqrt(np.average((outputs - mean) ** 2, axis=0, weights=weights))
+        spread = np.where(spread > CONSTANT * np.abs(outputs).max(0), spread, 1.0)
         known = None if noise is None else np.broadcast_to(noise, len(counted))[counted] / spread.mean() ** 2
-        return Data(
+        data = Data(
             x=torch.from_numpy(x),
-            y=torch.from_numpy((outputs - outputs.mean(0)) / spread),
+            y=torch.from_numpy((outputs - mean) / spread),
             basis=torch.zeros(len(x), 0, dtype=torch.float64),
             weights=torch.from_numpy(weights),
             noise=None if known is None else torch.from_numpy(known),
         )
+        data = _merged(data)
+        if len(data.x) < FEWEST:
+            raise InputError(
+                f"a deep kernel needs {FEWEST} different rows, some to be held out; got {len(data.x)} "
+                "sample(s): try GPRegressor"
+            )
+        return data
 
     def _base(self) -> gpytorch.kernels.Kernel:
         if isinstance(self.base, str) and self.base == "spectral":
@@ -323,6 +331,16 @@ class DeepKernelRegressor(GPRegressor):
         warnings.warn(f"{said}; {advice}", ConvergenceWarning, stacklevel=3)
 
 
+def _merged(data: Data) -> Data:
+    """Return equal rows as one that has the sum of their weights: else one would train, another judge."""
+    known = [] if data.noise is None else [data.noise[:, None]]
+    table = torch.cat([data.x, data.y, *known], 1).numpy()
+    _, first, which = np.unique(table, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    weights = np.bincount(which, data.weights.numpy())[order]
+    return replace(data.rows(torch.from_numpy(first[order])), weights=torch.from_numpy(weights))
+
+
 def _rescale(kernel: gpytorch.kernels.Kernel, factor: float) -> None:
     """Multiply the variances of a kernel."""
     for part in kernel.modules():
@@ -348,5 +366,5 @@ def _collapse(found: Learnt, data: Data, generator: torch.Generator) -> Collapse
         correlations = covariance(state.kernel, some) / torch.outer(sd, sd)
         marginal = float(log_likelihood(state, rows, "lml"))
     pairs = correlations[torch.triu_indices(len(some), len(some), 1).unbind()]
-    error = float(found.held_out.std()) / len(found.held_out) ** 0.5
+    error = float(found.held_out.std()) / len(found.held_out) ** 0.5 if len(found.held_out) > 1 else math.inf
     return Collapse(float(pairs.median()), marginal, float(found.held_out.mean()), error)

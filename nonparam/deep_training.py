@@ -37,7 +37,7 @@ from nonparam.objective import Data
 from nonparam.posterior import condition
 from nonparam.progress import Progress
 
-__all__ = ["CONTEXT", "Learnt", "State", "Training", "learn", "log_likelihood"]
+__all__ = ["CONTEXT", "FOLDS", "Learnt", "State", "Training", "learn", "log_likelihood"]
 
 SUBSET = 512  # rows of a step: a factorisation of a few milliseconds
 TARGETS = 0.25  # of a subset: rows that are predicted from the rest

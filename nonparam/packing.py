@@ -59,7 +59,7 @@ class Packer:
             name: the beginning of the names of its tensors.
 
         Raises:
-            InputError: a value of another kind.
+            InputError: a value of another kind, such as a function.
         """
         match value:
             case None | bool() | int() | str():
@@ -83,6 +83,11 @@ class Packer:
         return {"array": self._array(value, name)}
 
     def _array(self, value: Any, name: str) -> str:
+        if callable(value):
+            raise InputError(
+                f"cannot save {name}={value!r}: files hold no code; pickle the model instead, with functions "
+                "and classes that a module of yours defines by name"
+            )
         try:
             array = value.detach() if isinstance(value, Tensor) else torch.from_numpy(_native(value))
         except (AttributeError, TypeError) as error:

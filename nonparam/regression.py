@@ -186,6 +186,12 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         Returns:
             The estimator. A ``ConvergenceWarning`` says that the search ended before it met a tolerance.
         """
+        return self._fit(self.kernel, X, y, sample_weight)
+
+    def _fit(
+        self, given: str | gpytorch.kernels.Kernel, X: Any, y: Any, sample_weight: ArrayLike | None
+    ) -> Self:
+        """Fit a given kernel: an estimator that composes its own has none among its arguments."""
         began = time.perf_counter()
         self._check_arguments()
         x = check_table(self, X, reset=True)
@@ -198,7 +204,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         self._one_output = outputs.ndim == 1
         x, table, weights = x[counted], outputs.reshape(len(x), -1)[counted], weights[counted]
         check_scale(x, table)
-        kernel = with_amplitude(as_kernel(self.kernel)).double()
+        kernel = with_amplitude(as_kernel(given)).double()
         device = check_device(self.device, len(x))
         plan = self._plan(kernel, torch.from_numpy(x), weights, noise, device)
         verbose = bool(self.verbose) and is_first_process()
@@ -224,7 +230,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         if not report.converged:
             said = f"the search for hyperparameters did not converge ({report.message}): "
             said += TO_GO_ON if report.interrupted else TO_CONVERGE
-            warnings.warn(said, ConvergenceWarning, stacklevel=2)
+            warnings.warn(said, ConvergenceWarning, stacklevel=3)
         return self
 
     def _problem(

@@ -13,7 +13,8 @@ from nonparam.errors import InputError
 from nonparam.kernels import Scale, Spectral, Sum, spectral_mixture
 from nonparam.newton import SEARCHED
 from nonparam.regression import GPRegressor
-from nonparam.validation import check_count
+from nonparam.scales import CONSTANT
+from nonparam.validation import check_count, check_outputs, check_table, check_weights
 
 __all__ = ["SpectralMixtureRegressor"]
 
@@ -64,7 +65,9 @@ class SpectralMixtureRegressor(GPRegressor):
             before idle ones were removed.
 
     Raises:
-        InputError: data or arguments that no model can be fitted to.
+        InputError: data or arguments that no model can be fitted to. Such are a constant ``y``, which has no
+            spectrum, more components than rows, and, where ``X`` is one column, a time that occurs twice.
+            With several columns equal rows are replicates, as they are to `GPRegressor`.
 
     Source: Wilson and Adams (2013), Gaussian process kernels for pattern discovery and extrapolation, ICML;
     evidence: MacKay (2003), Information theory, inference, and learning algorithms, chapters 27 and 28.
@@ -112,9 +115,8 @@ class SpectralMixtureRegressor(GPRegressor):
         """Learn the spectrum and condition on the data; see `GPRegressor.fit`."""
         self.evidence_: dict[int, float] = {}
         best: dict[str, Any] = {}
-        for count in self._counts(np.shape(y)[0] if np.ndim(y) else 1):
-            self.kernel = spectral_mixture(count, plane=self.plane)
-            super().fit(X, y, sample_weight)
+        for count in self._counts(self._num_rows(X, y, sample_weight)):
+            self._fit(spectral_mixture(count, plane=self.plane), X, y, sample_weight)
             self.num_components_ = count
             self.evidence_[count] = self.log_evidence()
             highest = max(self.evidence_, key=lambda q: self.evidence_[q])
@@ -126,15 +128,25 @@ class SpectralMixtureRegressor(GPRegressor):
         self._prune(X, y, sample_weight)
         return self
 
+    def _num_rows(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> int:
+        """Return how many rows count; raise `InputError` for such as no spectrum can be learnt from."""
+        x = check_table(self, X, reset=True)
+        outputs = check_outputs(y, len(x)).reshape(len(x), -1)
+        counted = check_weights(sample_weight, x) > 0.0
+        _check_varies(outputs[counted])
+        if x.shape[1] == 1:
+            _check_distinct(x[counted, 0])
+        return int(counted.sum())
+
     def _counts(self, rows: int) -> range:
         """Return the numbers of components to try."""
         check_count(self.max_components, "max_components", least=1)
         count = self.num_components
         if isinstance(count, str) and count == "auto":
-            return range(1, min(self.max_components, max(rows, 1)) + 1)
+            return range(1, min(self.max_components, rows) + 1)
         if not isinstance(count, int | np.integer) or isinstance(count, bool):
             raise InputError(f"num_components must be a whole number or 'auto', got {count!r}")
-        if count > max(rows, 1):
+        if count > rows:
             raise InputError(
                 f"num_components={count} is more than the {rows} rows, which cannot tell so many apart: "
                 "take fewer, or 'auto'"
@@ -147,8 +159,7 @@ class SpectralMixtureRegressor(GPRegressor):
         self.num_components_, self.num_pruned_ = len(kept), before - len(kept)
         if self.num_pruned_ == 0:
             return
-        self.kernel = Sum(*(self.kernel_.kernels[i] for i in kept))
-        super().fit(X, y, sample_weight)
+        self._fit(Sum(*(self.kernel_.kernels[i] for i in kept)), X, y, sample_weight)
         said = f"{self.num_pruned_} of {before} components were idle and have been removed"
         self.fit_report_ = replace(self.fit_report_, message=f"{self.fit_report_.message}; {said}")
         if self.verbose:
@@ -221,6 +232,25 @@ class SpectralMixtureRegressor(GPRegressor):
         from nonparam.plotting import plot_spectrum
 
         return plot_spectrum(self, ax)
+
+
+def _check_varies(y: Array) -> None:
+    if (np.ptp(y, axis=0) <= CONSTANT * np.abs(y).max(0)).all():
+        raise InputError(
+            f"a constant series has no spectrum: y is {y[0].squeeze()} in all of {len(y)} sample(s); "
+            'take GPRegressor("constant")'
+        )
+
+
+def _check_distinct(times: Array) -> None:
+    places, first, counts = np.unique(times, return_index=True, return_counts=True)
+    if len(places) < len(times):
+        time = times[first[counts > 1].min()]
+        raise InputError(
+            f"X holds {len(times) - len(places)} of its {len(times)} times again, first {time:.10g}: average "
+            "the rows that share a time, or take GPRegressor(spectral_mixture(...)), to which they are "
+            "replicates"
+        )
 
 
 def _numbers(value: Tensor) -> Array:

@@ -176,9 +176,31 @@ def test_arguments_that_no_features_can_be_learnt_with(arguments, said):
         DeepKernelRegressor(**arguments).fit(X[:30], JUMP[:30])
 
 
-def test_too_few_rows_to_hold_some_out():
-    with pytest.raises(InputError, match="a deep kernel needs 10 rows, some to be held out; got 9"):
-        DeepKernelRegressor().fit(X[:9], JUMP[:9])
+@pytest.mark.parametrize("objective", ["clml", "lml"])
+def test_too_few_rows_to_hold_some_out(objective):
+    model = DeepKernelRegressor((4, 1), objective=objective, max_steps=20, random_state=0)
+    with pytest.raises(
+        InputError, match=r"needs 4 different rows, some to be held out; got 3 sample\(s\): try GPRegressor"
+    ):
+        model.fit(np.repeat(X[:3], 4, 0), np.repeat(JUMP[:3], 4))
+    few = model.fit(X[:4], JUMP[:4])
+    assert np.isfinite(few.predict(NEW, return_std=True)).all()
+    assert few.collapse_.standard_error == np.inf if objective == "lml" else few.collapse_.standard_error > 0
+
+
+@pytest.mark.parametrize("noise", ["learn", 0.01, np.linspace(0.01, 0.02, 12)], ids=["learnt", "one", "rows"])
+def test_rows_given_again_count_as_weights(noise):
+    """No row trains the network and judges it: with these features the same model to rounding follows."""
+    times = np.random.default_rng(0).integers(1, 4, 12)
+    again = np.repeat(noise, times) if isinstance(noise, np.ndarray) else noise
+    model = DeepKernelRegressor((4, 1), objective="lml", max_steps=60, random_state=0)
+    weighted = clone(model).set_params(noise=noise).fit(X[:12], JUMP[:12], times)
+    repeated = model.set_params(noise=again).fit(np.repeat(X[:12], times, 0), np.repeat(JUMP[:12], times))
+    assert weighted.uses_features_ and repeated.uses_features_
+    for one, other in zip(
+        weighted.predict(NEW, return_std=True), repeated.predict(NEW, return_std=True), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-7)
 
 
 def test_a_constant_output():

@@ -1,6 +1,12 @@
 """The search over kernels as an estimator: what it finds, that it repeats, how it stops, what it refuses."""
 
+import contextlib
+import os
 import pickle
+import re
+import signal
+import subprocess
+import sys
 import warnings
 
 import joblib
@@ -220,6 +226,35 @@ def test_ctrl_c_before_anything_was_found_is_passed_on(monkeypatch):
     )
     with pytest.raises(KeyboardInterrupt):
         search().fit(T, Y)
+
+
+SEARCHING = """
+import numpy as np
+from nonparam import KernelSearch
+
+t = np.arange(48.0)[:, None]
+y = 0.5 * t[:, 0] + 4.0 * np.sin(2 * np.pi * t[:, 0] / 12.0) + np.random.default_rng(0).standard_normal(48)
+found = KernelSearch(base_kernels=("linear", "rbf", "periodic"), n_jobs=2, verbose=1).fit(t, y)
+print(found.best_expression_, np.isfinite(found.predict(t)).all())
+"""
+
+
+def test_ctrl_c_with_two_jobs_gives_the_best_so_far_and_leaves_no_process():
+    command = [sys.executable, "-u", "-c", SEARCHING]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as process:
+        try:
+            first = process.stdout.readline()
+            os.killpg(process.pid, signal.SIGINT)  # to its workers too, as a terminal does
+            said, warned = process.communicate(timeout=60)  # to the end of the workers, who hold the pipes
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, warned
+    assert first.startswith("depth 1: ")
+    best = re.search(r"Ctrl-C ended the search at depth \d+, after \d+ .*; the best so far is (.*)", warned)
+    assert said.splitlines()[-1] == f"{best[1]} True"
+    assert best[1] != "constant"
 
 
 # what it refuses ------------------------------------------------------------------------------

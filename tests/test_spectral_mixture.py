@@ -192,12 +192,38 @@ def test_arguments_that_make_no_sense(changes, said):
         SpectralMixtureRegressor(**changes).fit(T, Y)
 
 
-@pytest.mark.parametrize("y", [np.zeros(20), np.full(20, 3.0), np.arange(20.0)], ids=["0", "3", "line"])
-def test_series_without_waves(y):
+def test_a_line_has_no_waves():
+    y = np.arange(20.0)
     model = SpectralMixtureRegressor(max_components=2).fit(T[:20], y)
     mean, sd = model.predict(T[:20], return_std=True)
-    assert np.isfinite(mean).all() and np.isfinite(sd).all()
-    np.testing.assert_allclose(mean, y, atol=0.2 + 0.1 * np.abs(y).max())
+    assert np.isfinite(sd).all()
+    np.testing.assert_allclose(mean, y, atol=2.0)
+
+
+@pytest.mark.parametrize(
+    ("y", "said"),
+    [
+        (np.zeros(20), r"y is 0\.0 in all of 20 sample"),
+        (np.full(20, 3.0) + 1e-15 * Y[:20], r"y is 3\.0\d* in all of 20 sample"),
+        (np.tile([3.0, 5.0], (20, 1)), r"y is \[3\. 5\.\] in all of 20 sample"),
+        (np.ones(1), r"y is 1\.0 in all of 1 sample"),
+    ],
+    ids=["zeros", "up to rounding", "two outputs", "one row"],
+)
+def test_a_constant_series_has_no_spectrum(y, said):
+    with pytest.raises(InputError, match=f'no spectrum: {said}.*take GPRegressor."constant".'):
+        SpectralMixtureRegressor().fit(T[: len(y)], y)
+    np.testing.assert_allclose(GPRegressor("constant").fit(T[: len(y)], y).predict(T[: len(y)]), y, atol=1e-6)
+
+
+def test_rows_without_weight_make_no_series_vary():
+    with pytest.raises(InputError, match=r"y is 2\.0 in all of 19 sample"):
+        SpectralMixtureRegressor().fit(T[:20], np.r_[np.full(19, 2.0), 5.0], np.r_[np.ones(19), 0.0])
+
+
+def test_one_of_two_outputs_may_be_constant():
+    model = SpectralMixtureRegressor(1).fit(T[:40], np.column_stack([np.full(40, 3.0), Y[:40]]))
+    assert model.components()["frequency"] == pytest.approx(TRUE[0], rel=0.02)
 
 
 def test_more_components_than_rows():
@@ -207,11 +233,40 @@ def test_more_components_than_rows():
     assert max(model.evidence_) <= 3 and np.isfinite(model.predict(T[:9])).all()
 
 
-def test_repeated_times():
+def irregular_again():
+    """Irregular times, two of them once or twice more."""
+    t = np.sort(np.random.default_rng(2).uniform(0.0, 60.0, 60)).round(3)
+    return np.r_[t, t[5], t[2], t[5]][:, None], np.r_[WAVES[:60], WAVES[5] + 0.1, WAVES[2], WAVES[5]]
+
+
+def test_times_that_occur_again_are_refused():
+    t, y = irregular_again()
+    with pytest.raises(
+        InputError,
+        match=f"X holds 3 of its 63 times again, first {t[2, 0]:g}: average the rows that share a time, "
+        r"or take GPRegressor\(spectral_mixture",
+    ):
+        SpectralMixtureRegressor(2).fit(t, y)
+    weights = np.r_[np.ones(60), np.zeros(3)]  # rows that do not count
+    assert np.isfinite(SpectralMixtureRegressor(1).fit(t, y, weights).predict(T)).all()
+
+
+def test_what_is_advised_for_times_that_occur_again():
     t = np.repeat(T[:80], 2, 0)
     y = np.repeat(WAVES[:80], 2) + 0.2 * np.random.default_rng(0).standard_normal(160)
-    model = SpectralMixtureRegressor(2).fit(t, y)
-    np.testing.assert_allclose(np.sort(model.components()["frequency"]), TRUE, rtol=0.03)
+    merged = SpectralMixtureRegressor(2).fit(T[:80], y.reshape(80, 2).mean(1))
+    replicates = GPRegressor(spectral_mixture(2)).fit(t, y)
+    found = [part.kernel.value("frequency") for part in replicates.kernel_.kernels]
+    for frequencies in (merged.components()["frequency"], found):
+        np.testing.assert_allclose(np.sort(frequencies), TRUE, rtol=0.03)
+
+
+def test_equal_rows_of_several_columns_are_replicates():
+    X = np.random.default_rng(1).uniform(size=(30, 2))
+    y, times = np.sin(12.0 * X[:, 0]), np.random.default_rng(0).integers(1, 4, 30)
+    repeated = SpectralMixtureRegressor(1).fit(np.repeat(X, times, 0), np.repeat(y, times))
+    weighted = SpectralMixtureRegressor(1).fit(X, y, times)
+    np.testing.assert_allclose(repeated.predict(X), weighted.predict(X), rtol=1e-6, atol=1e-7)
 
 
 def test_it_is_an_estimator_of_scikit_learn(tmp_path):
