@@ -44,10 +44,11 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
     .. math:: S \to S + B, \quad S \to S \times B, \quad S \to CP(S, S), \quad \dots
 
     The search begins with no structure. At each depth all expressions that are one step away from the best
-    few are made; equivalent ones are fitted once. Each is trained for a few steps from its parent's
-    hyperparameters and from what the spectrum and the jumps of the data suggest; the most likely ones by BIC
-    are trained to the end and judged by the criterion. The search ends at ``max_depth``, or at a depth that
-    gains less than a nat.
+    few are made; equivalent ones are fitted once. Each is trained for a few steps, on 200 rows at most, from
+    its parent's hyperparameters and from where a wave or a step beside its parent would gain most; the most
+    likely ones by BIC are trained to the end and judged by the criterion. The search ends at ``max_depth``,
+    or at a depth that gains less than a nat. Irregular rows show waves that are faster than half the mean
+    distance of two rows allows, and these are looked for too.
 
     The marginal likelihood alone is no criterion: its hyperparameters are fitted, and so it rises with their
     number.
