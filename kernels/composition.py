@@ -14,6 +14,7 @@ from nonparam.errors import InputError
 from nonparam.kernels.base import Hyperparameter, Kernel, Value, formula, show
 from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.linear import Constant
+from nonparam.kernels.stationary import Cosine, Periodic
 
 __all__ = ["Product", "Scale", "Sum", "parts_of", "with_amplitude"]
 
@@ -230,11 +231,12 @@ def _bracketed(kernel: AnyKernel) -> str:
 
 
 def _is_amplitude(kernel: AnyKernel) -> bool:
-    """Return whether a kernel is a constant and one more: something that varies around a level."""
+    """Return whether a kernel is a constant and one more, but no wave: what varies around a level."""
     if not (isinstance(kernel, Sum) and len(kernel.kernels) == 2):
         return False
     plain = [term.kernel if isinstance(term, Scale) else term for term in kernel.kernels]
-    return sum(isinstance(term, Constant) for term in plain) == 1
+    waves = any(isinstance(term, Periodic | Cosine) for term in plain)
+    return sum(isinstance(term, Constant) for term in plain) == 1 and not waves
 
 
 def _has_amplitude(kernel: AnyKernel) -> bool:

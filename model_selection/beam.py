@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import joblib
 
 from nonparam.model_selection.candidates import Candidate, Problem, Start, train
-from nonparam.model_selection.clues import Clues, clues_of, starts_of
+from nonparam.model_selection.clues import Clues, clues_of, faster, starts_of
 from nonparam.model_selection.expressions import Base, Expression, leaves
 from nonparam.model_selection.moves import neighbours
 
@@ -146,7 +146,10 @@ class Beam:
 
     def _judge(self, promising: Sequence[Expression]) -> None:
         found = {e: self.nodes[e].candidate for e in promising}
-        tasks = {e: [Start(candidate.expression, candidate.noise)] for e, candidate in found.items()}
+        tasks = {
+            e: [Start(way, c.noise) for way in (c.expression, *faster(c.expression))]
+            for e, c in found.items()
+        }
         for expression, candidate in self._trained(self.problem, tasks, TRAINING_ROUNDS, screening=False):
             known = self.nodes[expression]
             screened = candidate.bic if self.rough is self.problem else known.screened

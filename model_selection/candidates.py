@@ -231,7 +231,7 @@ def _score(problem: Problem, theta: Theta, point: Array, bic: float) -> float:
         return bic
     if problem.criterion == "laplace":
         return laplace_evidence(Objective(data, theta, with_prior=True), point)
-    noise = data.noise_variances(float(np.exp(point[-1])))
+    noise = data.noise_variances(float(np.exp(point[-1])) if theta.learns_noise else 0.0)
     with torch.no_grad():
         a = covariance(theta.kernel, data.x) + torch.diag(noise)
     try:

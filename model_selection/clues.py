@@ -21,19 +21,19 @@ from nonparam.model_selection.candidates import (
     Start,
     kernel_of,
 )
-from nonparam.model_selection.expressions import Base, Change, Expression, leaves, with_leaves
+from nonparam.model_selection.expressions import CYCLES, Base, Change, Expression, leaves, with_leaves
 from nonparam.model_selection.scan import Scan, scan
 from nonparam.posterior import condition
 
-__all__ = ["Clues", "clues_of", "starts_of"]
+__all__ = ["Clues", "clues_of", "faster", "starts_of"]
 
 Array = NDArray[np.float64]
 Values = Mapping[str, float]
 
 MOST_STARTS = 8
 LIKELY = 4  # waves
-WAVES = ("periodic", "cosine")
-SINUSOID = 1.5  # the lengthscale of a periodic kernel that has little beyond its first wave
+SINUSOID = 2.0  # the lengthscale of a periodic kernel that has little beyond its first wave
+DIVISORS = (2, 3, 4)  # of a period: what repeats after a while repeats after twice the while too
 LENGTHSCALES = (1.0, 0.1, 3.0)  # of the spread of a column: the last one hardly changes what it multiplies
 ABRUPT = 0.5  # of the distance of two rows: the width of a change between them
 PLACES = (0.5, 0.25, 0.75)  # of the rows: where a change may be that is none of the level
@@ -121,6 +121,29 @@ def starts_of(ways: Sequence[Expression], clues: Clues, alone: Clues) -> list[St
     return starts[:MOST_STARTS]
 
 
+def faster(expression: Expression) -> list[Expression]:
+    """Return the expression with one of its periods divided, in all ways; each wave keeps its shape.
+
+    Examples:
+        >>> wave = Base("periodic", values={"period": 24.0, "lengthscale": 0.5})
+        >>> [each.values["period"] for each in faster(wave)]
+        [12.0, 8.0, 6.0]
+    """
+    places = [
+        i for i, leaf in enumerate(leaves(expression)) if isinstance(leaf, Base) and leaf.name in CYCLES
+    ]
+    return [_divided(expression, i, divisor) for i in places for divisor in DIVISORS]
+
+
+def _divided(expression: Expression, place: int, divisor: int) -> Expression:
+    known = [dict(leaf.values) for leaf in leaves(expression)]
+    known[place]["period"] /= divisor
+    if "lengthscale" in known[place]:
+        known[place]["lengthscale"] *= divisor
+    values = iter(known)
+    return with_leaves(expression, lambda: next(values))
+
+
 def _filled(expression: Expression, clues: Clues) -> list[Expression]:
     """Return the expression with what is missing set in different ways, as many as it has options."""
     turns = max((len(_options(leaf, clues)) for leaf in leaves(expression)), default=1)
@@ -130,7 +153,7 @@ def _filled(expression: Expression, clues: Clues) -> list[Expression]:
 def _kind(leaf: Base | Change) -> str:
     if isinstance(leaf, Change):
         return "change"
-    return "smooth" if leaf.name in SMOOTH else "wave" if leaf.name in WAVES else leaf.name
+    return "smooth" if leaf.name in SMOOTH else "wave" if leaf.name in CYCLES else leaf.name
 
 
 def _options(leaf: Base | Change, clues: Clues) -> Sequence[Values]:

@@ -16,6 +16,7 @@ from math import prod
 from typing import TypeAlias
 
 __all__ = [
+    "CYCLES",
     "VARIANCE",
     "Base",
     "Change",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 VARIANCE = "outputscale"
+CYCLES = ("periodic", "cosine")
 IDEMPOTENT_SUM = ("constant", "linear", "white")  # v1 k + v2 k is v k
 IDEMPOTENT_PRODUCT = ("rbf", "white")  # a product of two is another one
 
@@ -218,7 +220,7 @@ def terms(expression: Expression) -> tuple[Expression, ...]:
 
 
 def is_amplitude(factor: Expression) -> bool:
-    """Return whether a factor is a constant and one base kernel: an amplitude that varies.
+    """Return whether a factor is a constant and one base kernel, but no wave: an amplitude that varies.
 
     Examples:
         >>> is_amplitude(Sum((Base("constant"), Base("linear")))), is_amplitude(Base("linear"))
@@ -227,7 +229,7 @@ def is_amplitude(factor: Expression) -> bool:
     if not (isinstance(factor, Sum) and len(factor.parts) == 2):
         return False
     names = [part.name for part in factor.parts if isinstance(part, Base)]
-    return len(names) == 2 and "constant" in names
+    return len(names) == 2 and "constant" in names and not set(names) & set(CYCLES)
 
 
 def _distributed(expression: Expression, keep: Callable[[Expression], bool]) -> tuple[Expression, ...]:

@@ -2,7 +2,9 @@
 
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from typing import Any, Self
 
 import numpy as np
@@ -144,7 +146,8 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         Args:
             X: ``(n, d)``.
             y: ``(n,)``.
-            sample_weight: ``(n,)``, as for `GPRegressor.fit`.
+            sample_weight: ``(n,)``, as for `GPRegressor.fit`; to ``"loo"`` and ``"clml"`` they say how noisy
+                a row is, and each row counts once.
 
         Returns:
             The search. A ``ConvergenceWarning`` says that its budget or Ctrl-C ended it before its time.
@@ -156,7 +159,7 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         rng = check_seed(self.random_state)
         problem = self._problem(X, y, sample_weight, rng)
         columns = [None] if self.n_features_in_ == 1 else list(range(self.n_features_in_))
-        names = [name for name in self.base_kernels if name != "changepoint"]
+        names = [name for name in dict.fromkeys(self.base_kernels) if name != "changepoint"]
         bases = [Base(name, column) for name in names for column in columns]
         changes = columns if "changepoint" in self.base_kernels else []
         deadline = began + (np.inf if self.budget_seconds is None else self.budget_seconds)
@@ -198,21 +201,31 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
             raise InputError(f"budget_seconds must be positive, or None for no limit; got {budget!r}")
         self._check_bases()
         estimator = self.estimator
-        if estimator is not None and not isinstance(estimator, GPRegressor):
-            raise InputError(f"estimator must be a GPRegressor, got {estimator!r}")
+        if estimator is not None and not (
+            isinstance(estimator, GPRegressor) and "kernel" in estimator.get_params(deep=False)
+        ):
+            raise InputError(
+                f"estimator must be a GPRegressor, whose kernel is searched for; got {estimator!r}"
+            )
+        if self.n_jobs == 0:
+            raise InputError("n_jobs must not be 0: take 1 for no parallel work, -1 for all cores, or None")
         if self.criterion == "laplace" and estimator is not None and estimator.priors is None:
             raise InputError("criterion='laplace' needs priors: take priors='default', or criterion='bic'")
 
     def _check_bases(self) -> None:
         known = (*BASES, "changepoint")
-        if isinstance(self.base_kernels, str) or not set(self.base_kernels) - {"changepoint"}:
+        listed = isinstance(self.base_kernels, Sequence | np.ndarray) and not isinstance(
+            self.base_kernels, str
+        )
+        if not (listed and set(self.base_kernels) - {"changepoint"}):
             raise InputError(f"base_kernels must be a list of names from {known}, got {self.base_kernels!r}")
         for name in self.base_kernels:
             if name not in known:
-                shown = repr(parse(name)) if isinstance(name, str) else repr(name)  # says where an error is
-                raise InputError(
-                    f"base_kernels must be names from {known}, got {shown}: the search composes them"
-                )
+                formula = isinstance(name, str) and not name.isidentifier()
+                shown = repr(parse(name)) if formula else repr(name)  # parsing says where an error is
+                near = [] if formula else get_close_matches(str(name), known, 1)
+                hint = f"did you mean {near[0]!r}?" if near else "the search composes them"
+                raise InputError(f"base_kernels must be names from {known}, got {shown}: {hint}")
 
     def _fresh(self) -> GPRegressor:
         fresh: GPRegressor = GPRegressor() if self.estimator is None else clone(self.estimator)
@@ -269,17 +282,21 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
             X: ``(m, d)``.
 
         Returns:
-            By formula, the posterior mean ``(m,)`` and standard deviation ``(m,)``, in units of ``y``. The
-            means add up to `predict`, less the mean function.
+            By formula, the second of two alike with a number, the posterior mean ``(m,)`` and standard
+            deviation ``(m,)``, in units of ``y``. The means add up to `predict`, less the mean function.
         """
         check_is_fitted(self)
         x = torch.tensor(
             check_table(self, X, reset=False), device=self.best_estimator_.posterior_.data.x.device
         )
-        return {
-            repr(term): (mean[:, 0].cpu().numpy(), variance.sqrt().cpu().numpy())
-            for term, (mean, variance) in self._components(x)
-        }
+        found: dict[str, tuple[Array, Array]] = {}
+        met = Counter[str]()
+        for term, (mean, variance) in self._components(x):
+            name = repr(term)
+            met[name] += 1
+            name += f" ({met[name]})" if met[name] > 1 else ""
+            found[name] = mean[:, 0].cpu().numpy(), variance.sqrt().cpu().numpy()
+        return found
 
     def _components(self, x: torch.Tensor) -> Iterator[tuple[Expression, tuple[torch.Tensor, torch.Tensor]]]:
         """Yield each term and its posterior mean ``(m, 1)`` and variance ``(m,)``."""

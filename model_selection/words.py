@@ -1,5 +1,6 @@
 """A kernel expression in plain words, with periods, slopes and lengths in the user's units."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonparam.model_selection.expressions import (
+    CYCLES,
     Base,
     Change,
     Expression,
@@ -22,7 +24,6 @@ Array = NDArray[np.float64]
 
 LONG = 0.5  # of the span: what changes over more is a trend
 POWERS = {1: "linear", 2: "quadratic", 3: "cubic"}
-CYCLES = ("periodic", "cosine")
 LINES = ("linear",)
 CHANGES = {"rq": "over several scales around", "white": "from row to row,"}
 KINDS = {"matern12": "rough ", "matern32": "rather rough ", "matern52": "rather smooth ", "rbf": "smooth "}
@@ -62,7 +63,7 @@ def sentence(components: Sequence[Component], noise: float | None, x: Array, x_u
     """
     ordered = sorted(components, key=lambda component: -component.share)
     lines = [
-        f"{_whole(c, x, x_unit, y_unit)} ({100.0 * c.share:.2g} % of the variance),"
+        f"{_whole(c, x, x_unit, y_unit)} ({_percent(c.share)} % of the variance),"
         for c in ordered
         if c.expression != Base("constant")
     ]
@@ -106,7 +107,7 @@ def phrase(expression: Expression, x: Array, x_unit: str) -> str:
     plain = [f for f in factors if isinstance(f, Base)]
     amplitudes = [_amplitude(f) for f in factors if is_amplitude(f)]
     lines = [f for f in [*plain, *amplitudes] if f.name == "linear"]
-    waves = [f for f in [*plain, *amplitudes] if f.name in CYCLES]
+    waves = [f for f in plain if f.name in CYCLES]
     others = [f for f in plain if f.name not in (*CYCLES, *LINES, "constant")]
     said = [_trend(lines, x)] if lines else []
     if waves:
@@ -115,9 +116,7 @@ def phrase(expression: Expression, x: Array, x_unit: str) -> str:
         said += [first + shape, *rest]
     else:
         said += [_smooth(f, x, x_unit) for f in others]
-    said += [
-        f"an amplitude that changes {_over(f, x_unit)}" for f in amplitudes if f.name not in (*CYCLES, *LINES)
-    ]
+    said += [f"an amplitude that changes {_over(f, x_unit)}" for f in amplitudes if f.name not in LINES]
     said += [_change(f, x, x_unit) for f in factors if isinstance(f, Change)]
     return ", times ".join(said) if said else "a constant"
 
@@ -158,10 +157,8 @@ def _change(change: Change, x: Array, x_unit: str) -> str:
     before, after = (_all(part, x, x_unit) for part in (change.before, change.after))
     where = "" if change.column is None else f" of column {change.column}"
     place, width = change.values["location"], 2.0 * change.values["width"]
-    return (
-        f"up to {_show(place, x_unit)}{where}: {before}; beyond it: {after} "
-        f"(the change takes about {_show(width, x_unit)})"
-    )
+    at = _place(place, float(np.ptp(x[:, change.column or 0])), x_unit)
+    return f"up to {at}{where}: {before}; beyond it: {after} (the change takes about {_show(width, x_unit)})"
 
 
 def _all(expression: Expression, x: Array, x_unit: str) -> str:
@@ -179,6 +176,17 @@ def _of_columns(lines: Sequence[Base], x: Array) -> str:
         if x.shape[1] == 1
         else f" of column{'s' if len(columns) > 1 else ''} {', '.join(map(str, columns))}"
     )
+
+
+def _percent(share: float) -> str:
+    """Return two digits of a share, in percent; three where they are all of it."""
+    return f"{100.0 * share:.{2 if share < 0.995 else 3}g}"
+
+
+def _place(value: float, span: float, unit: str) -> str:
+    """Return a place with as many decimals as tell apart a thousandth of the span."""
+    decimals = 3 - math.floor(math.log10(span)) if span > 0.0 else 0
+    return f"{round(value, max(decimals, 0)):.15g} {unit}".rstrip()
 
 
 def _show(value: float, unit: str) -> str:

@@ -17,8 +17,9 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
 from sklearn.model_selection import cross_val_score
 
-from nonparam import GPRegressor, KernelSearch
+from nonparam import GPRegressor, KernelSearch, SpectralMixtureRegressor
 from nonparam.errors import InputError
+from nonparam.kernels.composition import parts_of
 from nonparam.model_selection import beam as beam_module
 from nonparam.model_selection import leave_one_out
 from nonparam.model_selection.candidates import CRITERIA
@@ -31,9 +32,9 @@ FEW = ("linear", "periodic")
 NEW = np.arange(48.0, 56.0)[:, None]
 
 
-def search(**changes):
+def search(estimator=None, **changes):
     """A search that takes a second."""
-    return KernelSearch(**({"base_kernels": FEW, "max_depth": 2, "beam": 1, "random_state": 0} | changes))
+    return KernelSearch(estimator, **({"base_kernels": FEW, "max_depth": 2, "beam": 1, "random_state": 0} | changes))
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,51 @@ def found():
 
 
 # what it finds --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_wave_has_its_period_and_no_multiple_of_it(seed):
+    """What repeats after 9 repeats after 18 and 27 too; among irregular rows these came first."""
+    rng = np.random.default_rng(seed)
+    x = np.sort(rng.uniform(0.0, 100.0, 80))[:, None]
+    y = np.sin(2 * np.pi * x[:, 0] / 9.0) + 0.1 * rng.standard_normal(80)
+    found = search().fit(x, y)
+    assert found.best_expression_ == "periodic"
+    (scaled,) = [part for part in found.best_estimator_.kernel_.modules() if hasattr(part, "period")]
+    assert float(scaled.period) == pytest.approx(9.0, rel=0.01)
+
+
+def test_an_abrupt_step_is_a_change_between_two_rows():
+    y = np.where(T[:, 0] < 30.0, 1.0, 3.0) + 0.3 * RNG.standard_normal(48)
+    found = search(base_kernels=BASE_KERNELS, max_depth=2).fit(T, y)
+    assert found.best_expression_ == "changepoint(constant, constant)"
+    change = found.best_estimator_.kernel_
+    assert 29.0 <= float(change.location) <= 30.0
+    assert float(change.width) < 0.7
+    assert re.search(r"up to 29(\.\d+)?: a constant; beyond it: a constant", found.describe())
+
+
+def test_a_wave_beside_a_level_is_two_terms():
+    """A product with ``constant + periodic`` is a trend and a season, and not a season alone."""
+    season = GPRegressor("(constant + periodic(period=12, zero_mean=True)) * rbf(40)", n_restarts=0).fit(T, Y)
+    assert [repr(part).count("periodic") for part in parts_of(season.kernel_, 1)] == [0, 1]
+
+
+def test_terms_of_one_name_are_told_apart_and_add_up():
+    t = np.arange(80.0)
+    y = np.sin(t / 2.0) + 10.0 * np.sin(t / 25.0) + 0.05 * RNG.standard_normal(80)
+    found = search(base_kernels=["rbf", "rbf"]).fit(t[:, None], y)
+    parts = found.components(t[:, None])
+    assert list(parts) == ["rbf", "rbf (2)"]
+    total = sum(mean for mean, _ in parts.values()) + y.mean()
+    assert np.ptp(found.predict(t[:, None]) - total) < 1e-6
+    assert len(found.plot()) == 3
+
+
+@pytest.mark.parametrize("criterion", ["loo", "clml"])
+def test_criteria_with_a_noise_that_is_known(criterion):
+    found = search(GPRegressor(noise=1.0), criterion=criterion, max_depth=1).fit(T, Y)
+    assert np.isfinite(found.best_score_)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
@@ -280,9 +326,13 @@ def test_ctrl_c_with_two_jobs_gives_the_best_so_far_and_leaves_no_process():
         ({"base_kernels": ["changepoint"]}, "base_kernels must be a list of names"),
         ({"base_kernels": ["linear", "rbf + * linear"]}, "'rbf [+] [*] linear' cannot be read near column 7"),
         ({"base_kernels": ["rbf + linear"]}, "got rbf [+] linear: the search composes them"),
-        ({"base_kernels": ["rbff"]}, "no kernel is called 'rbff'; did you mean 'rbf'?"),
+        ({"base_kernels": ["rbff"]}, "base_kernels must be names from .*, got 'rbff': did you mean 'rbf'[?]"),
+        ({"base_kernels": ["additive"]}, "must be names from .*, got 'additive': the search composes them"),
+        ({"base_kernels": None}, "base_kernels must be a list of names from .*, got None"),
+        ({"n_jobs": 0}, "n_jobs must not be 0: take 1 for no parallel work"),
         ({"base_kernels": [3]}, "must be names from .* got 3"),
-        ({"estimator": "rbf"}, "estimator must be a GPRegressor, got 'rbf'"),
+        ({"estimator": "rbf"}, "estimator must be a GPRegressor, whose kernel is searched for; got 'rbf'"),
+        ({"estimator": SpectralMixtureRegressor(2)}, "whose kernel is searched for; got SpectralMixtureReg"),
         ({"estimator": GPRegressor(priors=None), "criterion": "laplace"}, "criterion='laplace' needs priors"),
     ],
     ids=str,

@@ -52,6 +52,24 @@ def test_a_term_in_words(expression, words):
     assert phrase(expression, X, "d") == words
 
 
+@pytest.mark.parametrize(
+    ("x", "place", "words"),
+    [
+        (np.linspace(1990.0, 2005.0, 50), 2003.0417, "up to 2003.04 s:"),
+        (np.linspace(1.6e9, 1.7e9, 50), 1.65432109e9, "up to 1654321090 s:"),
+        (np.linspace(0.0, 1e-6, 50), 2.34567e-7, "up to 2.34567e-07 s:"),
+    ],
+)
+def test_places_have_the_digits_that_the_span_asks_for(x, place, words):
+    change = Change(ONE, ONE, values={"location": place, "width": 1.0})
+    assert phrase(change, x[:, None], "s").startswith(words)
+
+
+def test_all_of_the_variance_is_100_percent():
+    said = sentence([Component(LINE, X[:, 0], 0.9999)], 0.1, X, "", "")
+    assert "(100 % of the variance)" in said
+
+
 def test_units_may_be_missing():
     assert phrase(WAVE, X, "") == "a wave with period 12"
 
