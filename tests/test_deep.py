@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from gpytorch.utils.grid import ScaleToBounds
 
 from nonparam import GPRegressor
 from nonparam.errors import InputError
@@ -100,13 +101,39 @@ def test_a_saved_model_needs_the_network_again(tmp_path):
         (Own(lambda x: "features"), r"got str"),
         (torch.nn.Linear(4, 1), r"failed on rows of shape \(1, 3\)"),
         (Own(lambda x: x / x.abs().max()), "the features of a row change with the rows beside it"),
+        (Own(lambda x: (x - x.amin(0)) / (x.amax(0) - x.amin(0))), "change with the rows beside it"),
+        (Own(lambda x: x[:, [5]]), r"failed on rows of shape \(1, 3\): index 5 is out of bounds"),
         (torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Dropout(0.5)), r"call \.eval\(\) on one with"),
     ],
-    ids=["nan", "flat", "fewer", "text", "columns", "batch", "dropout"],
+    ids=["nan", "flat", "fewer", "text", "columns", "batch", "one row", "index", "dropout"],
 )
 def test_networks_that_give_no_features(net, said):
     with pytest.raises(InputError, match=said):
         GPRegressor(DeepKernel(net, RBF(1.0))).fit(X, Y)
+
+
+def between_extremes(x):
+    return (x - x.min()) / (x.max() - x.min() + 1e-9)
+
+
+@pytest.mark.parametrize("n", [3, 4, 60])
+@pytest.mark.parametrize(
+    "net", [Own(between_extremes), ScaleToBounds(-1.0, 1.0)], ids=["extremes", "ScaleToBounds"]
+)
+@pytest.mark.parametrize("order", ["sorted", "folded", "swapped"])
+def test_scaling_by_the_extremes_of_a_batch_is_seen_wherever_they_are(n, net, order):
+    x = torch.linspace(-5.0, 5.0, n, dtype=torch.float64)[:, None]
+    x = {"sorted": x, "folded": torch.roll(x, n // 2, 0), "swapped": x.flip(0)}[order]
+    with pytest.raises(InputError, match="the features of a row change with the rows beside it"):
+        covariance(DeepKernel(net, RBF(1.0)), x)
+
+
+def test_a_network_that_works_in_place_leaves_the_rows():
+    net = torch.nn.Sequential(torch.nn.ReLU(inplace=True), torch.nn.Linear(3, 2)).double()
+    x, z = torch.from_numpy(X.copy()), torch.from_numpy(X[:7] + 0.1)
+    found = covariance(DeepKernel(net, RBF(1.0)), z, x)
+    np.testing.assert_array_equal(x, X)
+    torch.testing.assert_close(found, covariance(RBF(1.0), net[1](z.relu()), net[1](x.relu())))
 
 
 def test_arguments_that_are_no_network_and_no_kernel():
