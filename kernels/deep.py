@@ -16,8 +16,8 @@ __all__ = ["DeepKernel"]
 
 ALIKE = 1e-4  # relative to the size of the features: what rounding in float32 may change, and a batch may not
 CHANGING = (
-    "the features of a row change with the rows beside it: expected a feature_extractor that is a function of "
-    "one row; scale columns by constants, and call .eval() on one with BatchNorm or Dropout"
+    "the features of a row change with the rows beside it: expected a feature_extractor that is a function "
+    "of one row; scale columns by constants, and call .eval() on one with BatchNorm or Dropout"
 )
 
 

@@ -209,5 +209,5 @@ def _check_closed(maps: Sequence[_Checked], x: Tensor, images: Sequence[Tensor])
 
 
 def _number_near(some: Tensor, others: Tensor, near: Tensor) -> Tensor:
-    """Return how many of the images ``others (k, m, d)`` of each row are near each of ``some``: ``(k, m)``."""
+    """Return how many of the images ``others (k, m, d)`` of a row are near each of ``some``: ``(k, m)``."""
     return ((some[:, None] - others).abs().amax(-1) <= near).sum(1)
