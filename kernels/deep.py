@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nonparam.errors import InputError
-from nonparam.kernels.base import formula
+from nonparam.kernels.base import Composable, formula
 from nonparam.kernels.composition import with_amplitude
 from nonparam.kernels.evaluate import covariance, variance
 
@@ -21,7 +21,7 @@ CHANGING = (
 )
 
 
-class DeepKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is untyped
+class DeepKernel(Composable, gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is untyped
     r"""A kernel of features that a network computes from each row.
 
     .. math:: k(x, x') = k_0(g_w(x), g_w(x'))
@@ -48,6 +48,8 @@ class DeepKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is 
         tensor([[1., 1.],
                 [1., 1.]], dtype=torch.float64)
     """
+
+    keyword = "deep"
 
     def __init__(
         self,
@@ -126,6 +128,6 @@ class DeepKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is 
 
     def __repr__(self) -> str:
         """Return the base kernel and the name of the network."""
-        return f"deep({type(self.feature_extractor).__name__}, {formula(self.base_kernel)})"
+        return f"{self.keyword}({type(self.feature_extractor).__name__}, {formula(self.base_kernel)})"
 
     __str__ = __repr__

@@ -9,7 +9,17 @@ from gpytorch.utils.grid import ScaleToBounds
 
 from nonparam import GPRegressor
 from nonparam.errors import InputError
-from nonparam.kernels import RBF, DeepKernel, Matern, Scale, covariance, variance
+from nonparam.kernels import (
+    RBF,
+    DeepKernel,
+    Invariant,
+    Kernel,
+    Linear,
+    Matern,
+    Scale,
+    covariance,
+    variance,
+)
 from nonparam.kernels.operator import KernelOperator
 
 RNG = np.random.default_rng(0)
@@ -41,6 +51,34 @@ def test_it_is_the_base_kernel_of_the_features():
     torch.testing.assert_close(covariance(k, z, x), covariance(base, net(z), net(x)))
     torch.testing.assert_close(variance(k, x), variance(base, net(x)))
     assert repr(k) == "deep(Sequential, 1.5 * matern32(lengthscale=[0.5, 2]))"
+
+
+def test_it_combines_from_both_sides_as_other_kernels_do():
+    deep, linear, x = DeepKernel(network().double(), RBF(1.0)), Linear(0.5), torch.from_numpy(X[:6])
+    name = "deep(Sequential, rbf(lengthscale=1))"
+    made = {
+        f"{name} + linear(variance=0.5)": (deep + linear, covariance(deep, x) + covariance(linear, x)),
+        f"linear(variance=0.5) + {name}": (linear + deep, covariance(deep, x) + covariance(linear, x)),
+        f"{name} * linear(variance=0.5)": (deep * linear, covariance(deep, x) * covariance(linear, x)),
+        f"linear(variance=0.5) * {name}": (linear * deep, covariance(deep, x) * covariance(linear, x)),
+        f"2 * {name}": (deep * 2.0, 2.0 * covariance(deep, x)),
+        f"3 * {name}": (3.0 * deep, 3.0 * covariance(deep, x)),
+        f"{name} + constant(variance=1)": (deep + 1.0, covariance(deep, x) + 1.0),
+        f"{name} + {name}": (deep + deep, 2.0 * covariance(deep, x)),
+        f"invariant({name}, group='reflection', center=0)": (Invariant(deep, "reflection"), None),
+    }
+    for said, (kernel, expected) in made.items():
+        assert repr(kernel) == said and isinstance(kernel, Kernel)
+        if expected is not None:
+            torch.testing.assert_close(covariance(kernel, x), expected)
+    with pytest.raises(InputError, match="kernels combine with kernels and numbers, got 'rbf'"):
+        deep + "rbf"
+
+
+@pytest.mark.filterwarnings("ignore:the search for hyperparameters")
+def test_a_sum_with_it_is_decomposed():
+    model = GPRegressor(DeepKernel(torch.nn.Linear(3, 1), RBF()) + Linear()).fit(X[:20], Y[:20])
+    assert model.decompose().names == ("mean", "deep", "linear")
 
 
 def test_gradients_reach_the_weights():
