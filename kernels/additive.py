@@ -16,6 +16,7 @@ Source: Duvenaud, Nickisch and Rasmussen (2011), Additive Gaussian processes, Ne
 import math
 from collections.abc import Iterable, Sequence
 from itertools import chain, combinations
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -93,13 +94,13 @@ class Additive(Orthogonal):
 
     @degree.setter
     def degree(self, value: int) -> None:
-        whole = isinstance(value, int) and not isinstance(value, bool)
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
         if not whole or not 1 <= value <= MOST_DEGREES:
             raise InputError(
                 f"Additive: degree must be a whole number from 1 to {MOST_DEGREES}, got {value!r}; "
                 "1 is for functions of single inputs, 2 for pairs too"
             )
-        self._degree = value
+        self._degree = int(value)
 
     def check_columns(self, columns: int) -> None:
         """Raise `InputError` unless there are columns for the degree, and hyperparameters for both."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nonparam.errors import InputError
 
-__all__ = ["Hyperparameter", "Kernel", "Unit", "Value"]
+__all__ = ["Composable", "Hyperparameter", "Kernel", "Unit", "Value"]
 
 MOST_COLUMNS = 2**31  # beyond any table
 
@@ -96,7 +96,37 @@ class Hyperparameter:
         return raw.squeeze()
 
 
-class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is untyped
+class Composable:
+    """What is written with ``+`` and ``*``, and has a formula of its own."""
+
+    keyword: ClassVar[str] = ""
+
+    def __add__(self, other: Any) -> "Kernel":
+        """Return the sum; a number stands for a constant kernel."""
+        from nonparam.kernels.composition import add
+
+        return add(self, other)
+
+    def __radd__(self, other: Any) -> "Kernel":
+        """Return the sum, written with this kernel on the right."""
+        from nonparam.kernels.composition import add
+
+        return add(other, self)
+
+    def __mul__(self, other: Any) -> "Kernel":
+        """Return the product; a number becomes an outputscale."""
+        from nonparam.kernels.composition import multiply
+
+        return multiply(self, other)
+
+    def __rmul__(self, other: Any) -> "Kernel":
+        """Return the product, written with this kernel on the right."""
+        from nonparam.kernels.composition import multiply
+
+        return multiply(other, self)
+
+
+class Kernel(Composable, gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is untyped
     """A covariance function: a GPyTorch kernel with scikit-learn's parameters, and a formula for a name.
 
     A subclass declares its `Hyperparameter` fields and implements `matrix` and `diagonal`.
@@ -112,7 +142,6 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
             a name in ``fixed`` that does not exist.
     """
 
-    keyword: ClassVar[str] = ""
     options: ClassVar[dict[str, Any]] = {}
     _declared: ClassVar[tuple[Hyperparameter, ...]] = ()
 
@@ -320,32 +349,6 @@ class Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is unty
         """Return an independent copy with the same values."""
         return copy.deepcopy(self)
 
-    # composition -----------------------------------------------------------------------------
-
-    def __add__(self, other: Any) -> "Kernel":
-        """Return the sum; a number stands for a constant kernel."""
-        from nonparam.kernels.composition import add
-
-        return add(self, other)
-
-    def __radd__(self, other: Any) -> "Kernel":
-        """Return the sum, written with this kernel on the right."""
-        from nonparam.kernels.composition import add
-
-        return add(other, self)
-
-    def __mul__(self, other: Any) -> "Kernel":
-        """Return the product; a number becomes an outputscale."""
-        from nonparam.kernels.composition import multiply
-
-        return multiply(self, other)
-
-    def __rmul__(self, other: Any) -> "Kernel":
-        """Return the product, written with this kernel on the right."""
-        from nonparam.kernels.composition import multiply
-
-        return multiply(other, self)
-
     # the formula -----------------------------------------------------------------------------
 
     def arguments(self) -> Iterator[tuple[str, Any]]:
@@ -389,7 +392,7 @@ def formula(kernel: gpytorch.kernels.Kernel) -> str:
         >>> formula(gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel()))
         'ScaleKernel(RBFKernel(lengthscale=0.6931), outputscale=0.6931)'
     """
-    if isinstance(kernel, Kernel):
+    if isinstance(kernel, Composable):
         return repr(kernel)
     parts = [formula(part) for part in kernel.children() if isinstance(part, gpytorch.kernels.Kernel)]
     parts += [formula(part) for group in kernel.children() for part in _kernels_in(group)]

@@ -8,16 +8,20 @@ import torch
 from torch import Tensor
 
 from nonparam.errors import InputError
-from nonparam.kernels.base import formula
+from nonparam.kernels.base import Composable, formula
 from nonparam.kernels.composition import with_amplitude
 from nonparam.kernels.evaluate import covariance, variance
 
 __all__ = ["DeepKernel"]
 
 ALIKE = 1e-4  # relative to the size of the features: what rounding in float32 may change, and a batch may not
+CHANGING = (
+    "the features of a row change with the rows beside it: expected a feature_extractor that is a function "
+    "of one row; scale columns by constants, and call .eval() on one with BatchNorm or Dropout"
+)
 
 
-class DeepKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is untyped
+class DeepKernel(Composable, gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is untyped
     r"""A kernel of features that a network computes from each row.
 
     .. math:: k(x, x') = k_0(g_w(x), g_w(x'))
@@ -44,6 +48,8 @@ class DeepKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is 
         tensor([[1., 1.],
                 [1., 1.]], dtype=torch.float64)
     """
+
+    keyword = "deep"
 
     def __init__(
         self,
@@ -72,23 +78,31 @@ class DeepKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is 
             InputError: features that are not finite, of the wrong shape, or that depend on the other rows.
         """
         found = self._extracted(x)
-        if len(x) > 2:
-            some = torch.tensor([0, len(x) - 1], device=x.device)
-            with torch.no_grad():
-                gap = (self._extracted(x[some]) - found[some]).abs().max()
-                size = found.abs().max()
-            if bool(gap > ALIKE * size):
-                raise InputError(
-                    "the features of a row change with the rows beside it: expected a feature_extractor that "
-                    "is a function of one row; scale columns by constants, and call .eval() on one with "
-                    "BatchNorm or Dropout"
-                )
+        with torch.no_grad():
+            self._check_rows(x, found.detach())
         return found
+
+    def _check_rows(self, x: Tensor, found: Tensor) -> None:
+        """Raise `InputError` unless the features are finite, and those of any of the rows by themselves."""
+        if not bool(torch.isfinite(found).all()):
+            among = self._extracted(torch.cat([x, x + 1.0]))[: len(x)]
+            if bool(torch.isfinite(among).all()):  # one row has no extremes to be scaled by
+                raise InputError(CHANGING)
+            raise InputError(
+                "the feature_extractor returned NaN or infinity: try smaller weights, or inputs of order 1"
+            )
+        if len(x) <= 2:
+            return
+        first, middle, last = 0, len(x) // 2, len(x) - 1
+        for pair in ([first, middle], [middle, last]):  # no two rows are the extremes of both pairs
+            gap = (self._extracted(x[pair]) - found[pair]).abs().max()
+            if not bool(gap <= ALIKE * found.abs().max()):
+                raise InputError(CHANGING)
 
     def _extracted(self, x: Tensor) -> Tensor:
         try:
-            found: Any = self.feature_extractor(x)
-        except (RuntimeError, ValueError) as error:
+            found: Any = self.feature_extractor(x.clone())  # it may work in place
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
             shape = tuple(x.shape)
             raise InputError(f"the feature_extractor failed on rows of shape {shape}: {error}") from error
         if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(x):
@@ -96,10 +110,6 @@ class DeepKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is 
             raise InputError(
                 f"the feature_extractor must return a tensor of shape ({len(x)}, p) for {len(x)} rows, got "
                 f"{came}"
-            )
-        if not bool(torch.isfinite(found).all()):
-            raise InputError(
-                "the feature_extractor returned NaN or infinity: try smaller weights, or inputs of order 1"
             )
         return found.to(x.dtype)
 
@@ -118,6 +128,6 @@ class DeepKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]  # gpytorch is 
 
     def __repr__(self) -> str:
         """Return the base kernel and the name of the network."""
-        return f"deep({type(self.feature_extractor).__name__}, {formula(self.base_kernel)})"
+        return f"{self.keyword}({type(self.feature_extractor).__name__}, {formula(self.base_kernel)})"
 
     __str__ = __repr__

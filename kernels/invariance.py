@@ -101,8 +101,8 @@ class _Averaged(Kernel):
         """Return the images of the rows under all maps but the identity, each ``(*batch, n, d)``."""
         centred = x - self.center
         rows = centred.reshape(-1, x.shape[-1])
-        maps = self._maps(x.shape[-1]).maps
-        return [self.center + g(rows).reshape(centred.shape) for g in maps]
+        images = self._maps(x.shape[-1]).images(rows)
+        return [self.center + image.reshape(centred.shape) for image in images]
 
     def _both(self, x1: Tensor, x2: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the base kernel's matrix and its average over the group, ``(*batch, n, m)``."""
@@ -195,7 +195,8 @@ class Invariant(_Averaged):
         group: ``"reflection"``: through the centre, all columns change their signs together (for mirrors name
             one column); ``"permutation"`` of columns; ``"c4"``: quarter turns of two columns; ``"d4"``: those
             and the reflections of a square; or a list of functions that take and return rows ``(n, d)``,
-            each row on its own, to which the identity is added.
+            each row on its own, to which the identity is added. With every two of them the list must have
+            the one after the other.
         columns: the columns that a named group acts on; all by default. The others stay as they are.
         center: the fixed point, in the units of ``X``; the origin by default, ``None`` for the mean of the
             data. It is not learnt.
@@ -203,8 +204,8 @@ class Invariant(_Averaged):
         fixed: names of hyperparameters that are not learnt.
 
     Raises:
-        InputError: a group that is none, or that cannot act on the columns; on evaluation a map that changes
-            the shape, returns NaN, or mixes rows.
+        InputError: a group that is none, or that cannot act on the columns; on evaluation a map that fails,
+            changes the shape, returns NaN, or mixes rows, and maps that are no group at the rows seen.
 
     Source: Haasdonk and Burkhardt (2007), section 4.
 

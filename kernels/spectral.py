@@ -19,6 +19,7 @@ extrapolation with Gaussian processes, section 2.4.
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -136,7 +137,7 @@ def spectral_mixture(
         >>> spectral_mixture(2)
         spectral + spectral
     """
-    if isinstance(num_components, bool) or not isinstance(num_components, int):
+    if isinstance(num_components, bool) or not isinstance(num_components, Integral):
         raise InputError(f"num_components must be a whole number, got {num_components!r}")
     if not 1 <= num_components <= MOST_COMPONENTS:
         raise InputError(f"num_components must be from 1 to {MOST_COMPONENTS:,}, got {num_components}")
@@ -161,6 +162,6 @@ def separable_spectral_mixture(num_components: int, columns: int) -> Product:
     Source: Wilson, Gilboa, Nehorai and Cunningham (2014), Fast kernel learning for multidimensional pattern
     extrapolation, NeurIPS, equation 4.
     """
-    if isinstance(columns, bool) or not isinstance(columns, int) or columns < 1:
+    if isinstance(columns, bool) or not isinstance(columns, Integral) or columns < 1:
         raise InputError(f"columns must be a whole number of at least 1, got {columns!r}")
     return Product(*(spectral_mixture(num_components, active_dims=[j]) for j in range(columns)))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nonparam.kernels import ChangePoint, Constant, OrthogonalRBF, Product, Scale, Sum, WhiteNoise
-from nonparam.kernels.base import Kernel
+from nonparam.kernels.base import Composable
 from nonparam.kernels.composition import parts_of
 from nonparam.posterior import Posterior
 
@@ -121,7 +121,7 @@ def _word(kernel: gpytorch.kernels.Kernel) -> str:
         join = " * " if isinstance(kernel, Product) else " + "
         words = [f"({_word(p)})" if isinstance(_without_scale(p), Sum) else _word(p) for p in kernel.kernels]
         return join.join(words)
-    return kernel.keyword if isinstance(kernel, Kernel) else type(kernel).__name__
+    return kernel.keyword if isinstance(kernel, Composable) else type(kernel).__name__
 
 
 def moments(posterior: Posterior, parts: Sequence[Part], x: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:

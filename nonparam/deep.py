@@ -24,11 +24,12 @@ from nonparam.kernels import DeepKernel, spectral_mixture, with_amplitude
 from nonparam.kernels.base import Kernel
 from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.grammar import as_kernel
+from nonparam.means import Mean
 from nonparam.objective import Data, Objective
 from nonparam.posterior import condition
 from nonparam.progress import Progress
 from nonparam.regression import GPRegressor
-from nonparam.scales import CONSTANT
+from nonparam.scales import CONSTANT, measure
 from nonparam.solvers.plan import Plan
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
@@ -106,8 +107,8 @@ class DeepKernelRegressor(GPRegressor):
         objective: what trains the network: ``"clml"``, the conditional likelihood of some rows given others,
             or ``"lml"``, the marginal likelihood, which can collapse; then a warning says so.
         max_steps: of the network's training, each on 512 rows.
-        mean: as for `GPRegressor`, as all that follow.
-        noise: see there.
+        mean: as for `GPRegressor`; the network trains on what it leaves of all rows by least squares.
+        noise: as for `GPRegressor`, as all that follow.
         solver: see there.
         n_restarts: see there.
         priors: see there.
@@ -206,6 +207,7 @@ class DeepKernelRegressor(GPRegressor):
     @property
     def uses_features_(self) -> bool:
         """Whether learnt features are part of the model."""
+        check_is_fitted(self)
         return isinstance(self.kernel_, DeepKernel)
 
     def features(self, X: Any) -> Array:
@@ -227,8 +229,7 @@ class DeepKernelRegressor(GPRegressor):
         if not isinstance(objective.theta.kernel, DeepKernel):
             return super()._search(objective, plan, search)
         kernel, data = objective.theta.kernel, objective.data
-        share = data.weights / data.weights.sum()
-        spread = float((share @ (data.y - share @ data.y).square()).mean())
+        spread = float(np.mean((self._spread / self.y_scale_) ** 2))
         _rescale(kernel, spread)
         theta = self._theta(kernel, self._scales, data)
         if theta.learns_noise:
@@ -270,19 +271,20 @@ class DeepKernelRegressor(GPRegressor):
             check_count(width, "each width in hidden", least=1)
 
     def _standardised(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> Data:
-        """Return the data, outputs of mean 0 and variance 1, equal rows as one."""
+        """Return the data, outputs without the mean in units of what it leaves, equal rows as one."""
         x = check_table(self, X, reset=True)
         outputs = check_outputs(y, len(x)).reshape(len(x), -1)
         weights, noise = check_weights(sample_weight, x), check_noise(self.noise, len(x))
         counted = weights > 0.0
         x, outputs, weights = x[counted], outputs[counted], weights[counted]
-        mean = np.average(outputs, axis=0, weights=weights)
-        spread = np.sqrt(np.average((outputs - mean) ** 2, axis=0, weights=weights))
-        spread = np.where(spread > CONSTANT * np.abs(outputs).max(0), spread, 1.0)
-        known = None if noise is None else np.broadcast_to(noise, len(counted))[counted] / spread.mean() ** 2
+        left = self._left(x, outputs, weights)
+        spread = np.sqrt(np.average(left**2, axis=0, weights=weights))
+        self._spread = np.where(spread > CONSTANT * np.abs(outputs).max(0), spread, 1.0)
+        unit = self._spread.mean() ** 2
+        known = None if noise is None else np.broadcast_to(noise, len(counted))[counted] / unit
         data = Data(
             x=torch.from_numpy(x),
-            y=torch.from_numpy((outputs - mean) / spread),
+            y=torch.from_numpy((outputs if self.mean == "zero" else left) / self._spread),
             basis=torch.zeros(len(x), 0, dtype=torch.float64),
             weights=torch.from_numpy(weights),
             noise=None if known is None else torch.from_numpy(known),
@@ -294,6 +296,17 @@ class DeepKernelRegressor(GPRegressor):
                 "sample(s): try GPRegressor"
             )
         return data
+
+    def _left(self, x: Array, outputs: Array, weights: Array) -> Array:
+        """Return what the mean leaves of the outputs ``(n, t)`` by least squares; never a level."""
+        centred: Array = outputs - np.average(outputs, axis=0, weights=weights)
+        scales = measure(x, outputs, weights, normalize_y=False, find_periods=False)
+        basis = Mean.from_scales(self.mean, scales).basis(torch.from_numpy(x)).numpy()
+        if basis.shape[1] < 2:
+            return centred
+        roots = np.sqrt(weights)[:, None]
+        coefficients: Array = np.linalg.lstsq(roots * basis, roots * centred)[0]
+        return centred - basis @ coefficients
 
     def _base(self) -> gpytorch.kernels.Kernel:
         if isinstance(self.base, str) and self.base == "spectral":

@@ -149,6 +149,11 @@ def test_a_degree_that_is_none(degree):
         Additive(degree)
 
 
+def test_a_degree_may_be_a_number_of_numpy():
+    kernel = Additive(np.int64(1))
+    assert kernel.degree == 1 and type(kernel.degree) is int and repr(kernel) == repr(Additive(1))
+
+
 def test_too_few_columns():
     with pytest.raises(InputError, match="degree is 2, but X has only 1 columns to look at: take degree=1"):
         covariance(Additive(lengthscale=1.0, center=0.0, spread=1.0), rows(3, 1))

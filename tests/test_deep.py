@@ -5,10 +5,21 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from gpytorch.utils.grid import ScaleToBounds
 
 from nonparam import GPRegressor
 from nonparam.errors import InputError
-from nonparam.kernels import RBF, DeepKernel, Matern, Scale, covariance, variance
+from nonparam.kernels import (
+    RBF,
+    DeepKernel,
+    Invariant,
+    Kernel,
+    Linear,
+    Matern,
+    Scale,
+    covariance,
+    variance,
+)
 from nonparam.kernels.operator import KernelOperator
 
 RNG = np.random.default_rng(0)
@@ -40,6 +51,34 @@ def test_it_is_the_base_kernel_of_the_features():
     torch.testing.assert_close(covariance(k, z, x), covariance(base, net(z), net(x)))
     torch.testing.assert_close(variance(k, x), variance(base, net(x)))
     assert repr(k) == "deep(Sequential, 1.5 * matern32(lengthscale=[0.5, 2]))"
+
+
+def test_it_combines_from_both_sides_as_other_kernels_do():
+    deep, linear, x = DeepKernel(network().double(), RBF(1.0)), Linear(0.5), torch.from_numpy(X[:6])
+    name = "deep(Sequential, rbf(lengthscale=1))"
+    made = {
+        f"{name} + linear(variance=0.5)": (deep + linear, covariance(deep, x) + covariance(linear, x)),
+        f"linear(variance=0.5) + {name}": (linear + deep, covariance(deep, x) + covariance(linear, x)),
+        f"{name} * linear(variance=0.5)": (deep * linear, covariance(deep, x) * covariance(linear, x)),
+        f"linear(variance=0.5) * {name}": (linear * deep, covariance(deep, x) * covariance(linear, x)),
+        f"2 * {name}": (deep * 2.0, 2.0 * covariance(deep, x)),
+        f"3 * {name}": (3.0 * deep, 3.0 * covariance(deep, x)),
+        f"{name} + constant(variance=1)": (deep + 1.0, covariance(deep, x) + 1.0),
+        f"{name} + {name}": (deep + deep, 2.0 * covariance(deep, x)),
+        f"invariant({name}, group='reflection', center=0)": (Invariant(deep, "reflection"), None),
+    }
+    for said, (kernel, expected) in made.items():
+        assert repr(kernel) == said and isinstance(kernel, Kernel)
+        if expected is not None:
+            torch.testing.assert_close(covariance(kernel, x), expected)
+    with pytest.raises(InputError, match="kernels combine with kernels and numbers, got 'rbf'"):
+        deep + "rbf"
+
+
+@pytest.mark.filterwarnings("ignore:the search for hyperparameters")
+def test_a_sum_with_it_is_decomposed():
+    model = GPRegressor(DeepKernel(torch.nn.Linear(3, 1), RBF()) + Linear()).fit(X[:20], Y[:20])
+    assert model.decompose().names == ("mean", "deep", "linear")
 
 
 def test_gradients_reach_the_weights():
@@ -100,13 +139,39 @@ def test_a_saved_model_needs_the_network_again(tmp_path):
         (Own(lambda x: "features"), r"got str"),
         (torch.nn.Linear(4, 1), r"failed on rows of shape \(1, 3\)"),
         (Own(lambda x: x / x.abs().max()), "the features of a row change with the rows beside it"),
+        (Own(lambda x: (x - x.amin(0)) / (x.amax(0) - x.amin(0))), "change with the rows beside it"),
+        (Own(lambda x: x[:, [5]]), r"failed on rows of shape \(1, 3\): index 5 is out of bounds"),
         (torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Dropout(0.5)), r"call \.eval\(\) on one with"),
     ],
-    ids=["nan", "flat", "fewer", "text", "columns", "batch", "dropout"],
+    ids=["nan", "flat", "fewer", "text", "columns", "batch", "one row", "index", "dropout"],
 )
 def test_networks_that_give_no_features(net, said):
     with pytest.raises(InputError, match=said):
         GPRegressor(DeepKernel(net, RBF(1.0))).fit(X, Y)
+
+
+def between_extremes(x):
+    return (x - x.min()) / (x.max() - x.min() + 1e-9)
+
+
+@pytest.mark.parametrize("n", [3, 4, 60])
+@pytest.mark.parametrize(
+    "net", [Own(between_extremes), ScaleToBounds(-1.0, 1.0)], ids=["extremes", "ScaleToBounds"]
+)
+@pytest.mark.parametrize("order", ["sorted", "folded", "swapped"])
+def test_scaling_by_the_extremes_of_a_batch_is_seen_wherever_they_are(n, net, order):
+    x = torch.linspace(-5.0, 5.0, n, dtype=torch.float64)[:, None]
+    x = {"sorted": x, "folded": torch.roll(x, n // 2, 0), "swapped": x.flip(0)}[order]
+    with pytest.raises(InputError, match="the features of a row change with the rows beside it"):
+        covariance(DeepKernel(net, RBF(1.0)), x)
+
+
+def test_a_network_that_works_in_place_leaves_the_rows():
+    net = torch.nn.Sequential(torch.nn.ReLU(inplace=True), torch.nn.Linear(3, 2)).double()
+    x, z = torch.from_numpy(X.copy()), torch.from_numpy(X[:7] + 0.1)
+    found = covariance(DeepKernel(net, RBF(1.0)), z, x)
+    np.testing.assert_array_equal(x, X)
+    torch.testing.assert_close(found, covariance(RBF(1.0), net[1](z.relu()), net[1](x.relu())))
 
 
 def test_arguments_that_are_no_network_and_no_kernel():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from nonparam import DeepKernelRegressor, GPRegressor, deep
 from nonparam.deep import Collapse
@@ -203,6 +203,34 @@ def test_rows_given_again_count_as_weights(noise):
         np.testing.assert_allclose(one, other, rtol=1e-7)
 
 
-def test_a_constant_output():
-    model = DeepKernelRegressor((4, 1), max_steps=20, random_state=0).fit(X[:40], np.full(40, 3.0))
-    np.testing.assert_allclose(model.predict(NEW), 3.0, atol=1e-3)
+@pytest.mark.parametrize(
+    ("objective", "mean"), [("clml", "constant"), ("lml", "zero"), ("lml", "constant"), ("lml", "linear")]
+)
+@pytest.mark.filterwarnings("ignore:the features have")
+def test_a_constant_output(objective, mean):
+    model = DeepKernelRegressor((4, 1), objective=objective, mean=mean, max_steps=20, random_state=0)
+    model.fit(X[:40], np.full(40, 3.0))
+    np.testing.assert_allclose(model.predict(NEW), 3.0, atol=1e-3 if mean != "zero" else 0.1)
+    assert np.isfinite(model.predict(NEW, return_std=True)[1]).all()
+
+
+@pytest.mark.parametrize("objective", ["clml", "lml"])
+@pytest.mark.parametrize("mean", ["zero", "linear"])
+@pytest.mark.filterwarnings("ignore:the features have")
+def test_features_are_trained_around_the_mean_of_the_model(mean, objective, monkeypatch):
+    """They are no worse than the columns, which a level or a slope of the wrong model would make them."""
+    monkeypatch.setattr(Learnt, "pays", True)
+    at, new = (100.0, 100.0) if mean == "zero" else (50.0 * X[:100, 0], 50.0 * NEW[:, 0])
+    model = DeepKernelRegressor((8, 2), objective=objective, mean=mean, max_steps=40, random_state=0)
+    model.fit(X[:100], JUMP[:100] + at)
+    plain = GPRegressor(mean=mean).fit(X[:100], JUMP[:100] + at)
+    assert model.uses_features_
+    assert model.log_marginal_likelihood_ > plain.log_marginal_likelihood_ - 2.0
+    clean = np.tanh(15.0 * (NEW[:, 0] + NEW[:, 1] ** 2 - 0.3)) + new
+    error, usual = (np.sqrt(np.mean((m.predict(NEW) - clean) ** 2)) for m in (model, plain))
+    assert error < 1.1 * usual
+
+
+def test_features_are_not_asked_of_what_is_not_fitted():
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        _ = DeepKernelRegressor().uses_features_

@@ -222,6 +222,12 @@ def test_groups_that_are_none(make, message: str):
             r"map 0 of the group, 'first_column', must return rows of the shape that it is given, \(4, 2\), "
             r"got \(4, 1\)",
         ),
+        (
+            Invariant(RBF(1.0), [lambda x: x @ torch.ones(3, 3)]),
+            2,
+            r"map 0 of the group, '<lambda>', failed on rows of shape \(4, 2\): ",
+        ),
+        (Invariant(RBF(1.0), [lambda x: x[:, [7]]]), 2, r"'<lambda>', failed on .*: index 7 is out of"),
         (Invariant(RBF(1.0), [torch.neg, lambda x: 0.0]), 2, r"map 1 of the group, '<lambda>', .* got float"),
         (Invariant(RBF(1.0), [torch.log]), 2, "map 0 of the group, 'log', returned NaN or infinity"),
         (
@@ -231,7 +237,7 @@ def test_groups_that_are_none(make, message: str):
         ),
         (Invariant(RBF(1.0), [upside_down]), 2, "'upside_down', changes a row with the rows beside it"),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_groups_that_do_not_suit_the_columns(kernel: Kernel, columns: int, message: str):
     with pytest.raises(InputError, match=message):
@@ -241,7 +247,70 @@ def test_groups_that_do_not_suit_the_columns(kernel: Kernel, columns: int, messa
         GPRegressor(kernel).fit(x, x[:, 0])
 
 
+def turn(thirds: float):
+    """A rotation of two columns, whose numbers are known to 4 digits only."""
+    c, s = round(np.cos(thirds * 2 * np.pi / 3), 4), round(np.sin(thirds * 2 * np.pi / 3), 4)
+    matrix = torch.tensor([[c, s], [-s, c]], dtype=torch.float64)
+
+    def turned(x):
+        return x @ matrix
+
+    return turned
+
+
+def shear(x):
+    return torch.stack([x[:, 0] + x[:, 1], x[:, 1]], 1)
+
+
+@pytest.mark.parametrize("n", [1, 3, 50])
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        (
+            [turn(1)],
+            r"no group: map 0 of the group, 'turned', after map 0 of the group, 'turned', is none of them",
+        ),
+        ([torch.neg, lambda x: x + 1], r"'<lambda>', after map 0 of the group, 'neg', is none .* add their"),
+        ([shear], r"'shear', after .* is none of them.*such as lambda x: second\(first\(x\)\)"),
+        ([lambda x: x + 1e-3], "is none of them"),
+        ([torch.neg, torch.neg], "after map 0 of the group, 'neg', images are there another number of times"),
+        ([torch.neg, torch.clone], "expected different maps that can be undone, without the identity"),
+        ([lambda x: -x.abs()], "map 0 of the group, '<lambda>', images are there another number of times"),
+    ],
+    ids=["third", "translation", "shear", "step", "twice", "identity", "one way"],
+)
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_lists_that_are_no_group(maps, message: str, n: int, offset: float):
+    x = rows(n) + offset
+    with pytest.raises(InputError, match=message):
+        covariance(Invariant(RBF(1.0), maps), x)
+
+
+@pytest.mark.parametrize("center", [0.0, 2000.0])
+def test_a_list_may_be_a_group_with_rounded_numbers_and_rows_at_its_centre(center: float):
+    kernel = SoftInvariant(RBF(1.0), [turn(1), turn(2)], variance=1.0, breaking=1.0, center=center)
+    x = torch.cat([torch.zeros(5, 2, dtype=torch.float64), rows(20)]) + center
+    first = covariance(kernel, x[:1] + 1e-17, x)
+    torch.testing.assert_close(first.detach()[0, :5], torch.full((5,), 2.0, dtype=torch.float64))
+    shifted = Invariant(RBF(1.0), [lambda x: 4020.0 - x])
+    years = torch.linspace(2000.0, 2020.0, 21, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(covariance(shifted, years), covariance(shifted, 4020.0 - years))
+
+
+def test_maps_may_work_in_place():
+    def mirrored(x):
+        x[:, 0] *= -1.0
+        return x
+
+    x = rows(6)
+    found = covariance(Invariant(RBF(1.0), [mirrored]), x)
+    torch.testing.assert_close(x, rows(6))
+    torch.testing.assert_close(found, covariance(Invariant(RBF(1.0), "reflection", columns=(0,)), x))
+
+
 def test_a_users_map_cannot_be_saved(tmp_path):
     model = GPRegressor(Invariant(RBF(1.0), [torch.neg])).fit(X, EVEN)
-    with pytest.raises(InputError, match=r"cannot save .*group"):
+    with pytest.raises(
+        InputError, match=r"cannot save .*group.*: files hold no code; pickle the model instead"
+    ):
         model.save(tmp_path / "model.safetensors")

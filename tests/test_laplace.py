@@ -1,10 +1,15 @@
 """Laplace's approximation against integrals that are known or can be computed."""
 
+import gpytorch
 import numpy as np
 import pytest
+import torch
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal
 
+from nonparam import GPRegressor
+from nonparam.errors import InputError
+from nonparam.kernels import RBF, DeepKernel
 from nonparam.laplace import laplace
 
 
@@ -74,3 +79,23 @@ def test_the_root_is_that_of_the_covariance():
     found = laplace(log_joint, mode, np.ones(3))
     np.testing.assert_array_equal(found.mode, mode)
     np.testing.assert_allclose(found.root @ found.root.T, covariance, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel()),
+            "2 have none: outputscale,",
+        ),
+        (lambda: DeepKernel(torch.nn.Linear(1, 4), RBF()), r"8 have none: .*weight\[0\].*, \.\.\.; compare"),
+    ],
+    ids=["gpytorch", "network"],
+)
+@pytest.mark.filterwarnings("ignore:the search for hyperparameters")
+def test_there_is_no_evidence_without_priors(make, said):
+    x = np.linspace(-2.0, 2.0, 20)[:, None]
+    torch.manual_seed(0)
+    with pytest.raises(InputError, match=f"needs a prior of every hyperparameter, and {said}"):
+        GPRegressor(make()).fit(x, np.sin(x[:, 0])).log_evidence()
+    assert np.isfinite(GPRegressor(make(), priors=None).fit(x, np.sin(x[:, 0])).log_evidence())

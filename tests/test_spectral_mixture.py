@@ -98,6 +98,13 @@ def test_a_number_of_components_that_is_none(count):
         spectral_mixture(count)
 
 
+def test_a_number_of_components_may_be_one_of_numpy():
+    assert repr(spectral_mixture(np.int64(2))) == repr(spectral_mixture(2))
+    assert repr(separable_spectral_mixture(np.int64(2), np.int64(2))) == repr(
+        separable_spectral_mixture(2, 2)
+    )
+
+
 def test_counts_that_are_no_whole_numbers():
     with pytest.raises(InputError, match=r"num_components must be a whole number, got 2\.5"):
         spectral_mixture(2.5)
