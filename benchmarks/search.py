@@ -175,12 +175,14 @@ def standardised(y: np.ndarray) -> np.ndarray:
     return (y - y.mean()) / y.std()
 
 
-def recovery(draws: int, seeds: list[int], criteria: list[str], n_jobs: int) -> None:
+def recovery(draws: int, seeds: list[int], criteria: list[str], n_jobs: int, structures: list[str]) -> None:
     header("seed", "criterion", "structure", "draws", "recovered", "seconds", "found instead")
     for seed in seeds:
         for criterion in criteria:
             total = 0
             for i, structure in enumerate(STRUCTURES):
+                if structures and repr(structure) not in structures:
+                    continue
                 began, missed, hits = time.perf_counter(), [], 0
                 true = repr(simplified(structure, ("constant",)))
                 for k in range(draws):
@@ -192,7 +194,7 @@ def recovery(draws: int, seeds: list[int], criteria: list[str], n_jobs: int) -> 
                     missed += [found] if found != true else []
                 total += hits
                 row(seed, criterion, true, draws, hits, time.perf_counter() - began, "; ".join(missed))
-            row(seed, criterion, "all", draws * len(STRUCTURES), total, "", "")
+            row(seed, criterion, "all", draws * len(structures or STRUCTURES), total, "", "")
 
 
 # airline --------------------------------------------------------------------------------------
@@ -219,6 +221,7 @@ def main() -> None:
     parser.add_argument("--criteria", nargs="*", default=["bic"])
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--draws", type=int, default=10, help="of each structure")
+    parser.add_argument("--structures", nargs="*", default=[], help="as they are printed")
     parser.add_argument("--n-jobs", type=int, default=2)
     parser.add_argument("--budget", type=float, default=None, help="seconds for each series")
     parser.add_argument("--max-rows", type=int, default=1000, help="on which candidates are compared")
@@ -236,7 +239,7 @@ def main() -> None:
             options.others,
         )
     elif options.section == "recovery":
-        recovery(options.draws, options.seeds, options.criteria, options.n_jobs)
+        recovery(options.draws, options.seeds, options.criteria, options.n_jobs, options.structures)
     else:
         airline(options.criteria, options.n_jobs)
 

@@ -6,7 +6,7 @@ With :math:`S` any subexpression and :math:`B` any base kernel:
 
     S \\to S + B, \\quad S \\to S \\times B, \\quad S \\to S \\times (B + C), \\quad B \\to B', \\quad
     S \\to CP(S, S), \\quad S \\to CP(S, C), \\quad S \\to CP(C, S), \\quad S + S' \\to S, \\quad
-    S \\times S' \\to S.
+    S \\times S' \\to S, \\quad (S + S') \\times S'' \\to S + S' \\times S''.
 
 A base kernel that another one is a limit of comes in its place only, so that each step adds one thing.
 
@@ -89,6 +89,17 @@ def _grown(
     if isinstance(part, Sum | Product):
         for i in range(len(part.parts)):
             yield type(part)(part.parts[:i] + part.parts[i + 1 :])
+    if isinstance(part, Product):
+        yield from _taken_out(part)
+
+
+def _taken_out(product: Product) -> Iterator[Expression]:
+    """Yield the product with one term of a factor outside of it."""
+    for i, factor in enumerate(product.parts):
+        terms = factor.parts if isinstance(factor, Sum) else ()
+        for k, term in enumerate(terms):
+            rest = Sum(terms[:k] + terms[k + 1 :])
+            yield Sum((term, Product((*product.parts[:i], rest, *product.parts[i + 1 :]))))
 
 
 def _starting(base: Base, variance: float) -> Base:

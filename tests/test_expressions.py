@@ -207,6 +207,14 @@ def test_steps_from_a_line():
     ]
 
 
+def test_a_term_may_leave_its_bracket():
+    """Without this step a trend that was thought to be multiplied would never be a trend again."""
+    whole = simplified(Product((Sum((LINE, WAVE)), RBF)))
+    found = neighbours(whole, [], [], (), 1.0)
+    for expected in (Sum((LINE, Product((WAVE, RBF)))), Sum((WAVE, Product((LINE, RBF))))):
+        assert simplified(expected) in found
+
+
 def test_steps_go_back_too_and_into_every_part():
     whole = simplified(Sum((LINE, Product((RBF, WAVE)))))
     found = neighbours(whole, [RQ], [], (), 1.0)

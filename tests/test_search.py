@@ -34,7 +34,9 @@ NEW = np.arange(48.0, 56.0)[:, None]
 
 def search(estimator=None, **changes):
     """A search that takes a second."""
-    return KernelSearch(estimator, **({"base_kernels": FEW, "max_depth": 2, "beam": 1, "random_state": 0} | changes))
+    return KernelSearch(
+        estimator, **({"base_kernels": FEW, "max_depth": 2, "beam": 1, "random_state": 0} | changes)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def test_a_wave_has_its_period_and_no_multiple_of_it(seed):
     found = search().fit(x, y)
     assert found.best_expression_ == "periodic"
     (scaled,) = [part for part in found.best_estimator_.kernel_.modules() if hasattr(part, "period")]
-    assert float(scaled.period) == pytest.approx(9.0, rel=0.01)
+    assert scaled.period.item() == pytest.approx(9.0, rel=0.01)
 
 
 def test_an_abrupt_step_is_a_change_between_two_rows():
@@ -62,8 +64,8 @@ def test_an_abrupt_step_is_a_change_between_two_rows():
     found = search(base_kernels=BASE_KERNELS, max_depth=2).fit(T, y)
     assert found.best_expression_ == "changepoint(constant, constant)"
     change = found.best_estimator_.kernel_
-    assert 29.0 <= float(change.location) <= 30.0
-    assert float(change.width) < 0.7
+    assert 29.0 <= change.location.item() <= 30.0
+    assert change.width.item() < 0.7
     assert re.search(r"up to 29(\.\d+)?: a constant; beyond it: a constant", found.describe())
 
 

@@ -57,7 +57,7 @@ def test_a_term_in_words(expression, words):
     [
         (np.linspace(1990.0, 2005.0, 50), 2003.0417, "up to 2003.04 s:"),
         (np.linspace(1.6e9, 1.7e9, 50), 1.65432109e9, "up to 1654321090 s:"),
-        (np.linspace(0.0, 1e-6, 50), 2.34567e-7, "up to 2.34567e-07 s:"),
+        (np.linspace(0.0, 1e-6, 50), 2.34567e-7, "up to 2.35e-07 s:"),
     ],
 )
 def test_places_have_the_digits_that_the_span_asks_for(x, place, words):
