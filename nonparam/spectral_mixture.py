@@ -193,9 +193,11 @@ class SpectralMixtureRegressor(GPRegressor):
     def _log_copies(self) -> float:
         """Return how often the same mixture stands elsewhere: in other orders, and with other signs."""
         waves, span = self.components(), self._scales.x_high - self._scales.x_low
-        table = np.column_stack([waves[name] for name in ("weight", "frequency", "bandwidth")])
+        cycles = waves["frequency"].reshape(len(waves["weight"]), -1) * span
+        wide = waves["bandwidth"].reshape(cycles.shape) * span
+        table = np.column_stack([waves["weight"] / self._scales.y_variance, cycles, wide])
         same = np.unique(np.round(np.log(table + TINY), 2), axis=0, return_counts=True)[1]
-        moving = waves["frequency"].reshape(len(table), -1) * span > SLOW
+        moving = cycles > SLOW
         turns = int(moving.any(1).sum() if self.plane else moving.sum())
         orders = math.lgamma(len(table) + 1.0) - sum(math.lgamma(count + 1.0) for count in same)
         return orders + turns * math.log(2.0)

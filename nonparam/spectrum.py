@@ -150,8 +150,14 @@ def without_line(x: Array, y: Array, weights: Array) -> Array:
         array([[0., 0., 0.]])
     """
     share = weights / weights.sum()
-    time = x - share @ x
+    time, _ = _in_spans(x, share)
     return _without(np.stack([np.ones_like(time), time], 1), y, share)
+
+
+def _in_spans(x: Array, share: Array) -> tuple[Array, float]:
+    """Return times from their mean in units of their span, whatever the unit of ``x``, and the span."""
+    span = float(np.ptp(x))
+    return (x - share @ x) / (span or 1.0), span
 
 
 def find_peaks(x: Array, y: Array, weights: Array, count: int, *, width: float) -> Peaks:
@@ -175,10 +181,11 @@ def find_peaks(x: Array, y: Array, weights: Array, count: int, *, width: float) 
         (array([3.1, 1.3]), array([2. , 0.5]))
     """
     share = weights / weights.sum()
-    time, span, centred = x - share @ x, float(np.ptp(x)), y - share @ y
+    (time, span), centred = _in_spans(x, share), y - share @ y
     if span == 0.0:
         return Peaks(np.zeros(0), np.zeros(0), np.zeros(0))
-    step, size = 1.0 / (OVERSAMPLED * span), _grid_size(OVERSAMPLED * span * nyquist(x))
+    highest, step = span * nyquist(x), 1.0 / OVERSAMPLED  # in cycles per span, as all that follow
+    size = _grid_size(OVERSAMPLED * highest)
     design = np.stack([np.ones_like(time), time], 1)
     residual, total = _without(design, centred, share), _squares(centred, share)
     frequencies, explained = list[float](), list[float]()
@@ -194,16 +201,16 @@ def find_peaks(x: Array, y: Array, weights: Array, count: int, *, width: float) 
         frequencies.append(f)
         explained.append(max(_squares(before, share) - _squares(residual, share), SMALLEST * total))
     weight = np.array(explained) * (total / max(sum(explained), np.finfo(float).tiny))
-    known = _together(time, centred, share, np.array(frequencies), nyquist(x))
-    return Peaks(known, np.full(len(known), width / span), weight)
+    known = _together(time, centred, share, np.array(frequencies), highest)
+    return Peaks(known / span, np.full(len(known), width / span), weight)
 
 
 def _together(time: Array, y: Array, share: Array, frequencies: Array, highest: float) -> Array:
     """Return frequencies fitted all at once, by Gauss and Newton's steps; a trend (0) stays.
 
-    An output ``A cos + B sin`` changes with its frequency by ``2 pi t (B cos - A sin)``.
+    Times are in spans. An output ``A cos + B sin`` changes with its frequency by ``2 pi t (B cos - A sin)``.
     """
-    moving, span = np.flatnonzero(frequencies > 0.0), float(np.ptp(time))
+    moving = np.flatnonzero(frequencies > 0.0)
     line = [np.ones_like(time), time][: 1 + int(len(moving) < len(frequencies))]
     for _ in range(REFINED if len(moving) else 0):
         turns = 2.0 * np.pi * np.outer(time, frequencies[moving])
@@ -216,7 +223,7 @@ def _together(time: Array, y: Array, share: Array, frequencies: Array, highest: 
         flat = slopes.transpose(1, 2, 0).reshape(len(time), -1)  # (n, t q)
         columns = (root * _without(design, flat, share)).reshape(-1, len(moving))
         step = np.linalg.lstsq(columns, (root * left).ravel(), rcond=1e-8)[0]
-        moved = frequencies[moving] + np.clip(step, -0.25 / span, 0.25 / span)
+        moved = frequencies[moving] + np.clip(step, -0.25, 0.25)
         frequencies = frequencies.copy()
         frequencies[moving] = np.clip(moved, 0.0, highest)
     return frequencies
@@ -281,12 +288,12 @@ def mixture_of(x: Array, y: Array, weights: Array, count: int) -> Peaks:
     (1977), with weights.
     """
     share = weights / weights.sum()
-    time, span, centred = x - share @ x, float(np.ptp(x)), y - share @ y
+    (time, span), centred = _in_spans(x, share), y - share @ y
     residual = without_line(x, y, weights)
-    step, size = 0.5 / span, _grid_size(2.0 * span * nyquist(x))
+    step, size = 0.5, _grid_size(2.0 * span * nyquist(x))  # in cycles per span
     grid, power = step * np.arange(1.0, size + 1.0), _power(time, residual, share, step, size) + SMALLEST
-    means, sds, parts = _em(grid, power / power.sum(), count, 0.25 / span)
-    return Peaks(means, sds, parts * _squares(centred, share))
+    means, sds, parts = _em(grid, power / power.sum(), count, 0.25)
+    return Peaks(means / span, sds / span, parts * _squares(centred, share))
 
 
 def _em(grid: Array, mass: Array, count: int, narrowest: float) -> tuple[Array, Array, Array]:

@@ -184,6 +184,25 @@ def test_without_priors_bic_counts_them():
 
 
 @pytest.mark.parametrize(
+    ("unit", "origin"), [(1e-12, 0.0), (1e9, 0.0), (8.64e13, 0.0), (1.0, 1.7e9)], ids=str
+)
+def test_the_model_is_the_same_in_any_unit_of_time(unit, origin):
+    x, y = origin + unit * T, Y[:80] + 0.05 * T[:80, 0]
+    first = SpectralMixtureRegressor(3, random_state=0).fit(T[:80], y)
+    second = SpectralMixtureRegressor(3, random_state=0).fit(x[:80], y)
+    found, expected = second.components(), first.components()
+    np.testing.assert_allclose(found["frequency"] * unit, expected["frequency"], rtol=1e-3, atol=1e-5)
+    assert second.evidence_[3] == pytest.approx(first.evidence_[3], abs=0.01)
+    np.testing.assert_allclose(second.predict(x), first.predict(T), atol=1e-3)
+
+
+@pytest.mark.parametrize("units", [(8.64e13, 1e-7), (1e-12, 1e8)], ids=str)
+def test_copies_of_a_mixture_are_counted_in_any_unit(units):
+    model = SpectralMixtureRegressor(2).fit(units[0] * T[:60], units[1] * Y[:60])
+    assert model._log_copies() == pytest.approx(np.log(8.0))  # two orders, and two signs of each
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"num_components": 0}, "num_components must be from 1 to 1,000, got 0"),

@@ -73,6 +73,20 @@ def test_units_of_time_and_of_the_outputs():
     np.testing.assert_allclose(scaled.weight, 2500.0 * plain.weight, rtol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("unit", "origin"), [(1e-12, 0.0), (1e9, 0.0), (8.64e13, 0.0), (1.0, 1.7e9)], ids=str
+)
+def test_times_may_be_in_any_unit_and_from_any_origin(unit, origin):
+    t, weights = times(150, True), np.ones(150)
+    y = 0.02 * t[:, None] + waves(t, [0.11, 0.31], [1.0, 0.5], noise=0.1)
+    ways = [lambda x: find_peaks(x, y, weights, 3, width=0.1), lambda x: mixture_of(x, y, weights, 3)]
+    for plain, moved in ((way(t), way(origin + unit * t)) for way in ways):
+        np.testing.assert_allclose(moved.frequency * unit, plain.frequency, rtol=1e-5)
+        np.testing.assert_allclose(moved.bandwidth * unit, plain.bandwidth, rtol=1e-5)
+        np.testing.assert_allclose(moved.weight, plain.weight, rtol=1e-5)
+    np.testing.assert_allclose(ways[0](t).frequency, [0.0, 0.11, 0.31], rtol=0.01)
+
+
 def test_a_trend_comes_first_and_hides_nothing():
     t = times(144, False)
     found = find_peaks(t, 0.1 * t[:, None] + waves(t, [1.0 / 12.0], [1.0], 0.1), np.ones(144), 2, width=0.1)

@@ -84,5 +84,5 @@ plt.show()
 
 for name, mean in (("smooth kernel", blur), ("spectral mixture", filled)):
     print(f"{name}: root mean squared error {np.sqrt(np.mean((mean - cloth[missing]) ** 2)):.2f}")
-inside = np.abs(filled - cloth[missing]) < 1.96 * np.sqrt(sd**2 + model.noise_)
+inside = np.abs(filled - cloth[missing]) < 1.96 * sd
 print(f"share of missing pixels within the 95 % band: {inside.mean():.2f}")

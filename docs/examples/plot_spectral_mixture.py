@@ -38,7 +38,7 @@ plt.show()
 # ``GPForecaster`` has a level that wanders.
 
 mean, sd = model.predict(t, return_std=True)
-band = 1.96 * np.sqrt(sd**2 + model.noise_)
+band = 1.96 * sd
 figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
 ax.fill_between(t[:, 0], mean - band, mean + band, alpha=0.25, label="95 %")
 ax.plot(t[:, 0], mean, label="mean")
