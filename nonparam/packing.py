@@ -74,6 +74,8 @@ class Packer:
                 return {"tuple": self.pack(list(value), name)}
             case dict() if all(isinstance(key, str) for key in value):
                 return {"dict": {key: self.pack(item, f"{name}.{key}") for key, item in value.items()}}
+            case dict():
+                return {"pairs": self.pack(list(value.items()), name)}
             case np.random.RandomState():
                 return {"random_state": self.pack(value.get_state(legacy=False), name)}
             case np.generic():
@@ -169,6 +171,8 @@ class Unpacker:
                 return tuple(self.unpack(items))
             case {"dict": items}:
                 return {key: self.unpack(item) for key, item in items.items()}
+            case {"pairs": items}:
+                return dict(self.unpack(items))
             case {"array": name}:
                 return self.tensors[name].numpy()
             case {"random_state": packed_state}:

@@ -250,6 +250,7 @@ def _state(model: Any) -> dict[str, Any]:
         "rows": {"x": data.x, "y": data.y, "weights": data.weights, "noise": data.noise},
         "learnt_noise": posterior.noise,
         "jitter": factor.jitter,
+        "also": {name: getattr(model, name) for name in model.also_saved},
         **_inverse(posterior),
     }
 
@@ -372,6 +373,8 @@ def _restore(model: Any, state: dict[str, Any]) -> None:
     model.n_features_in_ = state["columns"]
     if state["column_names"] is not None:
         model.feature_names_in_ = np.array(state["column_names"], dtype=object)
+    for name in model.also_saved:
+        setattr(model, name, state["also"][name])
     model._one_output = state["one_output"]
     model._scales = Scales(**state["scales"])
     mean = state["mean"]

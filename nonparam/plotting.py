@@ -312,14 +312,18 @@ def _stacked(count: int) -> Sequence[Axes]:
 
 
 def _describe(ax: Axes, model: GPRegressor) -> None:
-    name = str(getattr(model, "feature_names_in_", ["x"])[0])
-    ax.set_xlabel(name, parse_math=False)  # a name may hold a dollar sign
+    ax.set_xlabel(_name(model, "x"), parse_math=False)  # a name may hold a dollar sign
     ax.set_ylabel("y")
     ax.set_title(_wrapped(formula(model.kernel_)), loc="left", fontsize="small", parse_math=False)
     title = "bands without noise" if isinstance(model.noise_, np.ndarray) else None
     ax.spines[["top", "right"]].set_visible(False)
     ax.margins(x=0.0)
     draw_legend(ax, title)
+
+
+def _name(model: GPRegressor, otherwise: str) -> str:
+    """Return the name of the first column."""
+    return str(getattr(model, "feature_names_in_", [otherwise])[0])
 
 
 def _wrapped(formula: str) -> str:
@@ -367,11 +371,13 @@ def plot_spectrum(model: SpectralMixtureRegressor, ax: Axes | None = None) -> Ax
     ax = new_axes() if ax is None else ax
     ax.semilogy(at, power, ".", color=POINT_COLOR, markersize=3, label="periodogram, without its line")
     ax.semilogy(fine, learned + noise, color=COLORS[0], label="learned density")
-    ax.axhline(noise, color=COLORS[1], linestyle="--", linewidth=1.0, label="noise")
-    lowest = min(noise, float(np.quantile(power, 0.05)))
-    ax.set(xlabel="frequency, cycles per unit of X", ylabel="density", xlim=(0.0, float(at[-1])))
+    if noise > 0.0:  # there is no zero on a logarithmic axis
+        ax.axhline(noise, color=COLORS[1], linestyle="--", linewidth=1.0, label="noise")
+    lowest = float(np.quantile(power[power > 0.0], 0.05))
+    ax.set_xlabel(f"frequency, cycles per unit of {_name(model, 'X')}", parse_math=False)
+    ax.set(ylabel="density", xlim=(0.0, float(at[-1])))
     _label(ax, waves, WINDOW / span, noise)
-    ax.set_ylim(0.3 * lowest, 8.0 * float(max(power.max(), (learned + noise).max())))
+    ax.set_ylim(0.3 * min(noise or lowest, lowest), 8.0 * float(max(power.max(), (learned + noise).max())))
     ax.legend(frameon=False, loc="upper right")
     return ax
 
@@ -387,7 +393,7 @@ def _density(waves: dict[str, Array], at: Array, window: float) -> Array:
 def _label(ax: Axes, waves: dict[str, Array], window: float, noise: float) -> None:
     """Write the period at each large peak."""
     heights = _density(waves, waves["frequency"], window) + noise
-    shown = [i for i in np.argsort(-heights) if waves["frequency"][i] > window][:MOST_LABELS]
+    shown = [i for i in np.argsort(-heights) if np.isfinite(waves["period"][i])][:MOST_LABELS]
     for i in shown:
         if heights[i] > CLEAR * noise:
             place = (float(waves["frequency"][i]), float(heights[i]))

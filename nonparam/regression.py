@@ -142,6 +142,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("lml",)
+    also_saved: ClassVar[tuple[str, ...]] = ()  # fitted attributes that a subclass adds to files
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,7 @@ __all__ = ["SpectralMixtureRegressor"]
 Array = NDArray[np.float64]
 
 SLOW = 0.01  # cycles in the span of the data: a frequency below it has no sign
+TREND = 0.4  # cycles in the span: the data do not show that a slower wave returns
 TINY = 1e-12
 IDLE = 0.1  # nats that the data lose at most without the components that are removed
 GONE = 40.0  # by how much the logarithm of a weight falls to be nothing
@@ -79,6 +80,8 @@ class SpectralMixtureRegressor(GPRegressor):
         >>> model.components()["period"].round(1)
         array([9.1])
     """
+
+    also_saved: ClassVar[tuple[str, ...]] = ("num_components_", "num_pruned_", "evidence_")
 
     def __init__(
         self,
@@ -207,7 +210,8 @@ class SpectralMixtureRegressor(GPRegressor):
 
         Returns:
             ``weight`` in units of ``y`` squared, ``frequency`` and ``bandwidth`` in cycles per unit of ``X``,
-            and ``period`` in units of ``X``; with several columns all but the weight are ``(q, d)``.
+            and ``period`` in units of ``X``; with several columns all but the weight are ``(q, d)``. A wave
+            that goes through less than 0.4 of a cycle in the data is a trend: its period is infinite.
         """
         check_is_fitted(self)
         parts = [(term, term.kernel) for term in self.kernel_.terms() if isinstance(term, Scale)]
@@ -217,8 +221,9 @@ class SpectralMixtureRegressor(GPRegressor):
         bandwidth = np.array([_numbers(part.bandwidth) for _, part in waves])
         if frequency.shape[1] == 1:
             frequency, bandwidth = frequency[:, 0], bandwidth[:, 0]
-        with np.errstate(divide="ignore"):
-            period = 1.0 / frequency
+        slow = frequency * (self._scales.x_high - self._scales.x_low) < TREND
+        period = np.full_like(frequency, np.inf)
+        np.divide(1.0, frequency, out=period, where=~slow)
         weight = np.array([weight for weight, _ in waves])
         return {"weight": weight, "frequency": frequency, "bandwidth": bandwidth, "period": period}
 

@@ -4,6 +4,7 @@ import pickle
 
 import gpytorch
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -381,6 +382,59 @@ def test_the_spectrum_has_the_periods_of_its_peaks():
     at, periodogram = lines["periodogram, without its line"].get_data()
     assert np.trapezoid(periodogram, at) == pytest.approx(Y.var(), rel=0.1)
     assert at[np.argmax(periodogram)] == pytest.approx(TRUE[0], rel=0.05)
+
+
+def test_the_spectrum_of_a_named_column_without_noise():
+    table = pd.DataFrame({"$days": T[:20, 0]})
+    model = SpectralMixtureRegressor(1, noise=0.0).fit(table, np.random.default_rng(0).standard_normal(20))
+    ax = model.plot_spectrum()
+    assert ax.get_xlabel() == "frequency, cycles per unit of $days"
+    assert "noise" not in {line.get_label() for line in ax.lines}
+    low, high = ax.get_ylim()
+    periodogram = ax.lines[0].get_data()[1]
+    assert 0.0 < low < np.median(periodogram) < high
+
+
+def test_a_wave_that_the_data_do_not_show_to_return_is_a_trend():
+    model = SpectralMixtureRegressor(3).fit(T, 0.03 * T[:, 0] + Y)
+    waves = model.components()
+    slow = waves["frequency"] * 119.0 < 0.4
+    assert slow.any() and not slow.all()
+    assert np.isinf(waves["period"][slow]).all()
+    np.testing.assert_allclose(waves["period"][~slow], 1.0 / waves["frequency"][~slow])
+    assert len(model.plot_spectrum().texts) == (~slow).sum()
+
+
+@pytest.mark.parametrize("count", [2, "auto"])
+def test_a_loaded_model_knows_how_its_components_were_chosen(count, tmp_path):
+    model = SpectralMixtureRegressor(count, max_components=3).fit(T, Y)
+    model.save(tmp_path / "model.safetensors")
+    loaded = SpectralMixtureRegressor.load(tmp_path / "model.safetensors")
+    assert loaded.evidence_ == model.evidence_
+    assert all(type(q) is int for q in loaded.evidence_)
+    assert (loaded.num_components_, loaded.num_pruned_) == (model.num_components_, model.num_pruned_)
+    np.testing.assert_array_equal(loaded.predict(T), model.predict(T))
+
+
+def test_rows_of_no_weight_are_no_rows():
+    weights = np.ones(len(T))
+    weights[::9] = 0.0
+    spoilt = np.where(weights > 0.0, Y, 1e3)
+    kept = SpectralMixtureRegressor(2).fit(T[weights > 0.0], Y[weights > 0.0])
+    weighted = SpectralMixtureRegressor(2).fit(T, spoilt, sample_weight=weights)
+    np.testing.assert_allclose(weighted.predict(T), kept.predict(T), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "said"),
+    [
+        (T, None, "requires y to be passed, but the target y is None"),
+        (T, 3.0, "y should be a 1d array, one number for each of the 120 rows of X; got 3.0"),
+    ],
+)
+def test_no_outputs_to_learn_from(X, y, said):
+    with pytest.raises(ValueError, match=said):
+        SpectralMixtureRegressor(1).fit(X, y)
 
 
 def test_a_spectrum_is_of_one_column_and_one_output():
