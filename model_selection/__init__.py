@@ -9,24 +9,54 @@ from typing import TYPE_CHECKING, Any
 from nonparam.model_selection.evidence import Evidence, evidence
 
 if TYPE_CHECKING:
-    from nonparam.model_selection.conditional import conditional_log_likelihood
+    from nonparam.model_selection.joint import GaussianJoint, HeldOut, JointDensity
     from nonparam.model_selection.laplace_evidence import laplace_evidence
-    from nonparam.model_selection.loo import leave_one_out
+    from nonparam.model_selection.scores import (
+        Score,
+        aic,
+        bic,
+        clml,
+        effective_parameters,
+        k_fold,
+        lml,
+        loo,
+        prequential,
+    )
 
 __all__ = [
     "Evidence",
+    "GaussianJoint",
+    "HeldOut",
+    "JointDensity",
     "KernelSearch",
-    "conditional_log_likelihood",
+    "Score",
+    "aic",
+    "bic",
+    "clml",
+    "effective_parameters",
     "evidence",
+    "k_fold",
     "laplace_evidence",
-    "leave_one_out",
+    "lml",
+    "loo",
+    "prequential",
 ]
 
 _HOMES = {
+    "GaussianJoint": "joint",
+    "HeldOut": "joint",
+    "JointDensity": "joint",
     "KernelSearch": "search",
-    "conditional_log_likelihood": "conditional",
+    "Score": "scores",
+    "aic": "scores",
+    "bic": "scores",
+    "clml": "scores",
+    "effective_parameters": "scores",
+    "k_fold": "scores",
     "laplace_evidence": "laplace_evidence",
-    "leave_one_out": "loo",
+    "lml": "scores",
+    "loo": "scores",
+    "prequential": "scores",
 }
 
 

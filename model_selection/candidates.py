@@ -11,16 +11,14 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from nonparam.errors import NotPositiveDefiniteError
 from nonparam.kernels import ChangePoint, Constant, Kernel, Sum, covariance
 from nonparam.lbfgs import Minimum, descend
 from nonparam.model_selection.assembly import to_kernel, with_values_of
-from nonparam.model_selection.conditional import conditional_log_likelihood
 from nonparam.model_selection.expressions import Base, Expression
+from nonparam.model_selection.held_out import HeldOutRows, held_out_evidence
 from nonparam.model_selection.laplace_evidence import laplace_evidence
-from nonparam.model_selection.loo import leave_one_out
 from nonparam.objective import Data, Objective
 from nonparam.scales import NOISE_FRACTION, Scales, default_priors, initialise
 from nonparam.theta import Theta
@@ -49,8 +47,7 @@ class Problem:
         scales: of the rows.
         with_prior: whether hyperparameters have their default priors.
         criterion: what candidates are judged by.
-        orders: ``(k, n)``, permutations of the rows, of the conditional marginal likelihood.
-        conditioned: how many rows that is conditioned on.
+        held_out: which rows are predicted from which, where that is the criterion.
         absorbed: names of base kernels that the mean function makes superfluous as terms.
         stands_for: how many rows each one stands for: what few rows gain, many gain that many times.
     """
@@ -59,8 +56,7 @@ class Problem:
     scales: Scales
     with_prior: bool
     criterion: Criterion
-    orders: Tensor
-    conditioned: int
+    held_out: HeldOutRows | None = None
     absorbed: tuple[str, ...] = ()
     stands_for: float = 1.0
 
@@ -234,9 +230,8 @@ def _score(problem: Problem, theta: Theta, point: Array, bic: float) -> float:
     noise = data.noise_variances(float(np.exp(point[-1])) if theta.learns_noise else 0.0)
     with torch.no_grad():
         a = covariance(theta.kernel, data.x) + torch.diag(noise)
+    assert problem.held_out is not None
     try:
-        if problem.criterion == "loo":
-            return float(leave_one_out(a, data.y, data.basis).sum())
-        return conditional_log_likelihood(a, data.y, data.basis, problem.orders, problem.conditioned)
+        return held_out_evidence(a, data.y, data.basis, problem.held_out.sets(len(data.x))).value
     except NotPositiveDefiniteError:
         return -math.inf

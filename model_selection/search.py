@@ -23,6 +23,7 @@ from nonparam.model_selection.assembly import BASES, with_values_of
 from nonparam.model_selection.beam import Beam
 from nonparam.model_selection.candidates import CRITERIA, Criterion, Problem, kernel_of, sampled
 from nonparam.model_selection.expressions import Base, Expression, terms
+from nonparam.model_selection.held_out import HeldOutRows
 from nonparam.model_selection.words import Component, sentence
 from nonparam.pathwise import FunctionSamples
 from nonparam.regression import GPRegressor
@@ -243,10 +244,11 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         n = len(data.x)
         x, outputs, weights = (table.cpu().numpy() for table in (data.x, data.y, data.weights))
         scales = measure(x, outputs + plain.y_mean_, weights, normalize_y=plain.normalize_y)
-        orders = torch.from_numpy(np.stack([rng.permutation(n) for _ in range(ORDERS)]))
-        most = min(round(CONDITIONED * n), n - 1)
+        held_out = None
+        if self.criterion in ("loo", "clml"):
+            held_out = HeldOutRows(self.criterion, CONDITIONED, ORDERS, seed=int(rng.randint(2**31 - 1)))
         with_prior = plain.priors == "default"
-        return Problem(data, scales, with_prior, self.criterion, orders, most, ABSORBED[plain.mean])
+        return Problem(data, scales, with_prior, self.criterion, held_out, ABSORBED[plain.mean])
 
     def _conclude(self, beam: Beam, X: Any, y: Any, sample_weight: ArrayLike | None) -> None:
         node = beam.best()

@@ -205,6 +205,10 @@ class DeepKernelRegressor(GPRegressor):
         return self._fit(kernel, X, y, sample_weight)
 
     @property
+    def _maximised(self) -> str:
+        return "lml"  # the objective is the network's
+
+    @property
     def uses_features_(self) -> bool:
         """Whether learnt features are part of the model."""
         check_is_fitted(self)

@@ -1,5 +1,8 @@
 r"""What training maximises: the log marginal likelihood, and with priors the log posterior.
 
+Or, in its place, the log density of rows that are held out: of each given all others, or of the last ones of
+random orders given the first (`nonparam.model_selection.held_out`). It counts each row once.
+
 A weight :math:`w_i` raises the likelihood of row :math:`i` to a power, so that a weight of 2 is the same as
 the row given twice, and a weight of 0 the same as leaving it out:
 
@@ -22,7 +25,8 @@ from nonparam.errors import NotPositiveDefiniteError
 from nonparam.kernels.base import Kernel
 from nonparam.kernels.evaluate import covariance, is_grid, spread
 from nonparam.kernels.strips import assemble
-from nonparam.model_selection.evidence import LOG_2PI, evidence
+from nonparam.model_selection.evidence import LOG_2PI, Evidence, evidence
+from nonparam.model_selection.held_out import HeldOutRows, held_out_evidence
 from nonparam.theta import Theta
 
 __all__ = ["MATRICES", "Data", "Objective", "matrices_needed"]
@@ -107,12 +111,14 @@ class Objective:
         theta: the vector of free hyperparameters.
         with_prior: whether the prior is added.
         outputs: ``(s,)``, the column of ``y`` that each of ``s`` searches explains, where they differ.
+        held_out: which rows are predicted from which, where that is maximised and not the likelihood.
     """
 
     data: Data
     theta: Theta
     with_prior: bool
     outputs: NDArray[np.intp] | None = None
+    held_out: HeldOutRows | None = None
 
     def log_marginal_likelihood(
         self, points: Array, *, outputs: NDArray[np.intp] | None = None, gradient: bool = True
@@ -198,7 +204,7 @@ class Objective:
         """Whether the covariance of the observations is constant along its diagonals."""
         variances = self.data.noise_variances(1.0)
         kernel = self.theta.kernel
-        uniform = bool((variances == variances[0]).all())
+        uniform = bool((variances == variances[0]).all()) and self.held_out is None
         return uniform and isinstance(kernel, Kernel) and kernel.is_stationary and is_grid(self.data.x)
 
     def _one(
@@ -212,14 +218,20 @@ class Objective:
         variances = data.noise_variances(noise)
         torch.diagonal(matrix).add_(variances)
         try:
-            found = evidence(matrix, data.y, data.basis, gradient=gradient, is_toeplitz=self._is_toeplitz)
+            found = self._found(matrix, data, gradient)
         except NotPositiveDefiniteError:
             return -np.inf, 0.0, torch.zeros_like(matrix[0] if self._is_toeplitz else matrix), 0.0
-        extra, noise_slope = data.weight_terms(noise)
+        extra, noise_slope = data.weight_terms(noise) if self.held_out is None else (0.0, 0.0)
         if found.gradient is not None:
             per_row = torch.diagonal(found.gradient) if found.gradient.ndim == 2 else found.gradient[:1]
             noise_slope += float(per_row @ variances[: len(per_row)])
         return found.value + extra, noise_slope, found.gradient, found.jitter
+
+    def _found(self, a: Tensor, data: Data, gradient: bool) -> Evidence:
+        """Evaluate what is maximised for a covariance of the observations, which is overwritten."""
+        if self.held_out is None:
+            return evidence(a, data.y, data.basis, gradient=gradient, is_toeplitz=self._is_toeplitz)
+        return held_out_evidence(a, data.y, data.basis, self.held_out.sets(len(data.y)), gradient=gradient)
 
     def _batches(self) -> bool:
         ours = all(isinstance(k, Kernel) for k in [self.theta.kernel, *self.theta.kernel.sub_kernels()])

@@ -1,7 +1,5 @@
 """Gaussian process regression behind scikit-learn's API."""
 
-import copy
-import math
 import os
 import time
 import warnings
@@ -24,25 +22,20 @@ from nonparam.kernels import with_amplitude
 from nonparam.kernels.grammar import as_kernel, parse
 from nonparam.means import Mean
 from nonparam.mixtures import starts_of
-from nonparam.model_selection.laplace_evidence import laplace_evidence
 from nonparam.newton import Watch
-from nonparam.objective import Data, Objective, matrices_needed
+from nonparam.objective import Data, Objective
 from nonparam.planning import TIMED_ROWS, plan_for
 from nonparam.prediction import PredictionMixin
 from nonparam.processes import is_first_process
 from nonparam.progress import Progress
 from nonparam.scales import (
-    NOISE_FRACTION,
-    Scales,
-    default_priors,
     initialise,
     measure,
     output_scales,
     waits_for_period,
 )
+from nonparam.scoring import ScoringMixin
 from nonparam.solvers.plan import SOLVERS, Plan, choose
-from nonparam.structured import with_structure
-from nonparam.theta import Theta
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
 from nonparam.validation import (
@@ -52,7 +45,6 @@ from nonparam.validation import (
     check_kernel,
     check_minutes,
     check_noise,
-    check_numbers,
     check_outputs,
     check_scale,
     check_seed,
@@ -72,7 +64,7 @@ TO_GO_ON = "to go on, fit again, with checkpoint= from where it stopped"
 RIDGE_TOLERANCE = 1e-4  # without priors a useless column's lengthscale creeps to infinity for ever
 
 
-class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class GPRegressor(PredictionMixin, ScoringMixin, RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     r"""Exact Gaussian process regression, with hyperparameters learnt from the evidence.
 
     .. math:: y_i = h(x_i)^\top \beta + f(x_i) + \varepsilon_i, \quad f \sim GP(0, k), \quad
@@ -95,7 +87,10 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
             ``"auto"``: such a structure where it is there and faster, else Cholesky, and above 4,000 rows
             conjugate gradients where they are predicted to take less than half of its time, or where it
             does not fit the memory; see `plan`.
-        objective: what is maximised: ``"lml"``, the log marginal likelihood.
+        objective: what is maximised: ``"lml"``, the log marginal likelihood; ``"loo"``, the log density of
+            each row given all others; ``"clml"``, that of a tenth of the rows given the others, a mean over
+            20 random orders. All in nats per row times rows, so that priors weigh the same. The latter two
+            count each row once, whatever its weight, and are maximised with ``solver="cholesky"``.
         n_restarts: searches besides the one that starts from the scale of the data.
         priors: ``"default"`` for weakly informative ones (maximum a posteriori), or ``None`` (maximum
             likelihood).
@@ -141,7 +136,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         (True, True)
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("lml",)
+    objectives: ClassVar[tuple[str, ...]] = ("lml", "clml", "loo")
     also_saved: ClassVar[tuple[str, ...]] = ()  # fitted attributes that a subclass adds to files
 
     def __init__(
@@ -258,11 +253,17 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
     ) -> Plan:
         variances = torch.from_numpy((1.0 if noise is None else noise) / weights)
         timed = bool(self.verbose) and len(x) > TIMED_ROWS
-        return plan_for(self.solver, kernel, x, variances, device, timed=timed, searches=1 + self.n_restarts)
+        solver = self.solver if self._maximised == "lml" else "cholesky"
+        return plan_for(solver, kernel, x, variances, device, timed=timed, searches=1 + self.n_restarts)
 
     def _check_arguments(self) -> None:
         check_choice(self.solver, "solver", SOLVERS)
         check_choice(self.objective, "objective", self.objectives)
+        if self._maximised != "lml" and self.solver not in ("auto", "cholesky"):
+            raise InputError(
+                f"objective={self.objective!r} is maximised with a factor, got solver={self.solver!r}: take "
+                "'cholesky', or objective='lml'"
+            )
         check_choice(self.priors, "priors", PRIORS)
         check_choice(self.normalize_y, "normalize_y", (True, False))
         check_count(self.n_restarts, "n_restarts")
@@ -291,7 +292,7 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         mean = Mean.from_scales(self.mean, scales).to(device)
         self._mean = mean.identified(torch.tensor(x, device=device))
         data = self._data(x, y, weights, noise, device)
-        objective = self._objective(scales, data)
+        objective = replace(self._objective(scales, data), held_out=self._held_out(rng))
         tolerance = RIDGE_TOLERANCE if self.priors is None else TOLERANCE
         others = [self._theta(start, scales, data).start for start in starts[1:]]
         self._scales = scales
@@ -319,14 +320,6 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
             weights=torch.tensor(weights, device=device),
             noise=known,
         )
-
-    def _objective(self, scales: Scales, data: Data) -> Objective:
-        theta = self._theta(self.kernel_, scales, data)
-        return Objective(data, theta, with_prior=self.priors == "default")
-
-    def _theta(self, kernel: gpytorch.kernels.Kernel, scales: Scales, data: Data) -> Theta:
-        priors = default_priors(kernel, scales, informative=self.priors == "default")
-        return Theta(kernel, priors, NOISE_FRACTION * scales.y_variance if data.noise is None else None)
 
     def _likelihood(self) -> None:
         self.log_marginal_likelihood_ = self.posterior_.log_marginal_likelihood() - self._change_of_units
@@ -370,70 +363,6 @@ class GPRegressor(PredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimat
         jitter = self.posterior_.factor.jitter
         self.fit_report_ = replace(self.fit_report_, plan=str(plan), jitter=jitter)
         return self
-
-    def log_marginal_likelihood(self, theta: ArrayLike | None = None, eval_gradient: bool = False) -> Any:
-        """Return the log marginal likelihood of hyperparameters.
-
-        Args:
-            theta: ``(p,)``, in the order of ``theta_names_``; the fitted ones by default.
-            eval_gradient: whether to return the gradient too.
-
-        Returns:
-            A number of nats; with ``eval_gradient`` also ``(p,)`` derivatives. Minus infinity and zeros where
-            the covariance has no factor, or a number is beyond what a float holds.
-
-        Raises:
-            InputError: another number of hyperparameters, or such that are not finite.
-            InsufficientMemoryError: other hyperparameters of a model that was fitted by solves, where the
-                matrix that they are evaluated with, exactly, does not fit.
-        """
-        check_is_fitted(self)
-        point = self.theta_ if theta is None else check_numbers(theta, "theta")
-        if point.shape != self.theta_.shape:
-            raise InputError(
-                f"theta must have {len(self.theta_)} entries {self.theta_names_}, got {point.shape}"
-            )
-        if not np.isfinite(point).all():
-            raise InputError(f"theta must be finite, got {theta!r}")
-        data = self.posterior_.data
-        if theta is None and not eval_gradient:
-            return self.log_marginal_likelihood_
-        if self.posterior_.solver in ("cg", "ski"):
-            choose("cholesky", len(data.x), matrices_needed(self.kernel_, data.x), data.x.device)
-        other = copy.copy(self)
-        other.kernel_ = copy.deepcopy(self.kernel_)
-        objective = other._objective(self._scales, data)
-        objective = with_structure(objective, self.posterior_.solver)
-        with threads_for(len(self.posterior_.data.x)):
-            value, slope = objective.evaluate(point, gradient=eval_gradient)
-        value -= self._change_of_units
-        return (value, slope) if eval_gradient else value
-
-    def log_evidence(self) -> float:
-        r"""Return the log evidence of the model, :math:`\log p(y)`, hyperparameters averaged over.
-
-        By Laplace's approximation at their fitted values. Differences between models of the same data, in
-        nats, are log Bayes factors. Without priors, and after ``solver="cg"`` or ``"ski"``, BIC stands for
-        it: :math:`\log p(y \mid \hat\theta) - \tfrac12 p \log n`; compare models that were fitted alike.
-
-        Source: MacKay (2003), Information theory, inference, and learning algorithms, chapters 27 and 28.
-        """
-        check_is_fitted(self)
-        if not self._by_laplace:
-            rows = float(self.posterior_.data.weights.sum())
-            return self.log_marginal_likelihood_ - 0.5 * len(self.theta_) * math.log(rows)
-        objective = self._objective(self._scales, self.posterior_.data)
-        objective = with_structure(objective, self.posterior_.solver)
-        return laplace_evidence(objective, self.theta_) - self._change_of_units
-
-    @property
-    def _change_of_units(self) -> float:
-        """What the log density of the outputs loses in their own units."""
-        return float(self.posterior_.data.weights.sum()) * float(np.log(self.y_scale_).sum())
-
-    @property
-    def _by_laplace(self) -> bool:
-        return self.priors is not None and self.posterior_.solver not in ("cg", "ski")
 
     def plot(self, ax: Any = None) -> Any:
         """Draw data, mean and bands of a fitted model with one input; return the axes."""
