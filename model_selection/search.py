@@ -38,6 +38,7 @@ BASE_KERNELS = ("linear", "constant", "rbf", "periodic", "rq", "changepoint")
 BARE: Any = "lml"
 SCREENED_ROWS = 200
 ORDERS, CONDITIONED = 5, 0.8  # of the conditional marginal likelihood: orders, and the share of the rows
+FEWEST = 4  # rows, of which two are predicted from two
 ABSORBED = {"zero": (), "constant": ("constant",), "linear": ("constant", "linear")}  # by the mean function
 
 
@@ -246,7 +247,12 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         scales = measure(x, outputs + plain.y_mean_, weights, normalize_y=plain.normalize_y)
         held_out = None
         if self.criterion in ("loo", "clml"):
-            held_out = HeldOutRows(self.criterion, CONDITIONED, ORDERS, seed=int(rng.randint(2**31 - 1)))
+            if self.criterion == "clml" and n < FEWEST:
+                raise InputError(
+                    f"criterion='clml' needs {FEWEST} rows or more, got {n}: take 'loo' or 'bic'"
+                )
+            fraction = min(CONDITIONED, 1.0 - 2.0 / n)  # two rows at least are predicted
+            held_out = HeldOutRows(self.criterion, fraction, ORDERS, seed=int(rng.randint(2**31 - 1)))
         with_prior = plain.priors == "default"
         return Problem(data, scales, with_prior, self.criterion, held_out, ABSORBED[plain.mean])
 

@@ -359,13 +359,20 @@ def test_one_row_and_several_outputs_are_refused():
     [
         (T[:2], Y[:2]),
         (T[:3], Y[:3]),
+        (T[:5], Y[:5]),
         (T[:20], np.full(20, 7.0)),
         (T[:20], np.zeros(20)),
         (np.repeat(T[:6], 3, 0), Y[:18]),
     ],
-    ids=["two points", "three points", "a constant series", "zeros", "repeated times"],
+    ids=["two points", "three points", "five points", "a constant series", "zeros", "repeated times"],
 )
 def test_data_with_little_in_them(criterion, x, y):
+    if criterion == "clml" and len(x) < 4:
+        with pytest.raises(
+            InputError, match=rf"criterion='clml' needs 4 rows or more, got {len(x)}: take 'loo'"
+        ):
+            search(criterion=criterion).fit(x, y)
+        return
     found = search(criterion=criterion, base_kernels=BASE_KERNELS, max_depth=1).fit(x, y)
     mean, sd = found.predict(NEW, return_std=True)
     assert np.isfinite(mean).all() and np.isfinite(sd).all() and (sd >= 0.0).all()
