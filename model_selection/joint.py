@@ -30,6 +30,8 @@ __all__ = [
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
+MOST_SOLVED = 2000  # columns of the inverse: minutes of solves with 20,000 rows
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -236,7 +238,19 @@ class SolvedJoint:
         )
 
     def held_out(self, sets: Sequence[Rows]) -> list[HeldOut]:
-        """Return what is said of each set of rows given all rows outside of it."""
+        """Return what is said of each set of rows given all rows outside of it.
+
+        Raises:
+            InputError: more than 2,000 rows in all: each asks for a solve with all rows.
+            NotPositiveDefiniteError: a set without which the other rows do not determine the mean.
+        """
+        count = sum(len(rows) for rows in sets)
+        if count > MOST_SOLVED:
+            raise InputError(
+                f"{len(sets):,} set(s) of {count:,} held-out rows in all need as many solves with {self.n:,} "
+                f"rows, and at most {MOST_SOLVED:,} are made: hold out fewer, as in "
+                f"clml(model, n_orderings=1, fraction={1.0 - 500.0 / self.n:.3f}), or fit a random subset"
+            )
         return _held_out(sets, self.units, self._conditional)
 
     def _conditional(self, sets: Tensor) -> Conditional:

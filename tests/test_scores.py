@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from nonparam import DeepKernelRegressor, GPRegressor, SpectralMixtureRegressor, fitting, scoring
+from nonparam import DeepKernelRegressor, GPRegressor, SpectralMixtureRegressor, fitting, kernels, scoring
 from nonparam.errors import InputError, InsufficientMemoryError
 from nonparam.model_selection import (
     aic,
@@ -21,6 +21,7 @@ from nonparam.model_selection import (
     loo,
     prequential,
 )
+from nonparam.model_selection import joint as joint_module
 from nonparam.model_selection.evidence import fit_mean
 from nonparam.model_selection.held_out import HeldOutRows, precision_of
 from nonparam.solvers.cholesky import cholesky
@@ -289,6 +290,41 @@ def test_by_solves_it_is_the_form_with_a_factor(solver, tolerance, monkeypatch):
         solved.increments(np.arange(90))
     with pytest.raises(InputError, match="the effective number of parameters need a matrix of"):
         solved.effective_parameters()
+    monkeypatch.setattr(joint_module, "MOST_SOLVED", 12)
+    assert len(clml(model, n_orderings=1).held_out) == 1
+    with pytest.raises(
+        InputError, match=r"2 set\(s\) of 18 held-out rows in all need as many solves with 90 rows"
+    ):
+        clml(model, n_orderings=2)
+    with pytest.raises(
+        InputError, match=r"at most 12 are made: hold out fewer, as in clml\(model, n_orderings=1"
+    ):
+        loo(model)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e4])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_the_evidence_integrates_the_coefficient_of_the_mean(outputs, size):
+    """Nothing is learnt here but the mean: against quadrature, in the units of the data."""
+    y = size * (2.0 + np.c_[np.sin(X[:8, 0]), np.cos(X[:8, 0])][:, :outputs])
+    kernel = kernels.Scale(kernels.RBF(1.0, fixed=("lengthscale",)), 0.8 * size**2, fixed=("outputscale",))
+    model = GPRegressor(kernel, noise=0.05 * size**2).fit(X[:8], y[:, 0] if outputs == 1 else y)
+    A = size**2 * (dense.rbf(X[:8], X[:8], 1.0, 0.8) + 0.05 * np.eye(8))
+    total = 0.0
+    for column in y.T:
+        mean, width = column.mean(), 3.0 * size
+        places = np.linspace(mean - 5.0 * width, mean + 5.0 * width, 4001)
+        heights = np.exp([dense.log_normal(column - place, np.zeros(8), A) for place in places])
+        total += math.log(np.trapezoid(heights, places))
+    assert model.log_evidence() == pytest.approx(total, abs=1e-6)
+    assert model.joint_density().log_density() == pytest.approx(total, abs=1e-6)
+
+
+def test_units_change_the_evidence_as_those_of_a_density():
+    """With one coefficient of the mean integrated out, n - 1 rows lose the logarithm of the scale."""
+    both = [GPRegressor("rbf").fit(X, scale * TWO) for scale in (1.0, 100.0)]
+    change = both[0].log_evidence() - both[1].log_evidence()
+    assert change == pytest.approx(2 * (N - 1) * math.log(100.0), abs=1e-6)
 
 
 def test_blocks_of_the_precision_are_the_schur_complement_of_the_other_rows():
