@@ -11,8 +11,18 @@ ROOT = Path(__file__).resolve().parents[1]
 CODE = ("nonparam", "kernels", "model_selection", "datasets")  # what a user installs
 SOURCES = (*CODE, "tests", "benchmarks", "docs/examples")
 
-ESTIMATORS = {"regression", "spectral_mixture", "deep", "classification", "forecasting", "networks", "search"}
+ESTIMATORS = {
+    "regression",
+    "scoring",
+    "spectral_mixture",
+    "deep",
+    "classification",
+    "forecasting",
+    "networks",
+    "search",
+}
 LAST = {"plotting", "cli"}
+DENSITIES = {"evidence", "held_out", "innovations", "joint"}  # in model_selection, of matrices alone
 # What each part may import of the package besides itself; parts that are not named are the core.
 MAY_IMPORT = {
     "errors": set(),
@@ -55,10 +65,12 @@ class Source:
 
 
 def part_of(below: str) -> str:
-    """The part of a dotted name below the package; the evidence and the search are steps of their own."""
+    """The part of a dotted name below the package; densities and the search are steps of their own."""
     names = below.split(".")
-    if names[:2] in (["model_selection", "evidence"], ["model_selection", "search"]):
-        return names[1]
+    if names[0] == "model_selection" and names[1:2] == ["search"]:
+        return "search"
+    if names[0] == "model_selection" and names[1:2] and names[1] in DENSITIES:
+        return "evidence"
     return names[0] if names[0] != "__init__" else "nonparam"
 
 
