@@ -2,7 +2,6 @@
 
 import time
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, Self
@@ -15,6 +14,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clon
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from nonparam.decomposition import numbered
 from nonparam.errors import InputError
 from nonparam.kernels.changepoint import ChangePoint
 from nonparam.kernels.composition import parts_of
@@ -297,14 +297,10 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
         x = torch.tensor(
             check_table(self, X, reset=False), device=self.best_estimator_.posterior_.data.x.device
         )
-        found: dict[str, tuple[Array, Array]] = {}
-        met = Counter[str]()
-        for term, (mean, variance) in self._components(x):
-            name = repr(term)
-            met[name] += 1
-            name += f" ({met[name]})" if met[name] > 1 else ""
-            found[name] = mean[:, 0].cpu().numpy(), variance.sqrt().cpu().numpy()
-        return found
+        found = list(self._components(x))
+        names = numbered([repr(term) for term, _ in found])
+        moments = [(mean[:, 0].cpu().numpy(), variance.sqrt().cpu().numpy()) for _, (mean, variance) in found]
+        return dict(zip(names, moments, strict=True))
 
     def _components(self, x: torch.Tensor) -> Iterator[tuple[Expression, tuple[torch.Tensor, torch.Tensor]]]:
         """Yield each term and its posterior mean ``(m, 1)`` and variance ``(m,)``."""

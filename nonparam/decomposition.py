@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gpytorch
 import numpy as np
@@ -15,7 +15,7 @@ from nonparam.kernels.base import Composable
 from nonparam.kernels.composition import parts_of
 from nonparam.posterior import Posterior
 
-__all__ = ["Decomposition", "Part", "moments", "named_parts", "shares"]
+__all__ = ["Decomposition", "Part", "moments", "named_parts", "numbered", "shares"]
 
 Array = NDArray[np.float64]
 
@@ -80,11 +80,21 @@ def named_parts(posterior: Posterior, names: Sequence[str]) -> list[Part]:
     for kernel in parts_of(posterior.kernel, d):
         columns = tuple(sorted(_columns(kernel, tuple(range(d)))))
         found.append(Part(_name(kernel, columns, names), columns, kernel.to(posterior.data.x)))
-    met = Counter[str]()
-    for i, part in enumerate(found):
-        met[part.name] += 1
-        if met[part.name] > 1:
-            found[i] = Part(f"{part.name} ({met[part.name]})", part.columns, part.kernel)
+    told_apart = numbered([part.name for part in found])
+    return [replace(part, name=name) for part, name in zip(found, told_apart, strict=True)]
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Return names of which none occurs twice: the second of two alike has a number.
+
+    Examples:
+        >>> numbered(["rbf", "linear", "rbf", "rbf"])
+        ['rbf', 'linear', 'rbf (2)', 'rbf (3)']
+    """
+    met, found = Counter[str](), []
+    for name in names:
+        met[name] += 1
+        found.append(f"{name} ({met[name]})" if met[name] > 1 else name)
     return found
 
 
