@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nonparam.bayesian_linear import BayesianLinearRegressor
     from nonparam.deep import DeepKernelRegressor
     from nonparam.forecasting import GPForecaster
     from nonparam.model_selection.search import KernelSearch
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from nonparam.spectral_mixture import SpectralMixtureRegressor
 
 __all__ = [
+    "BayesianLinearRegressor",
     "DeepKernelRegressor",
     "GPForecaster",
     "GPRegressor",
@@ -22,6 +24,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BayesianLinearRegressor": "nonparam.bayesian_linear",
     "DeepKernelRegressor": "nonparam.deep",
     "GPForecaster": "nonparam.forecasting",
     "GPRegressor": "nonparam.regression",

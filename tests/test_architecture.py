@@ -14,6 +14,7 @@ SOURCES = (*CODE, "tests", "benchmarks", "docs/examples")
 ESTIMATORS = {
     "regression",
     "scoring",
+    "bayesian_linear",
     "spectral_mixture",
     "deep",
     "classification",
@@ -22,7 +23,7 @@ ESTIMATORS = {
     "search",
 }
 LAST = {"plotting", "cli"}
-DENSITIES = {"evidence", "held_out", "innovations", "joint"}  # in model_selection, of matrices alone
+DENSITIES = {"evidence", "held_out", "innovations", "joint", "student_joint"}  # in model_selection, of matrices alone
 # What each part may import of the package besides itself; parts that are not named are the core.
 MAY_IMPORT = {
     "errors": set(),
