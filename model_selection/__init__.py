@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Any
 from nonparam.model_selection.evidence import Evidence, evidence
 
 if TYPE_CHECKING:
+    from nonparam.model_selection.hypotheses import (
+        BayesFactor,
+        Hypothesis,
+        bayes_factor,
+        kass_raftery,
+        sensitivity,
+    )
+    from nonparam.model_selection.importance import ImportanceEvidence, importance_evidence
     from nonparam.model_selection.joint import GaussianJoint, HeldOut, JointDensity
     from nonparam.model_selection.laplace_evidence import laplace_evidence
+    from nonparam.model_selection.quadrature import quadrature_evidence
     from nonparam.model_selection.scores import (
         Score,
         aic,
@@ -22,41 +31,60 @@ if TYPE_CHECKING:
         loo,
         prequential,
     )
+    from nonparam.model_selection.student_joint import StudentJoint
 
 __all__ = [
+    "BayesFactor",
     "Evidence",
     "GaussianJoint",
     "HeldOut",
+    "Hypothesis",
+    "ImportanceEvidence",
     "JointDensity",
     "KernelSearch",
     "Score",
+    "StudentJoint",
     "aic",
+    "bayes_factor",
     "bic",
     "clml",
     "effective_parameters",
     "evidence",
+    "importance_evidence",
     "k_fold",
+    "kass_raftery",
     "laplace_evidence",
     "lml",
     "loo",
     "prequential",
+    "quadrature_evidence",
+    "sensitivity",
 ]
 
 _HOMES = {
+    "BayesFactor": "hypotheses",
     "GaussianJoint": "joint",
     "HeldOut": "joint",
+    "Hypothesis": "hypotheses",
+    "ImportanceEvidence": "importance",
     "JointDensity": "joint",
     "KernelSearch": "search",
     "Score": "scores",
+    "StudentJoint": "student_joint",
     "aic": "scores",
+    "bayes_factor": "hypotheses",
     "bic": "scores",
     "clml": "scores",
     "effective_parameters": "scores",
+    "importance_evidence": "importance",
     "k_fold": "scores",
+    "kass_raftery": "hypotheses",
     "laplace_evidence": "laplace_evidence",
     "lml": "scores",
     "loo": "scores",
     "prequential": "scores",
+    "quadrature_evidence": "quadrature",
+    "sensitivity": "hypotheses",
 }
 
 

@@ -6,8 +6,9 @@ r"""The evidence by importance sampling: an average of weights whose error is kn
 where :math:`q` is a multivariate Student-t density round the mode, as wide as Laplace's approximation. It has
 longer tails than most posteriors, which keeps the weights bounded.
 
-Source: Geweke (1989), Bayesian inference in econometric models using Monte Carlo integration, Econometrica 57,
-1317-1339; the effective sample size: Kong (1992), A note on importance sampling using standardized weights.
+Source: Geweke (1989), Bayesian inference in econometric models using Monte Carlo integration, Econometrica
+57, 1317-1339; the effective sample size: Kong (1992), A note on importance sampling using standardized
+weights, University of Chicago, technical report 348.
 """
 
 import math
@@ -84,13 +85,15 @@ def importance_evidence(
     log_weights = np.concatenate([_log_weights(log_joint, mode, root, size, rng) for size in sizes])
     largest = float(log_weights.max())
     if not math.isfinite(largest):
-        raise InputError(f"the log joint density is {largest} at a draw: expected numbers, finite at the mode")
+        raise InputError(
+            f"the log joint density is {largest} at a draw: expected numbers, finite at the mode"
+        )
     weights = np.exp(log_weights - largest)
     effective = float(weights.sum() ** 2 / np.square(weights).sum())
     if effective < LEAST:
         raise InputError(
-            f"{n_draws:,} draws are worth {effective:.0f}, and {LEAST:.0f} are needed: check that the mode is "
-            "one and the only one; or give more draws, better coordinates or fewer parameters"
+            f"{n_draws:,} draws are worth {effective:.0f}, and {LEAST:.0f} are needed: check that the mode "
+            "is one and the only one; or give more draws, better coordinates or fewer parameters"
         )
     error = math.sqrt(max(1.0 / effective - 1.0 / n_draws, 0.0))
     return ImportanceEvidence(float(logsumexp(log_weights)) - math.log(n_draws), error, effective)

@@ -55,7 +55,7 @@ class StudentJoint:
         >>> eye, zeros = torch.eye(3, dtype=torch.float64), torch.zeros(3, 1, dtype=torch.float64)
         >>> joint = StudentJoint(eye, zeros, zeros[:, :0], Units(zeros.numpy(), np.ones(1)), 2.0, 1.0)
         >>> round(joint.log_density(), 4), joint.increments(np.arange(3)).round(4)
-        (-1.5553, array([-0.6347, -0.5085, -0.4121]))
+        (-1.5558, array([-0.6343, -0.5105, -0.4111]))
     """
 
     covariance: Tensor

@@ -138,12 +138,32 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
         self._function = fit_features(self.features, x)
         phi = features_at(self._function, x)
         self._root = _root_of(self.prior_variance, phi.shape[1])
-        self._outputs, self._prior_mean = outputs, _checked_mean(self.prior_mean, phi.shape[1])
+        self._prior_mean = _checked_mean(self.prior_mean, phi.shape[1])
+        self._rotate(phi, outputs)
+        self._learn(noise)
+        self._condition()
+        return self
+
+    def update(self, X: Any, y: Any) -> Self:
+        """Condition on more rows at the same variances, without learning them again.
+
+        Args:
+            X: ``(m, d)``.
+            y: ``(m,)``.
+
+        Returns:
+            The estimator; its predictions are those of a model that saw all rows at once.
+        """
+        phi = self._features(X)
+        outputs = check_outputs(y, len(phi), multi_output=False)
+        self._rotate(np.concatenate([self._phi, phi]), np.concatenate([self._outputs, outputs]))
+        self._condition()
+        return self
+
+    def _rotate(self, phi: Array, outputs: Array) -> None:
+        self._phi, self._outputs = phi, outputs
         self._residual = outputs - phi @ self._prior_mean
         self._rotated = rotate(_times(phi, self._root), self._residual, intercept=bool(self.intercept))
-        self._learn(noise)
-        self._condition(phi)
-        return self
 
     def _checked_noise(self) -> float | None:
         """Return a known noise variance, or ``None``."""
@@ -163,40 +183,50 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
         return isinstance(self.noise, str) and self.noise == "marginalise"
 
     def _learn(self, noise: float | None) -> None:
-        """Find the variances of largest evidence, and the distribution of the noise."""
+        """Find the variances of largest evidence."""
         model = self._rotated
         learns = isinstance(self.prior_variance, str) and bool(model.singular.any())
-        learnt = {}
         if self._marginalised:
-            shape, rate = float(self.noise_shape or 0.0), float(self.noise_rate or 0.0)
-            self._ratio = model.best_ratio_student(shape, rate) if learns else 1.0
-            self.log_marginal_likelihood_ = float(model.log_density_student(self._ratio, shape, rate))
-            self.noise_shape_ = shape + 0.5 * model.free
-            self.noise_rate_ = rate + 0.5 * float(model.quadratic(self._ratio))
-            self._freedom, self._scale = 2.0 * self.noise_shape_, self.noise_rate_ / self.noise_shape_
-            self.noise_ = self._scale * self._inflation
+            self._ratio = model.best_ratio_student(*self._noise_prior) if learns else 1.0
+            variance, learnt = self._ratio, {}
         else:
             self._ratio, self.noise_ = model.best(learns, noise)
-            self.log_marginal_likelihood_ = float(model.log_density(self._ratio, self.noise_))
-            self._freedom, self._scale = math.inf, self.noise_
-            learnt = {"noise": self.noise_} if noise is None else {}
-        variance = self._ratio if self._marginalised else self._ratio * self.noise_
+            variance, learnt = self._ratio * self.noise_, {} if noise is not None else {"noise": self.noise_}
         self.prior_variance_ = variance if isinstance(self.prior_variance, str) else self.prior_variance
-        learnt = {"prior_variance": variance} | learnt if learns else learnt
+        learnt = {"prior_variance": variance, **learnt} if learns else learnt
         self.theta_names_, self.theta_ = list(learnt), np.log(np.array(list(learnt.values())))
 
     @property
-    def _inflation(self) -> float:
-        """The variance of the Student-t density of errors in units of its squared scale."""
-        return self._freedom / (self._freedom - 2.0) if 2.0 < self._freedom < math.inf else 1.0
+    def _noise_prior(self) -> tuple[float, float]:
+        """Shape and rate."""
+        return float(self.noise_shape or 0.0), float(self.noise_rate or 0.0)
 
-    def _condition(self, phi: Array) -> None:
+    def _condition(self) -> None:
+        """Set what follows from the rows and the variances."""
         model, ratio = self._rotated, self._ratio
+        if self._marginalised:
+            shape, rate = self._noise_prior
+            self.log_marginal_likelihood_ = float(model.log_density_student(ratio, shape, rate))
+            self.noise_shape_ = shape + 0.5 * model.free
+            self.noise_rate_ = rate + 0.5 * float(model.quadratic(ratio))
+            self._freedom, self._scale = 2.0 * self.noise_shape_, self.noise_rate_ / self.noise_shape_
+            self.noise_ = (
+                self.noise_rate_ / (self.noise_shape_ - 1.0) if self.noise_shape_ > 1.0 else math.inf
+            )
+        else:
+            self.log_marginal_likelihood_ = float(model.log_density(ratio, self.noise_))
+            self._freedom, self._scale = math.inf, self.noise_
         weights = ratio * model.singular * model.shrinkage(ratio) * model.scores
         self.coef_ = self._prior_mean + _times((model.right @ weights)[None], self._root.T)[0]
-        self._centre = phi.mean(0) if self.intercept else np.zeros(phi.shape[1])
+        self._centre = self._phi.mean(0) if self.intercept else np.zeros(len(self.coef_))
         self._level = float(self._outputs.mean()) if self.intercept else 0.0
         self.intercept_ = self._level - float(self._centre @ self.coef_)
+
+    @property
+    def num_parameters_(self) -> int:
+        """How many variances were learnt; coefficients and intercept are integrated out."""
+        check_is_fitted(self)
+        return len(self.theta_)
 
     @property
     def coef_covariance_(self) -> Array:
@@ -249,10 +279,7 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
 
     def _predicted(self, X: Any) -> tuple[Array, Array]:
         """Return means ``(m,)``, and a root of the function's covariance in units of the noise."""
-        check_is_fitted(self)
-        phi = features_at(self._function, check_table(self, X, reset=False))
-        if phi.shape[1] != len(self.coef_):
-            raise InputError(f"features must make {len(self.coef_)} columns as in fit, got {phi.shape[1]}")
+        phi = self._features(X)
         model, ratio = self._rotated, self._ratio
         moved = phi - self._centre
         rows = _times(moved, self._root)
@@ -261,6 +288,13 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
         level = np.full((len(phi), 1), math.sqrt(model.intercept / model.n))
         parts = [known * np.sqrt(ratio * model.shrinkage(ratio)), unknown * math.sqrt(ratio), level]
         return self._level + moved @ self.coef_, np.concatenate(parts, 1)
+
+    def _features(self, X: Any) -> Array:
+        check_is_fitted(self)
+        phi = features_at(self._function, check_table(self, X, reset=False))
+        if phi.shape[1] != len(self.coef_):
+            raise InputError(f"features must make {len(self.coef_)} columns as in fit, got {phi.shape[1]}")
+        return phi
 
     def _scales(self, X: Any, include_noise: bool = True) -> tuple[Array, Array]:
         """Return locations and scales of the predictive densities, both ``(m,)``."""
@@ -338,7 +372,7 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
         Source: Schwarz (1978), Estimating the dimension of a model, Annals of Statistics 6, 461-464.
         """
         check_is_fitted(self)
-        return self.log_marginal_likelihood_ - 0.5 * len(self.theta_) * math.log(self._rotated.n)
+        return self.log_marginal_likelihood_ - 0.5 * self.num_parameters_ * math.log(self._rotated.n)
 
     def joint_density(self) -> JointDensity:
         """Return the joint density of the outputs at the variances that were learnt or given.
@@ -362,8 +396,7 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
         y, basis = torch.from_numpy(self._residual[:, None]), torch.ones(n, int(model.intercept)).double()
         units = Units(self._outputs[:, None], np.ones(1))
         if self._marginalised:
-            shape, rate = float(self.noise_shape or 0.0), float(self.noise_rate or 0.0)
-            return StudentJoint(covariance, y, basis, units, shape, rate)
+            return StudentJoint(covariance, y, basis, units, *self._noise_prior)
         noise = torch.full((n,), self.noise_, dtype=torch.float64)
         return GaussianJoint(covariance, noise, y, basis, units)
 

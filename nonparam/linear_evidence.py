@@ -95,7 +95,7 @@ class LinearEvidence:
 
     def _log_volume(self, ratio: float | Array) -> Array:
         log_determinant = np.log1p(np.multiply.outer(ratio, self.singular**2)).sum(-1)
-        return 0.5 * (self.free * LOG_2PI + log_determinant + self.intercept * np.log(self.n))
+        return np.asarray(0.5 * (self.free * LOG_2PI + log_determinant + self.intercept * np.log(self.n)))
 
     def log_density(self, ratio: float | Array, noise: float | Array) -> Array:
         """Return the log evidence in nats for ratios and noise variances, both ``(...)``."""

@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "model_selection": {
         *("errors", "results", "threads", "kernels", "solvers", "training", "evidence"),
         *("posterior", "means", "priors", "likelihoods"),
-        *("objective", "lbfgs", "theta", "scales", "laplace", "spectrum", "nonuniform_fft"),
+        *("objective", "lbfgs", "theta", "scales", "laplace", "spectrum", "nonuniform_fft", "validation"),
     },
 }
 NOT_FOR_CORE = {"model_selection", "nonparam", *ESTIMATORS, *LAST}
