@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nonparam.model_selection.evidence import Evidence, evidence
 
 if TYPE_CHECKING:
+    from nonparam.model_selection.adaptive_quadrature import quadrature_evidence
     from nonparam.model_selection.hypotheses import (
         BayesFactor,
         Hypothesis,
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from nonparam.model_selection.importance import ImportanceEvidence, importance_evidence
     from nonparam.model_selection.joint import GaussianJoint, HeldOut, JointDensity
     from nonparam.model_selection.laplace_evidence import laplace_evidence
-    from nonparam.model_selection.quadrature import quadrature_evidence
     from nonparam.model_selection.scores import (
         Score,
         aic,
@@ -83,7 +83,7 @@ _HOMES = {
     "lml": "scores",
     "loo": "scores",
     "prequential": "scores",
-    "quadrature_evidence": "quadrature",
+    "quadrature_evidence": "adaptive_quadrature",
     "sensitivity": "hypotheses",
 }
 

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from nonparam.errors import InputError
-from nonparam.model_selection.quadrature import IMPROPER, check_proper, quadrature_evidence
+from nonparam.model_selection.adaptive_quadrature import IMPROPER, check_proper, quadrature_evidence
 from nonparam.validation import check_numbers
 
 __all__ = ["BayesFactor", "Hypothesis", "bayes_factor", "kass_raftery", "sensitivity"]
@@ -77,7 +77,7 @@ class Hypothesis:
         if data.ndim != 1 or not len(data) or not np.isfinite(data).all():
             raise InputError(f"y must be finite numbers in one dimension, got {y!r}")
         if self.prior is None:
-            if hasattr(self.density, "ppf"):
+            if hasattr(self.density, "ppf") and not callable(self.density):
                 _check_spread(self.density, self.name)
             found = self._log_density(self.density, data)
             if math.isnan(found):
@@ -93,7 +93,7 @@ class Hypothesis:
 
     def _log_density(self, density: Any, y: Array) -> float:
         logarithm = getattr(density, "logpdf", None) or getattr(density, "logpmf", None)
-        if logarithm is None or isinstance(density, type) or not hasattr(density, "rvs"):
+        if logarithm is None or callable(density):  # distributions can be called until they are frozen
             raise InputError(
                 f"{EXPECTED} as the density of {self.name!r}, got {density!r}; a function of a parameter "
                 "needs a prior for that"

@@ -102,10 +102,10 @@ def importance_evidence(
 def _log_weights(
     log_joint: LogDensity, mode: Array, root: Array, size: int, rng: np.random.RandomState
 ) -> Array:
-    """Return log weights of draws ``(size,)``, minus infinity where the density has no value."""
+    """Return log weights of draws ``(size,)``."""
     p = len(mode)
     z = rng.standard_normal((size, p)) / np.sqrt(rng.chisquare(FREEDOM, (size, 1)) / FREEDOM)
     constant = gammaln(0.5 * (FREEDOM + p)) - gammaln(0.5 * FREEDOM) - 0.5 * p * math.log(FREEDOM * math.pi)
     log_proposed = constant - 0.5 * (FREEDOM + p) * np.log1p(np.square(z).sum(1) / FREEDOM)
     log_proposed -= np.linalg.slogdet(root)[1]
-    return np.asarray(np.nan_to_num(log_joint(mode + z @ root.T)[0], nan=-np.inf) - log_proposed)
+    return np.asarray(log_joint(mode + z @ root.T)[0] - log_proposed)
