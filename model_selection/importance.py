@@ -86,7 +86,8 @@ def importance_evidence(
     largest = float(log_weights.max())
     if not math.isfinite(largest):
         raise InputError(
-            f"the log joint density is {largest} at a draw: expected numbers, finite at the mode"
+            f"the largest log joint density of {n_draws:,} draws is {largest}: expected numbers, minus "
+            "infinity where parameters are impossible"
         )
     weights = np.exp(log_weights - largest)
     effective = float(weights.sum() ** 2 / np.square(weights).sum())
