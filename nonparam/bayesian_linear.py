@@ -38,6 +38,7 @@ IMPROPER = (
     "arbitrary; give the width that you believe in, or 'learn'"
 )
 ROUNDING = 1e-10  # of a correlation
+MOST_WIDER = 1e11  # a prior variance in units of the noise: with more, log densities lose the third digit
 
 
 class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -378,6 +379,7 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
         """Return the joint density of the outputs at the variances that were learnt or given.
 
         Raises:
+            InputError: a prior so much wider than the noise that their sum has too few digits of the noise.
             InsufficientMemoryError: a matrix that does not fit.
 
         Examples:
@@ -389,7 +391,13 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
         """
         check_is_fitted(self)
         model, scale = self._rotated, 1.0 if self._marginalised else self.noise_
-        n = model.n
+        n, widest = model.n, self._ratio * float(model.singular.max(initial=0.0)) ** 2
+        if widest > MOST_WIDER:
+            raise InputError(
+                f"along one direction the prior variance is {widest:.0e} times that of the noise, and beyond "
+                f"{MOST_WIDER:.0e} a covariance of both keeps too few digits: take a narrower prior, or features "
+                "of one scale; log_evidence() and predictions are exact all the same"
+            )
         choose("cholesky", n, MATRICES)
         half = model.left * (math.sqrt(self._ratio * scale) * model.singular)
         covariance = torch.from_numpy(half @ half.T + scale * np.eye(n))

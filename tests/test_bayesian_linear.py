@@ -300,6 +300,18 @@ def test_scores_of_the_package_take_it(arguments):
     assert fitted.joint_density().effective_parameters() == pytest.approx(sum(hat), abs=1e-8)
 
 
+def test_a_joint_density_without_digits_is_refused():
+    for variance in (1e2, 1e6, 1e8):
+        model = BayesianLinearRegressor(prior_variance=variance, noise=0.5).fit(X, Y)
+        found = model.joint_density().log_density()
+        assert found == pytest.approx(model.log_marginal_likelihood_, abs=1e-13 * variance + 1e-9)
+    model = BayesianLinearRegressor(prior_variance=1e12, noise=0.5).fit(X, Y)
+    with pytest.raises(
+        InputError, match=r"times that of the noise, and beyond 1e.11 a covariance of both keeps"
+    ):
+        model.joint_density()
+
+
 # scikit-learn -------------------------------------------------------------------------------
 
 
