@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from nonparam.errors import InputError
 from nonparam.feature_maps import Features, features_at, fit_features
 from nonparam.linear_evidence import rotate
+from nonparam.model_selection.adaptive_quadrature import IMPROPER
 from nonparam.model_selection.joint import GaussianJoint, JointDensity, Units
 from nonparam.model_selection.student_joint import StudentJoint
 from nonparam.objective import MATRICES
@@ -33,10 +34,6 @@ __all__ = ["BayesianLinearRegressor"]
 
 Array = NDArray[np.float64]
 
-IMPROPER = (
-    "an infinite variance is no prior: the evidence would be 0 whatever the data, and every Bayes factor "
-    "arbitrary; give the width that you believe in, or 'learn'"
-)
 ROUNDING = 1e-10  # of a correlation
 MOST_WIDER = 1e11  # a prior variance in units of the noise: with more, log densities lose the third digit
 
@@ -395,8 +392,8 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
         if widest > MOST_WIDER:
             raise InputError(
                 f"along one direction the prior variance is {widest:.0e} times that of the noise, and beyond "
-                f"{MOST_WIDER:.0e} a covariance of both keeps too few digits: take a narrower prior, or features "
-                "of one scale; log_evidence() and predictions are exact all the same"
+                f"{MOST_WIDER:.0e} a covariance of both keeps too few digits: take a narrower prior, or "
+                "features of one scale; log_evidence() and predictions are exact all the same"
             )
         choose("cholesky", n, MATRICES)
         half = model.left * (math.sqrt(self._ratio * scale) * model.singular)
@@ -437,7 +434,7 @@ def _root_of(variance: Any, p: int) -> Array:
             f"features; got an array of shape {given.shape}"
         )
     if np.isinf(given).any():
-        raise InputError(IMPROPER)
+        raise InputError(f"an infinite variance in prior_variance is no prior: {IMPROPER}; or take 'learn'")
     if np.isnan(given).any() or (np.diagonal(given) if given.ndim == 2 else given).min(initial=0.0) < 0.0:
         raise InputError(f"variances in prior_variance must not be negative or NaN, got {variance!r}")
     return np.sqrt(given) if given.ndim < 2 else _root_of_matrix(given)

@@ -23,7 +23,13 @@ ESTIMATORS = {
     "search",
 }
 LAST = {"plotting", "cli"}
-DENSITIES = {"evidence", "held_out", "innovations", "joint", "student_joint"}  # in model_selection, of matrices alone
+DENSITIES = {
+    "evidence",
+    "held_out",
+    "innovations",
+    "joint",
+    "student_joint",
+}  # in model_selection, of matrices alone
 # What each part may import of the package besides itself; parts that are not named are the core.
 MAY_IMPORT = {
     "errors": set(),

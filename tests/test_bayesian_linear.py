@@ -410,9 +410,9 @@ BAD = [
     ({"prior_mean": np.nan}, "prior_mean must be one finite number"),
     (
         {"prior_variance": np.inf},
-        "an infinite variance is no prior: the evidence would be 0 whatever the data",
+        "an infinite variance in prior_variance is no prior: an improper prior is defined up to",
     ),
-    ({"prior_variance": [1.0, 1.0, np.inf]}, "an infinite variance is no prior"),
+    ({"prior_variance": [1.0, 1.0, np.inf]}, "an infinite variance in prior_variance is no prior"),
     ({"prior_variance": -1.0}, "variances in prior_variance must not be negative or NaN, got -1.0"),
     ({"prior_variance": np.nan}, "must not be negative or NaN"),
     ({"prior_variance": [1.0, 2.0]}, r"\(3,\) variances or a \(3, 3\) covariance, for 3 features; got an"),
