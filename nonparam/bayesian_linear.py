@@ -127,6 +127,7 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
         """
         check_choice(self.intercept, "intercept", (True, False))
         noise = self._checked_noise()
+        self._noise_prior = self._checked_noise_prior()
         x = check_table(self, X, reset=True)
         check_outputs(y, len(x))
         outputs = check_outputs(column_or_1d(y, warn=True), len(x))
@@ -137,7 +138,7 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
         phi = features_at(self._function, x)
         self._root = _root_of(self.prior_variance, phi.shape[1])
         self._prior_mean = _checked_mean(self.prior_mean, phi.shape[1])
-        self._rotate(phi, outputs)
+        self._rotate(phi, outputs, bool(self.intercept))
         self._learn(noise)
         self._condition()
         return self
@@ -154,37 +155,40 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
         """
         phi = self._features(X)
         outputs = check_outputs(y, len(phi), multi_output=False)
-        self._rotate(np.concatenate([self._phi, phi]), np.concatenate([self._outputs, outputs]))
+        outputs = np.concatenate([self._outputs, outputs])
+        self._rotate(np.concatenate([self._phi, phi]), outputs, self._rotated.intercept)
         self._condition()
         return self
 
-    def _rotate(self, phi: Array, outputs: Array) -> None:
+    def _rotate(self, phi: Array, outputs: Array, intercept: bool) -> None:
         self._phi, self._outputs = phi, outputs
         self._residual = outputs - phi @ self._prior_mean
-        self._rotated = rotate(_times(phi, self._root), self._residual, intercept=bool(self.intercept))
+        self._rotated = rotate(_times(phi, self._root), self._residual, intercept=intercept)
 
     def _checked_noise(self) -> float | None:
         """Return a known noise variance, or ``None``."""
-        for name in ("noise_shape", "noise_rate"):
-            value = getattr(self, name)
-            if self._marginalised:
-                _positive(value, name, "without it the prior of the noise variance is improper")
-            elif value is not None:
-                raise InputError(f"{name} is of use with noise='marginalise', got noise={self.noise!r}")
         if isinstance(self.noise, str):
             check_choice(self.noise, "noise", ("learn", "marginalise"))
             return None
         return _positive(self.noise, "noise", "or take 'learn' or 'marginalise'")
 
-    @property
-    def _marginalised(self) -> bool:
-        return isinstance(self.noise, str) and self.noise == "marginalise"
+    def _checked_noise_prior(self) -> tuple[float, float] | None:
+        """Return the shape and rate of the prior of the noise variance where it has one."""
+        given = {"noise_shape": self.noise_shape, "noise_rate": self.noise_rate}
+        if isinstance(self.noise, str) and self.noise == "marginalise":
+            advice = "without it the prior of the noise variance is improper"
+            shape, rate = (_positive(value, name, advice) for name, value in given.items())
+            return shape, rate
+        for name, value in given.items():
+            if value is not None:
+                raise InputError(f"{name} is of use with noise='marginalise', got noise={self.noise!r}")
+        return None
 
     def _learn(self, noise: float | None) -> None:
         """Find the variances of largest evidence."""
         model = self._rotated
         learns = isinstance(self.prior_variance, str) and bool(model.singular.any())
-        if self._marginalised:
+        if self._noise_prior:
             self._ratio = model.best_ratio_student(*self._noise_prior) if learns else 1.0
             variance, learnt = self._ratio, {}
         else:
@@ -194,15 +198,10 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
         learnt = {"prior_variance": variance, **learnt} if learns else learnt
         self.theta_names_, self.theta_ = list(learnt), np.log(np.array(list(learnt.values())))
 
-    @property
-    def _noise_prior(self) -> tuple[float, float]:
-        """Shape and rate."""
-        return float(self.noise_shape or 0.0), float(self.noise_rate or 0.0)
-
     def _condition(self) -> None:
         """Set what follows from the rows and the variances."""
         model, ratio = self._rotated, self._ratio
-        if self._marginalised:
+        if self._noise_prior:
             shape, rate = self._noise_prior
             self.log_marginal_likelihood_ = float(model.log_density_student(ratio, shape, rate))
             self.noise_shape_ = shape + 0.5 * model.free
@@ -216,8 +215,8 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
             self._freedom, self._scale = math.inf, self.noise_
         weights = ratio * model.singular * model.shrinkage(ratio) * model.scores
         self.coef_ = self._prior_mean + _times((model.right @ weights)[None], self._root.T)[0]
-        self._centre = self._phi.mean(0) if self.intercept else np.zeros(len(self.coef_))
-        self._level = float(self._outputs.mean()) if self.intercept else 0.0
+        self._centre = self._phi.mean(0) if model.intercept else np.zeros(len(self.coef_))
+        self._level = float(self._outputs.mean()) if model.intercept else 0.0
         self.intercept_ = self._level - float(self._centre @ self.coef_)
 
     @property
@@ -357,7 +356,7 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
         if include_noise:
             draws += rng.standard_normal(draws.shape)
         noise = np.full(n_samples, self._scale)
-        if self._marginalised:
+        if self._noise_prior:
             noise = self.noise_rate_ / rng.standard_gamma(self.noise_shape_, n_samples)
         return np.asarray(mean[:, None] + np.sqrt(noise) * draws)
 
@@ -387,7 +386,7 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
             True
         """
         check_is_fitted(self)
-        model, scale = self._rotated, 1.0 if self._marginalised else self.noise_
+        model, scale = self._rotated, 1.0 if self._noise_prior else self.noise_
         n, widest = model.n, self._ratio * float(model.singular.max(initial=0.0)) ** 2
         if widest > MOST_WIDER:
             raise InputError(
@@ -400,7 +399,7 @@ class BayesianLinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mi
         covariance = torch.from_numpy(half @ half.T + scale * np.eye(n))
         y, basis = torch.from_numpy(self._residual[:, None]), torch.ones(n, int(model.intercept)).double()
         units = Units(self._outputs[:, None], np.ones(1))
-        if self._marginalised:
+        if self._noise_prior:
             return StudentJoint(covariance, y, basis, units, *self._noise_prior)
         noise = torch.full((n,), self.noise_, dtype=torch.float64)
         return GaussianJoint(covariance, noise, y, basis, units)

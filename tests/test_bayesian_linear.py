@@ -243,6 +243,16 @@ def test_update_is_a_fit_to_all_rows(arguments):
     np.testing.assert_allclose(part.predict(NEW, return_std=True), whole.predict(NEW, return_std=True))
 
 
+def test_arguments_that_are_set_after_the_fit_wait_for_the_next_one():
+    model = BayesianLinearRegressor(prior_variance=2.0, **NIG).fit(X[:10], Y[:10])
+    expected = clone(model).fit(X, Y)
+    model.set_params(noise=0.1, noise_shape=None, noise_rate=None, intercept=False, prior_variance=9.0)
+    model.update(X[10:], Y[10:])
+    np.testing.assert_allclose(model.sample_y(NEW, 2), expected.sample_y(NEW, 2))
+    found, same = (each.joint_density().log_density() for each in (model, expected))
+    assert found == pytest.approx(same, abs=1e-12)
+
+
 # joint densities ----------------------------------------------------------------------------
 
 

@@ -30,5 +30,5 @@ def test_sparse_features_become_a_table():
 
 @pytest.mark.parametrize("features", ["rbf", 3, StandardScaler, {"fit": 1}])
 def test_what_makes_no_features_is_refused(features):
-    with pytest.raises(InputError, match="features must be None, a function of an .* or a scikit-learn"):
+    with pytest.raises(InputError, match=r"features must be None, a function of an .* or a scikit-learn"):
         fit_features(features, X)
