@@ -77,6 +77,9 @@ class Score:
 def lml(model: Any, X: Any = None, y: Any = None) -> float:
     """Return the log marginal likelihood at the fitted hyperparameters, in nats.
 
+    The coefficients of the mean are integrated out, under a flat prior of density 1 for a unit of ``y``; with
+    ``mean="zero"`` this is ``log_marginal_likelihood_``, which is their maximum else.
+
     Args:
         model: a regressor of ours; fitted, where no data are given.
         X: ``(n, d)``; with data, a clone is fitted to them.
@@ -85,11 +88,11 @@ def lml(model: Any, X: Any = None, y: Any = None) -> float:
     Examples:
         >>> from nonparam import GPRegressor
         >>> X = np.linspace(0.0, 6.0, 20)[:, None]
-        >>> model = GPRegressor("rbf").fit(X, np.sin(X[:, 0]))
-        >>> lml(model) == model.log_marginal_likelihood_
+        >>> model = GPRegressor("rbf", mean="zero").fit(X, np.sin(X[:, 0]) + 0.1 * np.cos(50.0 * X[:, 0]))
+        >>> bool(np.isclose(lml(model), model.log_marginal_likelihood_))
         True
     """
-    return float(_fitted(model, X, y).log_marginal_likelihood_)
+    return float(_fitted(model, X, y).joint_density().log_density())
 
 
 def prequential(model: Any, X: Any = None, y: Any = None, *, order: Rows | None = None) -> Array:
@@ -102,8 +105,8 @@ def prequential(model: Any, X: Any = None, y: Any = None, *, order: Rows | None 
         order: ``(n,)``, of the rows; as they are by default.
 
     Returns:
-        ``(n - m,)``: the first ``m`` rows, as many as the mean has coefficients, only determine these. With
-        ``mean="zero"`` they add up to `lml`.
+        ``(n - m,)``: the first ``m`` rows, as many as the mean has coefficients, only determine these. They
+        add up to `lml`, unless the mean is linear: then to that less the density of these rows.
 
     Examples:
         >>> from nonparam import GPRegressor
@@ -241,7 +244,7 @@ def effective_parameters(model: Any, X: Any = None, y: Any = None) -> float:
 
 
 def bic(model: Any, X: Any = None, y: Any = None) -> float:
-    r"""Return Schwarz's criterion as a log density, :math:`\log p(y \mid \hat\theta) - \tfrac12 p \log n`.
+    r"""Return Schwarz's criterion as a log density, the maximum less :math:`\tfrac12 p \log n`.
 
     Args:
         model: as for `lml`, as the data; ``p`` is its ``num_parameters_``.
@@ -252,11 +255,12 @@ def bic(model: Any, X: Any = None, y: Any = None) -> float:
     minus twice it.
     """
     fitted = _fitted(model, X, y)
-    return float(lml(fitted) - 0.5 * fitted.num_parameters_ * math.log(fitted.joint_density().n))
+    cost = 0.5 * fitted.num_parameters_ * math.log(fitted.joint_density().n)
+    return float(fitted.log_marginal_likelihood_ - cost)
 
 
 def aic(model: Any, X: Any = None, y: Any = None) -> float:
-    r"""Return Akaike's criterion as a log density, :math:`\log p(y \mid \hat\theta) - p`.
+    """Return Akaike's criterion as a log density, the maximum less the number of parameters.
 
     Args:
         model: as for `bic`, as the data.
@@ -267,7 +271,7 @@ def aic(model: Any, X: Any = None, y: Any = None) -> float:
     Control 19, 716-723; minus half of it.
     """
     fitted = _fitted(model, X, y)
-    return float(lml(fitted) - fitted.num_parameters_)
+    return float(fitted.log_marginal_likelihood_ - fitted.num_parameters_)
 
 
 @dataclass(frozen=True)
