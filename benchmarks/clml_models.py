@@ -93,7 +93,7 @@ def quadratic(alpha: float) -> Kernel:
     return Constant(1.0, fixed=("variance",)) * RationalQuadratic(0.3, alpha, fixed=fixed)
 
 
-def quadratic_rows(seed: int, noise: float, alpha: float = 0.05) -> tuple[Array, Array]:
+def quadratic_rows(seed: int, noise: float, alpha: float) -> tuple[Array, Array]:
     """Return 200 places from 0 to 1 in random order, and a noisy draw there."""
     rng = np.random.default_rng(seed)
     x = rng.permutation(np.linspace(0.0, 1.0, 200))[:, None]
@@ -144,10 +144,8 @@ class NeuralMean(BaseEstimator):
         lengthscale, variance, self.noise_ = torch.nn.functional.softplus(raw.detach()).tolist()
         fixed = Constant(variance, fixed=("variance",)) * RBF(lengthscale, fixed=("lengthscale",))
         self.process_ = known(fixed, self.noise_, X, self._without_mean(X, y))
-        self.lengthscale_, self.log_marginal_likelihood_ = (
-            lengthscale,
-            self.process_.log_marginal_likelihood_,
-        )
+        self.lengthscale_ = lengthscale
+        self.log_marginal_likelihood_ = self.process_.log_marginal_likelihood_
         return self
 
     def _without_mean(self, X: Array, y: Array) -> Array:
