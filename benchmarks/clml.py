@@ -114,12 +114,12 @@ def crossings(rows: dict[int, tuple[Array, Array]]) -> None:
         for j in range(orders):
             order = rng.permutation(500)
             gains[i, j] = np.subtract(*(prequential(model, order=order) for model in pair))
-        found.append(np.median([models.first_above(np.cumsum(gain), 1) for gain in gains[i]]))
+        found.append(np.median([models.first_above(np.cumsum(gain)) for gain in gains[i]]))
     mean = np.convolve(gains.mean((0, 1)), np.ones(9) / 9.0, mode="same")
     print()
     header("from how many rows on is d = 9 preferred", "published", "ours")
     row("LML, median of 20 orders", 298, spread(found))
-    row("density of the next row, mean over seeds and orders", 53, int(np.flatnonzero(mean <= 0.0)[-1]) + 2)
+    row("density of the next row, mean over seeds and orders", 53, models.first_above(mean))
 
 
 # Rational quadratic

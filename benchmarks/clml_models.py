@@ -79,10 +79,10 @@ def wave_model(name: str, x: Array, y: Array) -> GPRegressor:
     return known(kernel, NOISE**2, waves(x, d) * sd, y)
 
 
-def first_above(curve: Array, least: int) -> int:
+def first_above(curve: Array) -> int:
     """Return how many rows it takes for a curve of one value per row to be above 0 from there on."""
     below = np.flatnonzero(curve <= 0.0)
-    return max(least, int(below[-1]) + 2 if len(below) else 1)
+    return int(below[-1]) + 2 if len(below) else 1
 
 
 # Rational quadratic

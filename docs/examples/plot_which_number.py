@@ -94,9 +94,9 @@ plt.show()
 
 # %%
 # The next row is better predicted by nine frequencies after some 50 rows; LML needs 350 to pay back what the
-# prior cost it (published are 53 and 298; in ten draws of ours LML needed 300 in the median). From there on the
-# two agree, and they go on to: with many rows LML, CLML and cross-validation choose the same model, and it does
-# not matter which number you take.
+# prior cost it (published are 53 and 298; in ten draws of ours LML needed 300 in the median). From there on
+# the two agree, and they go on to: with many rows LML, CLML and cross-validation choose the same model, and
+# it does not matter which number you take.
 
 # %%
 # Is CLML a validation loss by another name?
@@ -114,8 +114,8 @@ for fraction in (0.1, 0.2, 0.5, 0.85, 0.95):
     print(f"{fraction:14.0%} {score.value:6.3f} {own:20.3f} {score.gap:6.3f}")
 
 # %%
-# Where most rows are conditioned on, the gap is about 0: there CLML *is* the log loss of cross-validation, and
-# its merit is that one factorisation gives it, with its gradient. Where few are, rows still teach the model
+# Where most rows are conditioned on, the gap is about 0: there CLML *is* the log loss of cross-validation.
+# Its merit is that one factorisation gives it, with its gradient. Where few are, rows still teach the model
 # about each other, the gap is large, and CLML is on its way to LML. The critics are right about the use that
 # is made of it most; and the paper itself does not offer it as a replacement of cross-validation.
 #
