@@ -187,9 +187,9 @@ plt.show()
 # new rows beyond the old ones, per row          -169      -1.3
 # =======================================  ==========  ========
 #
-# LML and CLML both prefer the perceptron in all ten draws, and it is useless. Only the third line says so:
-# ``clml(model, X, y, refitted=True)`` trains anew for each set of rows that is held out. Take it, or ``loo``
-# and ``k_fold`` with ``refitted=True``, whenever more than a few numbers were learnt. `DeepKernelRegressor`
+# LML and CLML both prefer the perceptron in all ten draws, and it is useless. Only the third line says so, in
+# eight draws of ten: ``clml(model, X, y, refitted=True)`` trains anew for each set of rows that is held out.
+# Take it, or ``loo`` and ``k_fold`` with ``refitted=True``, whenever more than a few numbers were learnt. `DeepKernelRegressor`
 # holds rows out while it trains, for this reason.
 
 # %%
