@@ -145,7 +145,6 @@ class NeuralMean(BaseEstimator):
         fixed = Constant(variance, fixed=("variance",)) * RBF(lengthscale, fixed=("lengthscale",))
         self.process_ = known(fixed, self.noise_, X, self._without_mean(X, y))
         self.lengthscale_ = lengthscale
-        self.log_marginal_likelihood_ = self.process_.log_marginal_likelihood_
         return self
 
     def _without_mean(self, X: Array, y: Array) -> Array:

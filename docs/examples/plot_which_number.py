@@ -8,20 +8,20 @@ fails somewhere. This page says which to take when, and shows the failures.
 =====================================  ======================================  ==========================
 The question                           The number                              Do not trust it when
 =====================================  ======================================  ==========================
-How probable are these data under      `lml`, the log marginal likelihood;     the prior is a convenience
+How probable are these data under      ``lml``, the log marginal likelihood;   the prior is a convenience
 this hypothesis, its prior included?   ``log_evidence()``, its average over    that you would not bet on
                                        hyperparameters
-How well does the model predict,       `clml`, the conditional marginal        hyperparameters are many
-now that it has learnt from most of    likelihood; `loo`, leave-one-out;       and have seen the rows;
-these data?                            `k_fold`                                rows are few and noisy
+How well does the model predict,       ``clml``, the conditional marginal      hyperparameters are many
+now that it has learnt from most of    likelihood; ``loo``, leave-one-out;     and have seen the rows;
+these data?                            ``k_fold``                              rows are few and noisy
 Which hyperparameters?                 ``objective="lml"``; ``"loo"`` or       there are more of them
                                        ``"clml"`` where the kernel is surely   than the rows can settle
                                        wrong
 How good are forecasts?                none of them: hold out the end
 =====================================  ======================================  ==========================
 
-All are log densities in nats, the larger the better; `clml`, `loo` and `k_fold` are per row. Two models
-differ for sure if they differ by several nats over all rows, and by several standard errors.
+All are log densities in nats, the larger the better; ``clml``, ``loo`` and ``k_fold`` are per row. A
+difference means something if it is several nats over all rows, and several standard errors.
 """
 
 # %%
@@ -34,7 +34,7 @@ differ for sure if they differ by several nats over all rows, and by several sta
 #
 # LML is all of the sum. Its first terms ask what the model expected before it saw anything, which is the
 # prior. CLML leaves these out and keeps the last tenth; leave-one-out is the very last term, a mean over all
-# rows that may come last. `prequential` returns the terms.
+# rows that may come last. ``prequential`` returns the terms.
 #
 # The example is that of the paper which proposed CLML [1]_. The truth is a sum of waves of nine frequencies,
 # whose weights fall as :math:`1/k^2`. The models are linear in waves of three frequencies, or of nine, and
@@ -104,7 +104,7 @@ plt.show()
 #
 # That is the main criticism of it [2]_ [3]_. CLML is the density of the held-out rows *together*, the
 # validation loss the sum of their own, and the difference is what the model knows of their dependence: the
-# ``gap`` of a `Score`.
+# ``gap`` of a ``Score``.
 
 model = known(equal, 0.01, waves(x[:100], 9), y[:100])
 print("conditioned on   CLML   each row by itself    gap")
@@ -189,8 +189,8 @@ plt.show()
 #
 # LML and CLML both prefer the perceptron in all ten draws, and it is useless. Only the third line says so, in
 # eight draws of ten: ``clml(model, X, y, refitted=True)`` trains anew for each set of rows that is held out.
-# Take it, or ``loo`` and ``k_fold`` with ``refitted=True``, whenever more than a few numbers were learnt. `DeepKernelRegressor`
-# holds rows out while it trains, for this reason.
+# Take it, or ``loo`` and ``k_fold`` with ``refitted=True``, whenever more than a few numbers were learnt.
+# ``DeepKernelRegressor`` holds rows out while it trains, for this reason.
 
 # %%
 # In short
@@ -198,8 +198,8 @@ plt.show()
 #
 # * Hypotheses whose priors you mean, such as a law of nature or a symmetry: ``log_evidence()``. It alone is
 #   a probability of the data under the hypothesis, and it depends on the prior as it should.
-# * The best predictions from the data at hand: `loo`, or `clml` if rows are to be predicted together; with
-#   ``refitted=True`` for models that learn much.
+# * The best predictions from the data at hand: ``loo``, or ``clml`` if rows are to be predicted together;
+#   with ``refitted=True`` for models that learn much.
 # * They disagree: the prior of one model is poor. Mend the prior; the page on bigger models shows what a
 #   good one is worth.
 # * Many rows: take the cheapest.
