@@ -5,20 +5,24 @@ Which number should I trust?
 A fitted model has many numbers that say how good it is. They answer different questions, and each of them
 fails somewhere. This page says which to take when, and shows the failures.
 
-=====================================  ======================================  ==========================
-The question                           The number                              Do not trust it when
-=====================================  ======================================  ==========================
-How probable are these data under      ``lml``, the log marginal likelihood;   the prior is a convenience
-this hypothesis, its prior included?   ``log_evidence()``, its average over    that you would not bet on
-                                       hyperparameters
-How well does the model predict,       ``clml``, the conditional marginal      hyperparameters are many
-now that it has learnt from most of    likelihood; ``loo``, leave-one-out;     and have seen the rows;
-these data?                            ``k_fold``                              rows are few and noisy
-Which hyperparameters?                 ``objective="lml"``; ``"loo"`` or       there are more of them
-                                       ``"clml"`` where the kernel is surely   than the rows can settle
-                                       wrong
-How good are forecasts?                none of them: hold out the end
-=====================================  ======================================  ==========================
+.. list-table::
+   :header-rows: 1
+
+   * - The question
+     - The number
+     - Do not trust it when
+   * - How probable are these data under this hypothesis, its prior included?
+     - ``lml``, the log marginal likelihood; ``log_evidence()``, its average over hyperparameters
+     - the prior is a convenience that you would not bet on
+   * - How well does the model predict, now that it has learnt from most of these data?
+     - ``clml``, the conditional marginal likelihood; ``loo``, leave-one-out; ``k_fold``
+     - hyperparameters are many and have seen the rows; rows are few and noisy
+   * - Which hyperparameters?
+     - ``objective="lml"``; ``"loo"`` or ``"clml"`` where the kernel is surely wrong
+     - there are more of them than the rows can settle
+   * - How good are forecasts?
+     - none of them: hold out the end
+     -
 
 All are log densities in nats, the larger the better; ``clml``, ``loo`` and ``k_fold`` are per row. A
 difference means something if it is several nats over all rows, and several standard errors.
@@ -88,8 +92,8 @@ right.set(xlabel="rows seen", ylabel="nats", ylim=(-0.5, 0.5), title="the same f
 for ax, turns in ((left, np.cumsum(gain)), (right, np.r_[np.full(4, -1.0), smooth])):
     first = int(np.flatnonzero(turns <= 0.0)[-1]) + 2
     ax.axhline(0.0, color="0.6", linewidth=0.8)
-    ax.axvline(first, color="C1", linestyle="--", label=f"nine are better from {first} rows on")
-    ax.legend(frameon=False)
+    ax.axvline(first, color="C1", linestyle="--", label=f"nine are better from {first} on")
+    ax.legend(frameon=False, loc="lower right")
 plt.show()
 
 # %%
@@ -200,7 +204,7 @@ plt.show()
 #   a probability of the data under the hypothesis, and it depends on the prior as it should.
 # * The best predictions from the data at hand: ``loo``, or ``clml`` if rows are to be predicted together;
 #   with ``refitted=True`` for models that learn much.
-# * They disagree: the prior of one model is poor. Mend the prior; the page on bigger models shows what a
+# * They disagree: the prior of one model is poor. Mend it; :doc:`plot_bigger_is_simpler` shows what a
 #   good one is worth.
 # * Many rows: take the cheapest.
 # * Few rows and much noise, or forecasts: none. Hold out what you want to predict, and look at the spread.
