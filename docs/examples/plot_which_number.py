@@ -93,7 +93,7 @@ for ax, turns in ((left, np.cumsum(gain)), (right, np.r_[np.full(4, -1.0), smoot
     first = int(np.flatnonzero(turns <= 0.0)[-1]) + 2
     ax.axhline(0.0, color="0.6", linewidth=0.8)
     ax.axvline(first, color="C1", linestyle="--", label=f"nine are better from {first} on")
-    ax.legend(frameon=False, loc="lower right")
+    ax.legend(loc="lower right", framealpha=1.0)
 plt.show()
 
 # %%
