@@ -48,6 +48,7 @@ __all__ = [
     "bayes_factor",
     "bic",
     "clml",
+    "compare",
     "effective_parameters",
     "evidence",
     "importance_evidence",
@@ -90,6 +91,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import what is built on the core when it is first asked for: the core itself needs the evidence."""
+    if name == "compare":  # with the estimators, above this part
+        return importlib.import_module("nonparam.comparison").compare
     if name in _HOMES:
         return getattr(importlib.import_module(f"nonparam.model_selection.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'nonparam.model_selection' has no attribute {name!r}")

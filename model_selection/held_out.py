@@ -25,6 +25,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nonparam.errors import InputError, NotPositiveDefiniteError
@@ -74,9 +75,12 @@ class HeldOutRows:
         if self.objective == "loo":
             return torch.arange(n)[:, None]
         m = conditioned_on(n, self.fraction)
+        return torch.from_numpy(self.orders(n)[:, m:])
+
+    def orders(self, n: int) -> NDArray[np.intp]:
+        """Return the orders whose last rows are held out with ``"clml"``, ``(n_orderings, n)``."""
         rng = np.random.RandomState(self.seed)
-        orders = np.stack([rng.permutation(n) for _ in range(self.n_orderings)])
-        return torch.from_numpy(orders[:, m:])
+        return np.stack([rng.permutation(n) for _ in range(self.n_orderings)])
 
 
 def conditioned_on(n: int, fraction: float) -> int:

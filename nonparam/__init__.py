@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nonparam.bayesian_linear import BayesianLinearRegressor
+    from nonparam.comparison import compare
     from nonparam.deep import DeepKernelRegressor
     from nonparam.forecasting import GPForecaster
     from nonparam.model_selection.search import KernelSearch
@@ -19,6 +20,7 @@ __all__ = [
     "GPRegressor",
     "KernelSearch",
     "SpectralMixtureRegressor",
+    "compare",
     "plan",
 ]
 __version__ = "0.1.0"
@@ -30,6 +32,7 @@ _HOMES = {
     "GPRegressor": "nonparam.regression",
     "KernelSearch": "nonparam.model_selection.search",
     "SpectralMixtureRegressor": "nonparam.spectral_mixture",
+    "compare": "nonparam.comparison",
     "plan": "nonparam.planning",
 }
 

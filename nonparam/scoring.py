@@ -15,6 +15,7 @@ from nonparam.kernels.strips import assemble
 from nonparam.model_selection.held_out import HeldOutRows
 from nonparam.model_selection.joint import GaussianJoint, JointDensity, SolvedJoint, Units, log_volume
 from nonparam.model_selection.laplace_evidence import laplace_evidence
+from nonparam.model_selection.prior_width import evidence_of_width
 from nonparam.newton import SEARCHED
 from nonparam.objective import MATRICES, Data, Objective, matrices_needed
 from nonparam.posterior import Posterior
@@ -114,7 +115,7 @@ class ScoringMixin:
         value -= self._change_of_units
         return (value, slope) if eval_gradient else value
 
-    def log_evidence(self) -> float:
+    def log_evidence(self, prior_width: float = 1.0) -> float:
         r"""Return the log evidence of the model, :math:`\log p(y)`: all that was fitted is averaged over.
 
         Hyperparameters by Laplace's approximation at their fitted values, the coefficients of the mean
@@ -123,8 +124,13 @@ class ScoringMixin:
         ``"ski"``, BIC stands for it: :math:`\log p(y \mid \hat\theta) - \tfrac12 p \log n`; compare models
         that were fitted alike.
 
+        Args:
+            prior_width: by which the standard deviations of the hyperparameters' priors are multiplied; other
+                ones than 1 have a mode of their own, which is searched for from the fitted values.
+
         Raises:
-            InputError: a model whose hyperparameters do not maximise the marginal likelihood.
+            InputError: a model whose hyperparameters do not maximise the marginal likelihood; another width
+                of priors that there are none of.
 
         Source: MacKay (2003), Information theory, inference, and learning algorithms, chapters 27 and 28.
         """
@@ -135,11 +141,21 @@ class ScoringMixin:
                 f"this model was fitted with objective={self._maximised!r}: fit with objective='lml'"
             )
         data, mean = self.posterior_.data, self.posterior_.mean
+        if not 0.0 < prior_width < math.inf or (prior_width != 1.0 and not self._by_laplace):
+            raise InputError(
+                "prior_width must be a positive number, and 1 where BIC stands for the evidence (without "
+                f"priors, or after solver='cg' or 'ski'); got {prior_width!r}"
+            )
         if not self._by_laplace:
             rows = float(data.weights.sum())
             return self.log_marginal_likelihood_ - 0.5 * len(self.theta_) * math.log(rows)
-        objective = with_structure(self._objective(self._scales, data), self.posterior_.solver)
-        found = laplace_evidence(objective, self.theta_) + log_volume(mean, data.y.shape[1])
+        other = copy.copy(self)
+        other.kernel_ = copy.deepcopy(self.kernel_)
+        objective = with_structure(other._objective(self._scales, data), self.posterior_.solver)
+        if prior_width == 1.0:
+            found = laplace_evidence(objective, self.theta_) + log_volume(mean, data.y.shape[1])
+        else:
+            found = evidence_of_width(objective, self.theta_, prior_width)
         return found - self._change_of_units + data.basis.shape[1] * float(np.log(self.y_scale_).sum())
 
     @property

@@ -188,9 +188,9 @@ class SpectralMixtureRegressor(GPRegressor):
     def _by_laplace(self) -> bool:
         return super()._by_laplace and len(self.posterior_.data.x) <= SEARCHED
 
-    def log_evidence(self) -> float:
+    def log_evidence(self, prior_width: float = 1.0) -> float:
         """Return the log evidence of the number of components, in nats; see `GPRegressor.log_evidence`."""
-        own = super().log_evidence()
+        own = super().log_evidence(prior_width)
         return own + self._log_copies() if self._by_laplace else own
 
     def _log_copies(self) -> float:

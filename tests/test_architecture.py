@@ -21,6 +21,7 @@ ESTIMATORS = {
     "forecasting",
     "networks",
     "search",
+    "comparison",
 }
 LAST = {"plotting", "cli"}
 DENSITIES = {

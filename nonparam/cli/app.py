@@ -43,7 +43,7 @@ def _in_one_line(error: Exception) -> str:
 app = typer.Typer(
     name="nonparam",
     cls=Commands,
-    help="Gaussian processes: forecast a series, fit a table, predict.",
+    help="Gaussian processes: forecast a series, fit a table, compare models, predict.",
     epilog="Exit codes: 0 done; 1 the data or the model failed, with one line that says why; 2 wrong usage.",
     invoke_without_command=True,
     add_completion=False,
@@ -159,6 +159,37 @@ def fit_command(
     from nonparam.cli.fit import FitRequest, fit
 
     fit(FitRequest(file, target, drop or [], kernel, plot, save, as_json))
+
+
+@app.command("compare")
+def compare_command(
+    file: Table,
+    models: Annotated[
+        list[str], typer.Option(metavar="FORMULA...", help='Two kernels or more, such as "linear" "rbf".')
+    ],
+    target: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict from the others.")],
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="FORMULA", help="What follows the first of --models.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Leave a column out; may be repeated.")
+    ] = None,
+    orderings: Annotated[int, typer.Option(min=2, help="Random orders of the rows.")] = 20,
+    cv: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
+    jobs: Annotated[int, typer.Option(help="Models at once; -1 for one on each core.")] = 1,
+    html: Annotated[Path | None, typer.Option(metavar="PATH", help="Save a page with pictures.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare kernels on a table: which one the data support, which one predicts best.
+
+    All columns but the target and those dropped are inputs, and must be numbers.
+
+    Example: nonparam compare sales.csv --target sales --models "linear" "linear + periodic(12)"
+    """
+    from nonparam.cli.compare import CompareRequest, compare
+
+    formulas = [*models, *(more or [])]
+    compare(CompareRequest(file, target, drop or [], formulas, orderings, cv, jobs, html, as_json))
 
 
 @app.command("predict")

@@ -23,7 +23,7 @@ from nonparam.kernels import parse
 from nonparam.kernels.base import formula
 from nonparam.regression import GPRegressor
 
-__all__ = ["FitRequest", "fit"]
+__all__ = ["FitRequest", "check_formula", "fit"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class FitRequest:
 
 def fit(request: FitRequest) -> None:
     """Fit a model to a table, and say what was learnt."""
-    _check_kernel(request.kernel)
+    check_formula(request.kernel, "--kernel")
     check_writable(request.save)
     check_writable(request.plot, picture=True)
     table = read(request.file)
@@ -66,11 +66,12 @@ def fit(request: FitRequest) -> None:
         print_facts(_facts(request, X, model))
 
 
-def _check_kernel(formula: str) -> None:
+def check_formula(formula: str, option: str) -> None:
+    """Refuse a kernel's formula that cannot be read as wrong usage of an option."""
     try:
         parse(formula)
     except InputError as error:
-        raise typer.BadParameter(str(error), param_hint="'--kernel'") from error
+        raise typer.BadParameter(str(error), param_hint=f"'{option}'") from error
 
 
 def _facts(request: FitRequest, X: pd.DataFrame, model: GPRegressor) -> dict[str, str]:

@@ -30,6 +30,7 @@ __all__ = [
     "print_table",
     "progress",
     "save_table",
+    "writing",
 ]
 
 STDOUT = Path("-")
@@ -184,7 +185,7 @@ def save_table(table: "pd.DataFrame", path: Path) -> None:
     if path == STDOUT:
         typer.echo(table.to_csv(index=False, lineterminator="\n").encode(), nl=False)
         return
-    with _writing(path):
+    with writing(path):
         table.to_csv(path, index=False)
 
 
@@ -196,12 +197,13 @@ def draw(plot: "Callable[[Axes], object]", path: Path) -> None:
 
     figure = Figure(figsize=FIGURE_SIZE, layout="constrained")
     plot(figure.subplots())
-    with _writing(path):
+    with writing(path):
         figure.savefig(path, dpi=PICTURE_DPI)
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line why a file could not be written, where that is so."""
     try:
         yield
     except OSError as error:

@@ -1,0 +1,218 @@
+"""A comparison as one page: pictures, styles and the script that sorts the table are in it."""
+
+import base64
+import io
+from collections.abc import Callable
+from functools import partial
+from html import escape
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from nonparam.comparison.columns import COLUMNS
+from nonparam.comparison.plots import PANEL_SIZE, PANELS
+
+if TYPE_CHECKING:
+    from nonparam.comparison.report import ComparisonReport
+
+__all__ = ["page", "summary"]
+
+PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 72rem;
+  margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: 0.5rem 0; }
+h2 { font-size: 1.2rem; margin: 2rem 0 0.5rem; }
+.verdicts, .plots { display: grid; gap: 1rem; }
+.verdicts { grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
+.plots { grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }
+.verdicts section { border-left: 4px solid #0072b2; background: #f4f7fa; padding: 0.1rem 1rem; }
+.verdicts h2 { margin-top: 0.8rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.35rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; vertical-align: bottom; }
+thead th { border-bottom: 2px solid #444; font-size: 0.9rem; }
+th:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+tbody th { font-weight: 600; min-width: 8rem; max-width: 14rem; overflow-wrap: break-word; }
+td { white-space: nowrap; }
+button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: 0;
+  cursor: pointer; text-align: inherit; }
+button:focus-visible, .wide:focus-visible { outline: 2px solid #0072b2; outline-offset: 2px; }
+th[aria-sort=ascending] button::after { content: " \\25B2"; }
+th[aria-sort=descending] button::after { content: " \\25BC"; }
+small { display: block; font-weight: 400; color: #555; }
+figure { margin: 0; max-width: 34rem; }
+img { width: 100%; height: auto; }
+figcaption { font-size: 0.9rem; color: #444; }
+dt { font-weight: 600; overflow-wrap: anywhere; }
+dd { margin: 0 0 0.4rem 1rem; overflow-wrap: anywhere; }
+li, p { overflow-wrap: anywhere; }
+</style>
+</head>
+<body>
+<main>
+<h1>$title</h1>
+<p>$description</p>
+<div class="verdicts">$verdicts</div>
+<h2 id="table">All numbers</h2>
+<p>A click on a heading sorts the rows by it.</p>
+$table
+<h2>Pictures</h2>
+<div class="plots">$plots</div>
+$sensitivity
+<h2>What the columns are</h2>
+<dl>$columns</dl>
+$notes
+</main>
+<script>
+for (const button of document.querySelectorAll("table.sorts thead button")) {
+  button.addEventListener("click", () => {
+    const head = button.closest("th"), body = head.closest("table").tBodies[0];
+    const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+    for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", sign === 1 ? "ascending" : "descending");
+    const key = row => row.children[head.cellIndex].dataset.value ?? row.children[head.cellIndex].textContent;
+    const order = (a, b) => {
+      const [x, y] = [key(a), key(b)];
+      if (x === "" || y === "") return (x === "") - (y === "");
+      return sign * (isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y);
+    };
+    body.append(...[...body.rows].sort(order));
+  });
+}
+</script>
+</body>
+</html>
+""")
+
+
+def page(report: "ComparisonReport") -> str:
+    """Return a report as one HTML page that needs no other file.
+
+    Args:
+        report: names in it may have any letters: they are escaped.
+
+    Returns:
+        The page.
+    """
+    return PAGE.substitute(
+        title=escape(f"Comparison of {len(report.models)} models"),
+        description=escape(report.description),
+        verdicts=_verdicts(report),
+        table=_table(report, sorts=True),
+        plots="".join(_figures(report)),
+        sensitivity=_sensitivity(report),
+        columns=_columns(),
+        notes=_notes(report),
+    )
+
+
+def summary(report: "ComparisonReport") -> str:
+    """Return table and verdicts of a report as a piece of HTML, for a notebook."""
+    return f"<p>{escape(report.description)}</p>{_table(report, sorts=False)}{_verdicts(report)}"
+
+
+def _verdicts(report: "ComparisonReport") -> str:
+    parts = [
+        f"<section><h2>{escape(question)}</h2>{''.join(f'<p>{escape(s)}</p>' for s in sentences)}</section>"
+        for question, sentences in report.verdicts.items()
+    ]
+    return "".join(parts)
+
+
+def _table(report: "ComparisonReport", *, sorts: bool) -> str:
+    """Return the table of numbers; one that sorts has a button in each heading and the numbers in full."""
+    cells = report.cells()
+    names = ["model", *cells.columns]
+    units = ["", *(column.unit for column in COLUMNS.values())]
+    heads = "".join(_head(name, unit, sorts) for name, unit in zip(names, units, strict=True))
+    rows = [
+        _row(str(name), shown, report.table.loc[name, list(COLUMNS)])
+        for name, shown in zip(cells.index, cells.to_numpy(), strict=True)
+    ]
+    body = f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    if not sorts:
+        return f"<table>{body}</table>"
+    region = '<div class="wide" role="region" aria-labelledby="table" tabindex="0">'
+    return f'{region}<table class="sorts" aria-labelledby="table">{body}</table></div>'
+
+
+def _head(name: str, unit: str, sorts: bool) -> str:
+    text = f"{escape(name)}<small>{escape(unit)}</small>" if unit else escape(name)
+    return f'<th scope="col"><button type="button">{text}</button></th>' if sorts else f"<th>{text}</th>"
+
+
+def _row(name: str, shown: Any, values: Any) -> str:
+    data = [
+        value if isinstance(value, str) else ("" if value != value else repr(float(value)))
+        for value in values
+    ]
+    cells = [f'<td data-value="{escape(v)}">{escape(s)}</td>' for v, s in zip(data, shown, strict=True)]
+    return f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>'
+
+
+def _figures(report: "ComparisonReport") -> list[str]:
+    return [_figure(partial(draw, report.models), about) for draw, about in PANELS.items()]
+
+
+def _sensitivity(report: "ComparisonReport") -> str:
+    """Return how the verdict on hypotheses depends on the widths of the priors, as a table and a picture."""
+    if not report.has_hypothesis:
+        return ""
+    widths = report.hypothesis.sensitivity
+    heads = "".join(f'<th scope="col">{width:g}</th>' for width in widths.columns)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(str(name))}</th>'
+        + "".join(f"<td>{value:.2f}</td>" if value == value else "<td>–</td>" for value in row)
+        + "</tr>"
+        for name, row in zip(widths.index, widths.to_numpy(), strict=True)
+    )
+    about = "log Bayes factor of each model against the best one, for several widths of all priors"
+    return (
+        '<h2 id="widths">How much the widths of the priors decide</h2>'
+        "<p>Log evidence in nats, with the standard deviations of all priors multiplied by a factor.</p>"
+        '<div class="wide" role="region" aria-labelledby="widths" tabindex="0">'
+        '<table aria-labelledby="widths">'
+        f'<thead><tr><th scope="col">model</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<div class="plots">{_figure(report.plot_sensitivity, about)}</div>'
+    )
+
+
+def _figure(draw: Callable[[Any], object], about: str) -> str:
+    """Return a picture within the page; ``about`` is for those who do not see it, and stands below."""
+    with rc_context({"svg.hashsalt": "nonparam"}):  # the same page for the same report
+        figure = Figure(figsize=PANEL_SIZE, layout="constrained")
+        draw(figure.subplots())
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    content = base64.b64encode(buffer.getvalue()).decode("ascii")
+    text = escape(about)
+    return (
+        f'<figure><img src="data:image/svg+xml;base64,{content}" alt="{text}">'
+        f"<figcaption>{text[0].upper()}{text[1:]}.</figcaption></figure>"
+    )
+
+
+def _columns() -> str:
+    return "".join(
+        f"<dt>{escape(column.heading)}</dt><dd>{escape(column.meaning)}"
+        f"{f', in {column.unit}' if column.unit else ''}</dd>"
+        for column in COLUMNS.values()
+    )
+
+
+def _notes(report: "ComparisonReport") -> str:
+    notes = [
+        f"<dt>{escape(name)}, {escape(column)}</dt><dd>{escape(text)}</dd>"
+        for name, about in report.notes.items()
+        for column, text in about.items()
+    ]
+    return f"<h2>Notes</h2><dl>{''.join(notes)}</dl>" if notes else ""
