@@ -66,8 +66,7 @@ def _print(report: ComparisonReport, html: Path | None) -> None:
         typer.echo(f"\n{question}")
         for sentence in sentences:
             typer.echo(f"  {sentence}")
-    for name, about in report.notes.items():
-        for column, text in about.items():
-            note(f"{name}, {column}: {text}")
+    for models, columns, text in report.remarks:
+        note(f"{models}; {columns}: {text}")
     if html is not None:
         typer.echo(f"\nThe page is saved as {html}")

@@ -31,6 +31,7 @@ class Contestant(ABC):
         conditioning: what becomes of hyperparameters where rows are held out of a fitted model.
         joint: the density of ``y`` under the fitted model; ``None`` where there is none in closed form.
         why_no_joint: the reason.
+        predicts: whether `refitted` has an answer.
         seconds: of the fit; NaN where the model came fitted.
         notes: what a user should know, by the name of a column.
     """
@@ -44,6 +45,7 @@ class Contestant(ABC):
         self.y = y
         self.joint: JointDensity | None = None
         self.why_no_joint = ""
+        self.predicts = True
         self.seconds = np.nan
         self.notes: dict[str, str] = {}
 

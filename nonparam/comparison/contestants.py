@@ -27,7 +27,7 @@ Rows = NDArray[np.intp]
 
 EXACT_ROWS = 10_000  # beyond, no n x n matrix is formed
 NAME_WIDTH = 60  # characters of a name that is made up
-PREDICTS_ONLY = "it predicts, and has no density of all rows together"
+PREDICTS_ONLY = "a scikit-learn model has no density of all rows together"
 LEARNT = "no prior of what was learnt ({}), which is an improper prior; {}"
 
 
@@ -195,18 +195,24 @@ class ClosedForm(Contestant):
     conditioning = "none"
 
     def fit(self) -> None:
-        """Ask for the density of the outputs."""
-        self.joint = self.model.joint_density(self.y)
+        """Ask for the density of the outputs; one without a joint density has an evidence only."""
+        self.why_no_joint = "its density is that of all rows together: it does not predict some from others"
+        self.predicts = hasattr(self.model, "joint_density")
+        if self.predicts:
+            self.joint = self.model.joint_density(self.y)
 
     def lml(self) -> float:
         """Return the log density of all outputs."""
-        return self.exact().log_density()
+        return self.log_evidence()
 
     def log_evidence(self, prior_width: float = 1.0) -> float:
         """Return the log density; widened, that of the hypothesis with a prior of that width."""
-        if prior_width == 1.0 or not hasattr(self.model, "widened"):
-            return self.lml()
-        return float(self.model.widened(prior_width).joint_density(self.y).log_density())
+        model = self.model
+        if prior_width != 1.0 and hasattr(model, "widened"):
+            model = model.widened(prior_width)
+        if self.predicts:
+            return float(model.joint_density(self.y).log_density())
+        return float(model.log_evidence(self.y))
 
     def refitted(self, train: Rows, test: Rows) -> tuple[Array, Array]:
         """Condition on all other rows: nothing is fitted."""
@@ -285,7 +291,7 @@ def _kind(name: str, model: Any) -> type[Contestant]:
     fits, has_density = hasattr(model, "fit"), hasattr(model, "joint_density")
     if fits and has_density:
         return LinearModel
-    if has_density:
+    if has_density or hasattr(model, "log_evidence"):
         return ClosedForm
     if fits and hasattr(model, "predict"):
         return ScikitLearn

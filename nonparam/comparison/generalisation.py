@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nonparam.comparison.hypothesis import HypothesisVerdict
 from nonparam.comparison.measures import Measures
-from nonparam.comparison.wording import joined, percent, quoted, rounded
+from nonparam.comparison.wording import grouped, joined, percent, quoted, rounded
 
 __all__ = ["CRITERIA", "QUESTION", "Criterion", "GeneralisationVerdict", "judge_generalisation"]
 
@@ -64,8 +64,9 @@ class GeneralisationVerdict:
         """Return the verdict in plain sentences."""
         criteria = [self._criterion(key) for key in self.best]
         absent = [
-            f"{quoted(name)} has no {CRITERIA[key].name}: {reason}."
-            for (name, key), reason in self.left_out.items()
+            f"Left out of {CRITERIA[key].name}: {names} ({reason})."
+            for key in CRITERIA
+            for names, reason in grouped({m: r for (m, k), r in self.left_out.items() if k == key})
         ]
         return [self._overall(), *criteria, *absent, *([self.comparison] if self.comparison else [])]
 
@@ -80,6 +81,8 @@ class GeneralisationVerdict:
 
     def _overall(self) -> str:
         named = list(dict.fromkeys(self.best.values()))
+        if not named:
+            return "No model says what it predicts of some rows from others."
         if len(named) > 1:
             return f"The criteria do not agree: {'; '.join(map(self._won, named))}."
         count = {1: "the one criterion", 2: "both criteria"}.get(len(self.best), "all three criteria")
@@ -163,27 +166,33 @@ def _against(verdict: GeneralisationVerdict, hypothesis: HypothesisVerdict) -> t
     """Return how the two verdicts stand to each other, and whether they disagree."""
     supported, best = hypothesis.best, verdict.best
     others = {key: name for key, name in best.items() if name != supported}
+    if not best:
+        return "", False
     if not others:
         return f"It agrees with the verdict on hypotheses: both name {quoted(supported)}.", False
     share = percent(float(hypothesis.table.posterior_probability[supported]))
-    leads = [_lead(verdict, key, supported) for key in others]
+    leads = [_lead(verdict, name, supported) for name in dict.fromkeys(others.values())]
     degree = "disagrees" if len(others) == len(best) else "disagrees in part"
     reason = (
-        "The evidence also counts what a prior said before any row was seen; predictions from many rows do"
-        " not"
-        if all(name in hypothesis.table.index for name in others.values())
+        "The evidence counts what a prior said before any row was seen, predictions from many rows do not"
+        if set(others.values()) <= set(hypothesis.table.index)
         else "Not every model has a part in the verdict on hypotheses"
     )
     return (
         f"It {degree} with the verdict on hypotheses: the data support {quoted(supported)} most (posterior"
-        f" probability {share}), but {'; '.join(leads)}. {reason}."
+        f" probability {share}), but {joined(leads)}. {reason}."
     ), True
 
 
-def _lead(verdict: GeneralisationVerdict, key: str, supported: str) -> str:
+def _lead(verdict: GeneralisationVerdict, name: str, supported: str) -> str:
+    """Say by which criteria a model predicts better than the one that the data support."""
+    leads = [_by(verdict, key, supported) for key, best in verdict.best.items() if best == name]
+    return f"{quoted(name)} predicts better by {joined(leads)}"
+
+
+def _by(verdict: GeneralisationVerdict, key: str, supported: str) -> str:
     behind, error = (float(verdict.table[f"{key}_{what}"][supported]) for what in ("behind", "behind_se"))
-    lead = f"{quoted(verdict.best[key])} predicts better by {CRITERIA[key].name}"
     if np.isnan(behind):
-        return lead
-    doubt = "" if behind > CLEAR * error else ", which is not clear"
-    return f"{lead} ({rounded(behind, error)} nats per row{doubt})"
+        return CRITERIA[key].name
+    doubt = "" if behind > CLEAR * error else ", not clear"
+    return f"{CRITERIA[key].name} ({rounded(behind, error)} nats per row{doubt})"

@@ -211,8 +211,7 @@ def _columns() -> str:
 
 def _notes(report: "ComparisonReport") -> str:
     notes = [
-        f"<dt>{escape(name)}, {escape(column)}</dt><dd>{escape(text)}</dd>"
-        for name, about in report.notes.items()
-        for column, text in about.items()
+        f"<dt>{escape(models)}; {escape(columns)}</dt><dd>{escape(text)}</dd>"
+        for models, columns, text in report.remarks
     ]
     return f"<h2>Notes</h2><dl>{''.join(notes)}</dl>" if notes else ""

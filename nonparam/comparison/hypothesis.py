@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import logsumexp
 
-from nonparam.comparison.measures import WIDTHS, Measures
-from nonparam.comparison.wording import joined, percent, quoted
+from nonparam.comparison.measures import Measures
+from nonparam.comparison.wording import grouped, joined, percent, quoted
 from nonparam.errors import InputError
 
 __all__ = ["QUESTION", "HypothesisVerdict", "judge_hypotheses", "kass_raftery"]
@@ -69,9 +69,15 @@ class HypothesisVerdict:
         return str(self.table.index[0])
 
     @property
+    def leads(self) -> pd.Series:
+        """How many nats the best model is ahead of the best of the others, by the factor of the widths."""
+        others = self.sensitivity.drop(index=self.best).max()
+        return others.rsub(self.sensitivity.T[self.best])
+
+    @property
     def is_sensitive(self) -> bool:
         """Whether another model is best where the widths of all priors are multiplied by some factor."""
-        return any(str(leader) != self.best for leader in self.sensitivity.idxmax().dropna())
+        return bool((self.leads < 0.0).any())
 
     def sentences(self) -> list[str]:
         """Return the verdict in plain sentences."""
@@ -101,25 +107,22 @@ class HypothesisVerdict:
         return [f"With the prior odds that were given, {quoted(preferred)} is more probable: {share}."]
 
     def _widths(self) -> str:
-        leads = self.sensitivity.loc[self.best] - self.sensitivity.drop(index=self.best).max()
-        leads = leads.dropna()
-        if len(leads) < len(WIDTHS):
+        leads = self.leads
+        if leads.isna().any():
             return "How this depends on the widths of the priors could not be found at every width."
-        low, high, spread = leads.index[0], leads.index[-1], f"{leads.min():.2f} to {leads.max():.2f}"
-        span = f"widths of all priors are multiplied by {low:g} to {high:g}"
+        span = f"widths of all priors are multiplied by {leads.index[0]:g} to {leads.index[-1]:g}"
+        lead = f"its lead is from {leads.min():.2f} to {leads.max():.2f} nats"
         if not self.is_sensitive:
-            return f"Where the {span}, it stays first; its lead is {spread} nats."
-        turned = self.sensitivity.idxmax()
-        others = [
-            f"{quoted(str(name))} at {width:g}" for width, name in turned.items() if str(name) != self.best
-        ]
+            return f"Where the {span}, it stays first; {lead}."
+        turned = self.sensitivity.loc[:, leads < 0.0].idxmax()
+        others = [f"{quoted(str(name))} with widths times {width:g}" for width, name in turned.items()]
         return (
-            f"The verdict depends on the priors: where the {span}, its lead is {spread} nats,"
-            f" and another model is first ({', '.join(others)})."
+            f"The verdict depends on the priors: where the {span}, {lead}, and another model is first:"
+            f" {joined(others)}."
         )
 
     def _absent(self) -> list[str]:
-        return [f"{quoted(name)} has no part in this: {reason}." for name, reason in self.left_out.items()]
+        return [f"Left out of this: {names} ({reason})." for names, reason in grouped(self.left_out)]
 
 
 def _factor(log_factor: float) -> str:
@@ -145,7 +148,7 @@ def judge_hypotheses(models: list[Measures], prior_odds: Mapping[str, float]) ->
     proper = [m for m in models if m.name not in left_out]
     comparable = _same_flat_prior(proper, left_out)
     if len(comparable) < 2:
-        reasons = "; ".join(f"{quoted(name)}: {reason}" for name, reason in left_out.items())
+        reasons = "; ".join(f"{names}: {reason}" for names, reason in grouped(left_out))
         raise InputError(f"no Bayes factor: it takes two models with comparable evidence ({reasons})")
     table = _weighed(comparable, prior_odds)
     sensitivity = pd.DataFrame({m.name: m.evidence_by_width for m in comparable}).T

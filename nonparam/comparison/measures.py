@@ -149,7 +149,7 @@ def measure(contestant: Contestant, splits: Splits) -> Measures:
 
 def _measure(contestant: Contestant, splits: Splits) -> Measures:
     contestant.fit()
-    notes = dict(contestant.notes)
+    notes = contestant.notes
 
     told = partial(_told, notes)
     evidence = told("log_evidence", contestant.log_evidence)
@@ -221,6 +221,9 @@ def _checked(name: str, found: list[HeldOut]) -> list[HeldOut]:
 
 def _folds(contestant: Contestant, splits: Splits) -> tuple[Array, Array]:
     """Return the log density and the residual of each row, from fits to the other folds."""
+    if not contestant.predicts:
+        contestant.notes["k_fold"] = contestant.why_no_joint
+        return np.empty(0), np.empty(0)
     density, residual = np.empty(splits.n), np.empty(splits.n)
     for test in splits.folds:
         train = np.setdiff1d(np.arange(splits.n), test)

@@ -106,8 +106,8 @@ def check_sd(name: str, sd: Any) -> None:
     values = np.asarray(sd, dtype=np.float64)
     bad = ~(np.isfinite(values) & (values > 0.0))
     if bad.any():
+        worst, count = values[bad].flat[0], int(bad.sum())
         raise InputError(
-            f"{name!r} has a degenerate predictive variance: its standard deviation is"
-            f" {values[bad].flat[0]:g} in {int(bad.sum())} of {values.size} rows: add noise to the model, such"
-            " as a WhiteKernel"
+            f"{name!r} has a degenerate predictive variance: its standard deviation is {worst:g} in {count} of"
+            f" {values.size} rows; add noise to the model, such as a WhiteKernel"
         )

@@ -20,6 +20,7 @@ from nonparam.comparison.hypothesis import HypothesisVerdict
 from nonparam.comparison.latex import tabular
 from nonparam.comparison.measures import Measures
 from nonparam.comparison.plots import PANELS, draw_sensitivity, new_panels
+from nonparam.comparison.wording import joined
 from nonparam.errors import InputError
 
 __all__ = ["ComparisonReport", "tabulate"]
@@ -142,13 +143,20 @@ class ComparisonReport:
         shown = {COLUMNS[c].heading: [_text(v, COLUMNS[c].digits) for v in self.table[c]] for c in columns}
         return pd.DataFrame(shown, index=self.table.index)
 
+    @property
+    def remarks(self) -> list[tuple[str, str, str]]:
+        """The notes, each once: the models and the columns that it is about, and what it says."""
+        by_model: dict[tuple[str, str], list[str]] = {}
+        for name, about in self.notes.items():
+            for columns, text in _gathered(about).items():
+                by_model.setdefault((columns, text), []).append(name)
+        return [(joined(names), columns, text) for (columns, text), names in by_model.items()]
+
     def __str__(self) -> str:
         """Return data, table, both verdicts and notes as text."""
         table = self.cells(SHOWN).rename_axis(index=None).to_string()
         verdicts = ["\n".join([q, *(f"  {s}" for s in lines)]) for q, lines in self.verdicts.items()]
-        notes = [
-            f"  {name}, {column}: {text}" for name, c in self.notes.items() for column, text in c.items()
-        ]
+        notes = [f"  {models}; {columns}: {text}" for models, columns, text in self.remarks]
         parts = [
             self.description,
             table,
@@ -186,6 +194,14 @@ def tabulate(models: Sequence[Measures]) -> pd.DataFrame:
         for m in models
     ]
     return pd.DataFrame(rows, index=index)
+
+
+def _gathered(about: Mapping[str, str]) -> dict[str, str]:
+    """Return what notes say, by the columns that they say it of."""
+    columns: dict[str, list[str]] = {}
+    for column, text in about.items():
+        columns.setdefault(text, []).append(column)
+    return {", ".join(names): text for text, names in columns.items()}
 
 
 def _mean(values: NDArray[np.float64]) -> float:

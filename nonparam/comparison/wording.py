@@ -1,8 +1,8 @@
 """How the verdicts write names and numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-__all__ = ["joined", "percent", "quoted", "rounded"]
+__all__ = ["grouped", "joined", "percent", "quoted", "rounded"]
 
 
 def quoted(name: str) -> str:
@@ -23,6 +23,19 @@ def joined(words: Sequence[str]) -> str:
         ('a, b and c', 'a')
     """
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def grouped(reasons: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return reasons with all names that they are given for.
+
+    Examples:
+        >>> grouped({"a": "too wide", "b": "too late", "c": "too wide"})
+        [("'a' and 'c'", 'too wide'), ("'b'", 'too late')]
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(quoted(name))
+    return [(joined(each), reason) for reason, each in names.items()]
 
 
 def percent(probability: float) -> str:
