@@ -156,7 +156,7 @@ class ScoringMixin:
             found = laplace_evidence(objective, self.theta_) + log_volume(mean, data.y.shape[1])
         else:
             found = evidence_of_width(objective, self.theta_, prior_width)
-        return found - self._change_of_units + data.basis.shape[1] * float(np.log(self.y_scale_).sum())
+        return float(found) - self._change_of_units + data.basis.shape[1] * float(np.log(self.y_scale_).sum())
 
     @property
     def num_parameters_(self) -> int:

@@ -108,6 +108,6 @@ def check_sd(name: str, sd: Any) -> None:
     if bad.any():
         worst, count = values[bad].flat[0], int(bad.sum())
         raise InputError(
-            f"{name!r} has a degenerate predictive variance: its standard deviation is {worst:g} in {count} of"
-            f" {values.size} rows; add noise to the model, such as a WhiteKernel"
+            f"{name!r} has a degenerate predictive variance: its standard deviation is {worst:g} in {count}"
+            f" of {values.size} rows; add noise to the model, such as a WhiteKernel"
         )
