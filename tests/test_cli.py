@@ -131,6 +131,12 @@ FAILURES = [
     ("fit infinite.csv --target price", "infinity.*'size'"),
     ("fit house.csv --target price --plot a.png", "one input, and there are 3 \\(id, size, fixed\\)"),
     ("fit curve.csv --target y --save none/m", "cannot write 'none/m': there is no folder 'none'"),
+    ("compare curve.csv --target y --models rbf", "at least two models, got 1"),
+    ("compare curve.csv --target y --models rbf rbf", "more than one model is called 'rbf'"),
+    ("compare curve.csv --target z --models rbf linear", "no column 'z'"),
+    ("compare curve.csv --target y --models rbf linear --cv 31", "cv must be .* from 2 to the 30 rows"),
+    ("compare curve.csv --target y --models rbf linear --jobs 0", "n_jobs must not be 0"),
+    ("compare curve.csv --target y --models rbf linear --html none/a.html", "there is no folder 'none'"),
     ("predict nothing.model curve.csv", "cannot load 'nothing.model': there is no such file"),
     ("predict curve.csv curve.csv", "'curve.csv' is no safetensors file"),
 ]
@@ -162,6 +168,9 @@ WRONG = [
     ("fit curve.csv", "Missing option '--target'"),
     ("fit curve.csv --target y --kernel rbff", "'--kernel'.*no kernel is called 'rbff'; did you mean 'rbf'"),
     ("fit curve.csv --target y --kernel rbf(", "'--kernel'.*cannot be read near column"),
+    ("compare curve.csv --target y", "Missing option '--models'"),
+    ("compare curve.csv --target y --models rbf rbff", "'--models'.*no kernel is called 'rbff'"),
+    ("compare curve.csv --target y --models rbf linear --orderings 1", "'--orderings'"),
     ("predict model", "Missing argument 'FILE'"),
     ("fitt", "No such command 'fitt'"),
 ]
@@ -199,13 +208,14 @@ def test_alone_prints_help():
     assert re.findall(r"^  (\w+)  ", result.stdout, re.MULTILINE) == [
         "forecast",
         "fit",
+        "compare",
         "predict",
         "datasets",
     ]
     assert PLAIN.fullmatch(result.stdout)
 
 
-@pytest.mark.parametrize("command", ["forecast", "fit", "predict", "datasets"])
+@pytest.mark.parametrize("command", ["forecast", "fit", "compare", "predict", "datasets"])
 def test_every_option_is_explained(command: str):
     result = run(command, "--help")
     assert result.exit_code == DONE
@@ -350,6 +360,38 @@ def test_row_numbers_are_neither_time_nor_value():
 def test_mixed_dates_are_refused():
     with pytest.raises(InputError, match=r"'31/01/1949' in row 2.*all in one form"):
         parse_times(pd.Series(["1949-01-31", "31/01/1949"], name="day"))
+
+
+# compare --------------------------------------------------------------------------------------------
+
+
+def test_compare_prints_the_table_and_both_verdicts(folder: Path):
+    result = run("compare", "curve.csv", "--target", "y", "--models", "linear", "rbf", "--html", "a.html")
+    assert (result.exit_code, result.stderr) == (DONE, "")
+    table, units, *verdicts, saved = result.stdout.rstrip().split("\n\n")
+    header, *rows = table.splitlines()
+    assert re.split(r"  +", header)[:3] == ["model", "LML", "log evidence"]
+    assert [row.split()[0] for row in rows] == ["linear", "rbf"] and "nats" in units
+    assert verdicts[0].startswith("Which hypothesis do the data support?\n  The data support 'rbf' most;")
+    assert verdicts[1].startswith("Which model will predict best?\n  'rbf' predicts best")
+    assert saved == "The page is saved as a.html"
+    assert "<h1>Comparison of 2 models</h1>" in Path("a.html").read_text(encoding="utf-8")
+
+
+def test_compare_json_is_one_document(folder: Path):
+    options = ["--models", "linear", "linear + rbf", "--json", "--cv", "3", "--jobs", "1", "--orderings", "4"]
+    result = run("compare", "curve.csv", "--target", "y", *options)
+    assert (result.exit_code, result.stderr) == (DONE, "")
+    document = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert list(document["models"]) == ["linear", "linear + rbf"] and document["html"] is None
+    assert "4 orderings" in document["data"] and "3 folds" in document["data"]
+    assert document["generalisation"]["best"]["loo"] == "linear + rbf"
+
+
+def test_compare_takes_models_wherever_they_stand(folder: Path):
+    options = ["--orderings", "2", "--json", "--models", "rbf", "--models", "linear", "matern12"]
+    result = run("compare", "curve.csv", "--target", "y", *options)
+    assert sorted(json.loads(result.stdout)["models"]) == ["linear", "matern12", "rbf"]
 
 
 # fit and predict ------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["COLUMNS", "SHOWN", "UNITS", "Column"]
+__all__ = ["ABOUT", "COLUMNS", "SHOWN", "UNITS", "Column"]
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,14 @@ COLUMNS = {
         "effective parameters", "", ".1f", "how many parameters the data determine"
     ),
     "parameters": Column("parameters", "", ".0f", "nominal number: hyperparameters and coefficients"),
-    "bic": Column("BIC", "", ".1f", "Bayesian information criterion"),
-    "aic": Column("AIC", "", ".1f", "Akaike's information criterion"),
+    "bic": Column("BIC", "nats", ".2f", "LML less half the logarithm of the rows for each parameter"),
+    "aic": Column("AIC", "nats", ".2f", "LML less one for each parameter"),
     "fit_seconds": Column("fit", "s", ".2f", "wall-clock time of the fit to all rows"),
     "hyperparameters": Column(
         "hyperparameters", "", "", "in CLML, LOO and TC gap: fixed at those of all rows, refitted, or none"
     ),
 }
+ABOUT = {"k_fold": "k-fold", "increments": "curves", "sensitivity": "widths of the priors"}  # no columns
 UNITS = "LML and log evidence in nats over all rows; CLML, LOO and k-fold log loss in nats per row."
 SHOWN = (
     "lml",

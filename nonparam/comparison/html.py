@@ -49,6 +49,7 @@ button:focus-visible, .wide:focus-visible { outline: 2px solid #0072b2; outline-
 th[aria-sort=ascending] button::after { content: " \\25B2"; }
 th[aria-sort=descending] button::after { content: " \\25BC"; }
 small { display: block; font-weight: 400; color: #555; }
+.wide + .plots { margin-top: 1rem; }
 figure { margin: 0; max-width: 34rem; }
 img { width: 100%; height: auto; }
 figcaption { font-size: 0.9rem; color: #444; }

@@ -67,19 +67,21 @@ def draw_calibration(models: Sequence[Measures], ax: Any) -> None:
     ax.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0))
 
 
-def draw_sensitivity(verdict: HypothesisVerdict, ax: Any) -> None:
+def draw_sensitivity(verdict: HypothesisVerdict, models: Sequence[Measures], ax: Any) -> None:
     """Draw the log Bayes factor of each model against the best, against the width of all priors.
 
     Args:
         verdict: on hypotheses.
+        models: all models, for each to have the colour that it has in the other panels.
         ax: matplotlib axes.
     """
     from nonparam.plotting import draw_legend
 
     behind = verdict.sensitivity - verdict.sensitivity.loc[verdict.best]
     widths = behind.columns.to_numpy(dtype=np.float64)
-    for i, (name, row) in enumerate(behind.iterrows()):
-        ax.plot(widths, row.to_numpy(dtype=np.float64), marker="o", markersize=4.0, **_line(i, str(name)))
+    for i, model in enumerate(models):
+        if model.name in behind.index:
+            ax.plot(widths, behind.T[model.name], marker="o", markersize=4.0, **_line(i, model.name))
     ax.set_xscale("log", base=2)
     ax.set_xticks(widths, [f"{width:g}" for width in widths])
     _name_axes(ax, "Widths of the priors", "factor of all widths", "log Bayes factor, nats")
@@ -114,11 +116,12 @@ def _line(i: int, name: str) -> dict[str, Any]:
     from nonparam.plotting import COLORS
 
     shown = shorten(name, NAME_WIDTH, placeholder=" ...") if " " in name else name[:NAME_WIDTH]
+    shown = shown.replace("$", r"\$")  # no formula
     return {
         "color": COLORS[i % len(COLORS)],
         "linestyle": DASHES[i // len(COLORS) % len(DASHES)],
         "linewidth": 1.5,
-        "label": shown.replace("$", r"\$") if not shown.startswith("_") else f" {shown}",
+        "label": f" {shown}" if shown.startswith("_") else shown,  # which would hide it from the legend
     }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nonparam.comparison.columns import COLUMNS, SHOWN, UNITS
+from nonparam.comparison.columns import ABOUT, COLUMNS, SHOWN, UNITS
 from nonparam.comparison.generalisation import QUESTION as GENERALISATION
 from nonparam.comparison.generalisation import GeneralisationVerdict, standard_error
 from nonparam.comparison.html import page, summary
@@ -101,7 +101,7 @@ class ComparisonReport:
         """
         verdict = self.hypothesis
         ax = new_panels(1)[0] if ax is None else ax
-        draw_sensitivity(verdict, ax)
+        draw_sensitivity(verdict, self.models, ax)
         return ax
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
@@ -200,7 +200,8 @@ def _gathered(about: Mapping[str, str]) -> dict[str, str]:
     """Return what notes say, by the columns that they say it of."""
     columns: dict[str, list[str]] = {}
     for column, text in about.items():
-        columns.setdefault(text, []).append(column)
+        heading = COLUMNS[column].heading if column in COLUMNS else ABOUT[column]
+        columns.setdefault(text, []).append(heading)
     return {", ".join(names): text for text, names in columns.items()}
 
 
