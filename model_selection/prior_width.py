@@ -18,6 +18,8 @@ __all__ = ["evidence_of_width"]
 
 Array = NDArray[np.float64]
 
+TOLERANCE = 1e-6  # nats gained in the last steps of the search for another mode
+
 
 def evidence_of_width(objective: Objective, start: Array, width: float) -> float:
     """Return the log evidence with other widths of the priors, the coefficients of the mean integrated out.
@@ -32,7 +34,9 @@ def evidence_of_width(objective: Objective, start: Array, width: float) -> float
     """
     theta = objective.theta
     theta.prior_precision = theta.prior_precision / width**2
-    found = minimise(objective.negative, start[None], theta.lower, theta.upper, scale=theta.step)[0]
+    found = minimise(
+        objective.negative, start[None], theta.lower, theta.upper, scale=theta.step, value_tolerance=TOLERANCE
+    )[0]
     return laplace_evidence(objective, found.theta) + _volume_at(objective, found.theta)
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from textwrap import shorten
 from typing import Any
 
@@ -13,11 +14,12 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from nonparam.comparison.contestant import Conditioning, Contestant, HeldOutOf
+from nonparam.comparison.mixture_joint import mixture_joint, widened
 from nonparam.comparison.refits import Refits, moments
 from nonparam.errors import InputError
 from nonparam.kernels.base import formula
 from nonparam.model_selection import scores
-from nonparam.model_selection.joint import SolvedJoint
+from nonparam.model_selection.joint import JointDensity, SolvedJoint
 from nonparam.regression import GPRegressor
 
 __all__ = ["ClosedForm", "GaussianProcess", "LinearModel", "ScikitLearn", "contestants"]
@@ -135,8 +137,8 @@ class LinearModel(Estimator):
         if prior_width == 1.0:
             return float(self.model.log_evidence())
         variance = np.asarray(self.model.prior_variance) * prior_width**2
-        widened = clone(self.model).set_params(prior_variance=variance)
-        return float(widened.fit(self.X, self.y).log_evidence())
+        wider = clone(self.model).set_params(prior_variance=variance)
+        return float(wider.fit(self.X, self.y).log_evidence())
 
 
 class ScikitLearn(Contestant):
@@ -195,11 +197,12 @@ class ClosedForm(Contestant):
     conditioning = "none"
 
     def fit(self) -> None:
-        """Ask for the density of the outputs; one without a joint density has an evidence only."""
-        self.why_no_joint = "its density is that of all rows together: it does not predict some from others"
-        self.predicts = hasattr(self.model, "joint_density")
-        if self.predicts:
-            self.joint = self.model.joint_density(self.y)
+        """Ask for the density of the outputs; where rows depend on each other there is an evidence only."""
+        try:
+            self.joint = _joint_of(self.model, self.y)
+        except InputError as error:
+            self.why_no_joint = str(error)
+            self.predicts = False
 
     def lml(self) -> float:
         """Return the log density of all outputs."""
@@ -207,12 +210,10 @@ class ClosedForm(Contestant):
 
     def log_evidence(self, prior_width: float = 1.0) -> float:
         """Return the log density; widened, that of the hypothesis with a prior of that width."""
-        model = self.model
-        if prior_width != 1.0 and hasattr(model, "widened"):
-            model = model.widened(prior_width)
-        if self.predicts:
-            return float(model.joint_density(self.y).log_density())
-        return float(model.log_evidence(self.y))
+        model = self.model if prior_width == 1.0 else _widened(self.model, prior_width)
+        if hasattr(model, "log_evidence"):
+            return float(model.log_evidence(self.y))
+        return float(model.joint_density(self.y).log_density())
 
     def refitted(self, train: Rows, test: Rows) -> tuple[Array, Array]:
         """Condition on all other rows: nothing is fitted."""
@@ -230,6 +231,24 @@ class ClosedForm(Contestant):
     def aic(self) -> float:
         """Raise `InputError`."""
         raise InputError("nothing was maximised")
+
+
+def _joint_of(hypothesis: Any, y: Array) -> JointDensity:
+    if hasattr(hypothesis, "joint_density"):
+        joint: JointDensity = hypothesis.joint_density(y)
+        return joint
+    if hasattr(hypothesis, "density"):
+        return mixture_joint(hypothesis, y)
+    raise InputError("its density is that of all rows together: it does not predict some from others")
+
+
+def _widened(hypothesis: Any, factor: float) -> Any:
+    """Return a hypothesis with a wider prior; one that has none stays as it is."""
+    if hasattr(hypothesis, "widened"):
+        return hypothesis.widened(factor)
+    if getattr(hypothesis, "prior", None) is None:
+        return hypothesis
+    return replace(hypothesis, prior=widened(hypothesis.prior, factor))
 
 
 def contestants(models: Sequence[Any] | Mapping[str, Any], X: Any, y: Array) -> list[Contestant]:

@@ -210,7 +210,7 @@ def _held_out(
 def _checked(name: str, found: list[HeldOut]) -> list[HeldOut]:
     """Raise `InputError` for rows that are given no density."""
     for held in found:
-        if not (np.all(held.sd > 0.0) and np.isfinite(held.log_joint)):
+        if np.any(held.sd <= 0.0) or not np.isfinite(held.log_joint):
             raise InputError(
                 f"{name!r} has a degenerate predictive variance: its standard deviation is"
                 f" {held.sd.min():g} at row {held.rows[held.sd.argmin()]}, so that no density is finite; add"
