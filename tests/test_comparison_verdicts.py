@@ -8,7 +8,6 @@ from scipy.stats import norm
 from sklearn.linear_model import BayesianRidge
 
 from nonparam import GPRegressor, compare
-from nonparam.comparison.hypothesis import kass_raftery
 from nonparam.errors import InputError
 
 X, Y = sine()
@@ -102,23 +101,6 @@ def test_prior_odds_turn_probabilities_and_not_bayes_factors(density, odds):
     assert ratio == pytest.approx(3.0 * equal.posterior_odds["wide"], rel=1e-9)
     assert table.prior_probability["wide"] == pytest.approx(0.75)
     assert "With the prior odds that were given, 'wide' is more probable: 61.8 %." in str(report.hypothesis)
-
-
-WORDS = [
-    (0.0, "not worth more than a bare mention"),
-    (0.99, "not worth more than a bare mention"),
-    (1.01, "positive"),
-    (-2.99, "positive"),
-    (3.01, "strong"),
-    (4.99, "strong"),
-    (5.01, "very strong"),
-    (1e6, "very strong"),
-]
-
-
-@pytest.mark.parametrize(("factor", "words"), WORDS)
-def test_words_of_kass_and_raftery(factor: float, words: str):
-    assert kass_raftery(factor) == words
 
 
 def test_sensitivity_is_the_evidence_with_other_widths(density):

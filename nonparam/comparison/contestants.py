@@ -56,7 +56,7 @@ class Estimator(Contestant):
 
     def lml(self) -> float:
         """Return the log marginal likelihood."""
-        return scores.lml(self.model)
+        return self.exact().log_density()
 
     def refitted(self, train: Rows, test: Rows) -> tuple[Array, Array]:
         """Learn the hyperparameters afresh from some rows."""
@@ -70,10 +70,12 @@ class Estimator(Contestant):
 
     def bic(self) -> float:
         """Return the Bayesian information criterion."""
+        self.exact()
         return scores.bic(self.model)
 
     def aic(self) -> float:
         """Return Akaike's information criterion."""
+        self.exact()
         return scores.aic(self.model)
 
 

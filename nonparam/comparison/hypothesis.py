@@ -21,28 +21,11 @@ from scipy.special import logsumexp
 from nonparam.comparison.measures import Measures
 from nonparam.comparison.wording import grouped, joined, percent, quoted
 from nonparam.errors import InputError
+from nonparam.model_selection.hypotheses import kass_raftery
 
-__all__ = ["QUESTION", "HypothesisVerdict", "judge_hypotheses", "kass_raftery"]
+__all__ = ["QUESTION", "HypothesisVerdict", "judge_hypotheses"]
 
 QUESTION = "Which hypothesis do the data support?"
-WORDS = (  # of twice the log Bayes factor: Kass and Raftery (1995), section 3.2
-    (1.0, "not worth more than a bare mention"),
-    (3.0, "positive"),
-    (5.0, "strong"),
-    (np.inf, "very strong"),
-)
-
-
-def kass_raftery(log_bayes_factor: float) -> str:
-    """Return the words for a log Bayes factor in nats, of the better model against the other.
-
-    Source: Kass and Raftery (1995), section 3.2; their scale is twice the log Bayes factor.
-
-    Examples:
-        >>> kass_raftery(0.5), kass_raftery(4.0)
-        ('not worth more than a bare mention', 'strong')
-    """
-    return next(words for least, words in WORDS if abs(log_bayes_factor) <= least)
 
 
 @dataclass(frozen=True)
