@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 import nonparam
 from nonparam import GPRegressor, compare
 from nonparam.comparison import measures
-from nonparam.errors import InputError
+from nonparam.errors import InputError, InsufficientMemoryError
 from nonparam.model_selection import aic, bic, clml, effective_parameters, k_fold, lml, loo, prequential
 
 X, Y = sine()
@@ -197,6 +197,16 @@ def test_too_many_rows_for_the_exact_form(monkeypatch: pytest.MonkeyPatch):
     assert found.table.k_fold_log_loss.notna().all() and found.generalisation.best == {"k_fold": "rbf"}
     assert "too many for the exact form" in str(found) and len(found.to_html()) > 1000
     json.loads(found.to_json(), parse_constant=pytest.fail)
+
+
+def test_memory_that_is_too_small_leaves_cross_validation(monkeypatch: pytest.MonkeyPatch):
+    def refuse(self):
+        raise InsufficientMemoryError("a matrix of 40 x 40 numbers is too large")
+
+    monkeypatch.setattr(GPRegressor, "joint_density", refuse)
+    found = compare(KERNELS, X, Y, orderings=2)
+    assert found.notes["rbf"]["loo"] == "a matrix of 40 x 40 numbers is too large"
+    assert found.table.loo.isna().all() and found.table.k_fold_log_loss.notna().all()
 
 
 def test_long_curves_are_of_one_ordering(monkeypatch: pytest.MonkeyPatch):

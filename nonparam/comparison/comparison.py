@@ -42,6 +42,10 @@ def compare(
     likelihood (the last tenth of random orderings, jointly), leave-one-out and cross-validation. All models
     see the same orderings and folds, so that differences are paired.
 
+    Above 10,000 rows, and after a solver that keeps no factor, a model has no density of its outputs in
+    closed form: cross-validation stands alone then, and the notes say so. A scikit-learn model is fitted as
+    often as there are rows, and once more for each row that an ordering holds out.
+
     Args:
         models: kernels as formulas, our regressors, hypotheses in closed form, and scikit-learn regressors
             whose ``predict`` takes ``return_std=True``; as a list, a list of pairs of names and models, or a

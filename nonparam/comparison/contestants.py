@@ -16,7 +16,7 @@ from sklearn.utils import _safe_indexing
 from nonparam.comparison.contestant import Conditioning, Contestant, HeldOutOf
 from nonparam.comparison.mixture_joint import mixture_joint, widened
 from nonparam.comparison.refits import Refits, moments
-from nonparam.errors import InputError
+from nonparam.errors import InputError, InsufficientMemoryError
 from nonparam.kernels.base import formula
 from nonparam.model_selection import scores
 from nonparam.model_selection.joint import JointDensity, SolvedJoint
@@ -50,8 +50,13 @@ class Estimator(Contestant):
             f"{len(self.y):,} rows are too many for the exact form; cross-validation stands alone, and"
             " nonparam.model_selection.clml holds out as many rows as you like"
         )
-        if len(self.y) <= EXACT_ROWS:
+        if len(self.y) > EXACT_ROWS:
+            return
+        try:
             joint = self.model.joint_density()
+        except InsufficientMemoryError as error:
+            self.why_no_joint = str(error)
+        else:
             self.joint = None if isinstance(joint, SolvedJoint) else joint
 
     def lml(self) -> float:

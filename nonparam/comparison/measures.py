@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonparam.comparison.contestant import Conditioning, Contestant
-from nonparam.errors import InputError, NonparamError
+from nonparam.errors import InputError, InsufficientMemoryError, NonparamError
 from nonparam.model_selection.held_out import HeldOutRows
 from nonparam.model_selection.joint import HeldOut, JointDensity
 from nonparam.model_selection.scores import folds
@@ -138,9 +138,12 @@ def measure(contestant: Contestant, splits: Splits) -> Measures:
 
     Raises:
         InputError: the model cannot be fitted, or gives some row no density; the message names it.
+        InsufficientMemoryError: the fit itself does not fit.
     """
     try:
         return _measure(contestant, splits)
+    except InsufficientMemoryError:
+        raise
     except (NonparamError, ValueError) as error:
         text = str(error)
         named = text if repr(contestant.name) in text else f"{contestant.name!r}: {text}"
