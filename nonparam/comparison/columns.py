@@ -44,7 +44,7 @@ COLUMNS = {
         "effective parameters", "", ".1f", "how many parameters the data determine"
     ),
     "parameters": Column("parameters", "", ".0f", "nominal number: hyperparameters and coefficients"),
-    "bic": Column("BIC", "nats", ".2f", "the largest likelihood less half the logarithm of the rows for each parameter"),
+    "bic": Column("BIC", "nats", ".2f", "the largest likelihood less half of log n for each parameter"),
     "aic": Column("AIC", "nats", ".2f", "the largest likelihood less one for each parameter"),
     "fit_seconds": Column("fit", "s", ".2f", "wall-clock time of the fit to all rows"),
     "hyperparameters": Column(
