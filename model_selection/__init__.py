@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from nonparam.model_selection.evidence import Evidence, evidence
 
 if TYPE_CHECKING:
+    from nonparam.model_selection.evidence_integral import laplace_evidence
     from nonparam.model_selection.joint import GaussianJoint, HeldOut, JointDensity
-    from nonparam.model_selection.laplace_evidence import laplace_evidence
     from nonparam.model_selection.scores import (
         Score,
         aic,
@@ -53,7 +53,7 @@ _HOMES = {
     "clml": "scores",
     "effective_parameters": "scores",
     "k_fold": "scores",
-    "laplace_evidence": "laplace_evidence",
+    "laplace_evidence": "evidence_integral",
     "lml": "scores",
     "loo": "scores",
     "prequential": "scores",

@@ -12,9 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from nonparam.errors import InputError
 from nonparam.kernels.strips import assemble
+from nonparam.laplace import Laplace
+from nonparam.model_selection.evidence_integral import laplace_at
 from nonparam.model_selection.held_out import HeldOutRows
 from nonparam.model_selection.joint import GaussianJoint, JointDensity, SolvedJoint, Units, log_volume
-from nonparam.model_selection.laplace_evidence import laplace_evidence
 from nonparam.newton import SEARCHED
 from nonparam.objective import MATRICES, Data, Objective, matrices_needed
 from nonparam.posterior import Posterior
@@ -138,9 +139,13 @@ class ScoringMixin:
         if not self._by_laplace:
             rows = float(data.weights.sum())
             return self.log_marginal_likelihood_ - 0.5 * len(self.theta_) * math.log(rows)
-        objective = with_structure(self._objective(self._scales, data), self.posterior_.solver)
-        found = laplace_evidence(objective, self.theta_) + log_volume(mean, data.y.shape[1])
+        found = self._laplace().log_evidence + log_volume(mean, data.y.shape[1])
         return found - self._change_of_units + data.basis.shape[1] * float(np.log(self.y_scale_).sum())
+
+    def _laplace(self) -> Laplace:
+        """Return the Gaussian that approximates the posterior of the hyperparameters."""
+        objective = self._objective(self._scales, self.posterior_.data)
+        return laplace_at(with_structure(objective, self.posterior_.solver), self.theta_)
 
     @property
     def num_parameters_(self) -> int:
@@ -185,4 +190,5 @@ class ScoringMixin:
 
     @property
     def _by_laplace(self) -> bool:
-        return self.priors is not None and self.posterior_.solver not in ("cg", "ski")
+        proper = self.priors is not None or len(self.theta_) == 0
+        return proper and self.posterior_.solver not in ("cg", "ski")

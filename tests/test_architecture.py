@@ -16,6 +16,8 @@ ESTIMATORS = {
     "scoring",
     "spectral_mixture",
     "deep",
+    "averaging",
+    "model_average",
     "classification",
     "forecasting",
     "networks",
