@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         loo,
         prequential,
     )
+    from nonparam.model_selection.stacking import stacking_weights
 
 __all__ = [
     "Evidence",
@@ -40,6 +41,7 @@ __all__ = [
     "lml",
     "loo",
     "prequential",
+    "stacking_weights",
 ]
 
 _HOMES = {
@@ -57,6 +59,7 @@ _HOMES = {
     "lml": "scores",
     "loo": "scores",
     "prequential": "scores",
+    "stacking_weights": "stacking",
 }
 
 

@@ -28,6 +28,13 @@ def laplace_evidence(model: Any) -> float:
     has the Jacobian in it. Nothing is added to or taken from the maximum that training found, and the
     result is the same for a log-normal prior of the hyperparameter itself.
 
+    How far it is from quadrature depends on how well the data determine the hyperparameters. With 80 rows
+    and more that span many lengthscales it is 0.03 nats low or less with ``mean="zero"``, and up to 0.1 with
+    a fitted mean, whose coefficients are integrated out at the mode only. With 6 to 15 rows it is 0.1 to 0.7
+    nats low with two or three hyperparameters, and a smooth kernel on a single wave was 0.3 nats high with
+    200 rows. `HyperparameterAverage.log_evidence` corrects it, with ``marginalise="grid"`` to about 0.02
+    nats.
+
     Args:
         model: a fitted `GPRegressor`, or another regressor with ``log_evidence()`` and a proper prior.
 

@@ -44,6 +44,7 @@ Array = NDArray[np.float64]
 
 WAYS = ("laplace", "grid", "nuts")
 FEWEST = 4  # draws: with fewer a chain tells nothing of its own precision
+HIGHER = 3.0  # nats above the mode: more than the mean's coefficients account for
 POOR = 0.1  # effective draws for each draw: below it the Gaussian is far from the posterior
 KEPT = 0.5  # of the free memory
 
@@ -129,36 +130,38 @@ class HyperparameterAverage(MixturePredictionMixin, RegressorMixin, MultiOutputM
         _check_fitted(model, self.marginalise)
         self.estimator_ = model
         with threads_for(len(x)):
-            found = self._nodes(model, seed)
+            at = _at_mode(model)
+            found = self._nodes(model, at, seed)
         self.weights_, self.effective_sample_size_ = found.weights, found.effective_sample_size
         self.models_ = [node.model for node in found.nodes]
-        table = np.array([node.point for node in found.nodes]).reshape(-1, len(model.theta_))
+        table = np.stack([node.point for node in found.nodes])
         self.nodes_ = pd.DataFrame(table, columns=model.theta_names_)
         self._log_evidence = found.log_evidence
-        self._warn()
+        self._warn(max(node.log_joint for node in found.nodes) - at.log_joint)
         return self
 
-    def _nodes(self, model: GPRegressor, seed: int) -> Nodes[GPRegressor]:
+    def _nodes(self, model: GPRegressor, at: Laplace, seed: int) -> Nodes[GPRegressor]:
         """Return the nodes; their evidence is relative to what Laplace's approximation finds."""
-        evaluate = partial(_node, model)
-        mode = evaluate(model.theta_)
-        if mode is None or not len(model.theta_):
-            return weighted([] if mode is None else [mode], np.zeros(1), 0.0)
-        at = model._laplace()
-        volume = mode.log_joint - at.log_joint
-        at = replace(at, log_joint=mode.log_joint, log_evidence=at.log_evidence + volume)
+        evaluate, p = partial(_node, model), len(at.mode)
+        if p == 0:
+            return weighted([Node(at.mode, at.log_joint, model)], np.zeros(1), 0.0)
         if self.marginalise == "nuts":
             return _chain(model, evaluate, at, self.n_draws, seed)
+        _check_memory(model, lattice_size(p) if self.marginalise == "grid" else self.n_draws)
         if self.marginalise == "grid":
-            _check_memory(model, lattice_size(len(at.mode)))
             found = lattice(evaluate, at)
         else:
-            _check_memory(model, self.n_draws)
             found = student_draws(evaluate, at, self.n_draws, seed)
-        assert found.log_evidence is not None
-        return replace(found, log_evidence=found.log_evidence - at.log_evidence)
+        return replace(found, log_evidence=(found.log_evidence or 0.0) - at.log_evidence)
 
-    def _warn(self) -> None:
+    def _warn(self, higher: float) -> None:
+        if higher > HIGHER:
+            warnings.warn(
+                f"a node is {higher:.1f} nats above the fitted hyperparameters, a lesser maximum: fit "
+                "with n_restarts",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
         if self.marginalise != "grid" and self.effective_sample_size_ < POOR * self.n_draws:
             warnings.warn(
                 f"{self.n_draws} draws of the hyperparameters are worth {self.effective_sample_size_:.1f} "
@@ -206,6 +209,13 @@ def _node(model: GPRegressor, point: Array) -> Node[GPRegressor] | None:
     other.noise_ = noise if theta.learns_noise else model.noise_
     other._likelihood()
     return Node(point, value + float(theta.log_priors(point[None])[0][0]), other)
+
+
+def _at_mode(model: GPRegressor) -> Laplace:
+    """Return the Gaussian at the fitted hyperparameters, the mean's coefficients integrated out there."""
+    at, posterior = model._laplace(), model.posterior_
+    volume = log_volume(posterior.mean, posterior.data.y.shape[1])
+    return replace(at, log_joint=at.log_joint + volume, log_evidence=at.log_evidence + volume)
 
 
 def _chain(

@@ -161,7 +161,7 @@ def lattice_size(p: int) -> int:
 
     Examples:
         >>> [lattice_size(p) for p in (1, 2, 3, 4)]
-        [88, 527, 658, 2901]
+        [89, 527, 658, 2901]
     """
     radius = np.sqrt(2.0 * DEPTH) / STEPS[p]
     return int(BENT * np.pi ** (0.5 * p) / gamma(0.5 * p + 1.0) * radius**p)

@@ -85,10 +85,12 @@ class ModelAverage(MixturePredictionMixin, RegressorMixin, MultiOutputMixin, Bas
             y: ``(n,)``, or ``(n, t)`` for several outputs.
         """
         check_choice(self.weights, "weights", WEIGHTS)
-        named = self._named()
+        named = self._checked()
         odds = self._odds(len(named))
         x = check_table(self, X, reset=True)
         outputs = check_outputs(y, len(x))
+        if self.weights == "stacking" and len(x) == 1:
+            raise InputError("stacking predicts each row from all others, got 1 sample: take more rows")
         self.names_ = list(named)
         self.models_ = [clone(model).fit(x, outputs) for model in named.values()]
         if self.weights == "evidence":
@@ -130,17 +132,24 @@ class ModelAverage(MixturePredictionMixin, RegressorMixin, MultiOutputMixin, Bas
 
     def _named(self) -> dict[str, Any]:
         """Return the models by name; one without a name is called after its class."""
-        if not isinstance(self.models, list | tuple) or not self.models:
+        given = self.models if isinstance(self.models, list | tuple) else []
+        pairs = [_pair(model) for model in given]
+        return dict(zip(numbered([name for name, _ in pairs]), [model for _, model in pairs], strict=True))
+
+    def _checked(self) -> dict[str, Any]:
+        """Return the models by name; raise `InputError` for what is none."""
+        named = self._named()
+        if not named:
             raise InputError(
                 f"models must be a list of regressors or of (name, regressor) pairs, got {self.models!r}"
             )
-        pairs = [_pair(model) for model in self.models]
-        names = numbered([name for name, _ in pairs])
-        own = set(super().get_params(deep=False))
-        for name in names:
+        own = super().get_params(deep=False)
+        for name, model in named.items():
+            if not all(hasattr(model, way) for way in ("fit", "predict", "get_params")):
+                raise InputError(f"each of models must be a regressor or a (name, regressor), got {model!r}")
             if "__" in name or name in own:
                 raise InputError(f"{name!r} cannot name a model: it is an argument's name, or has '__' in it")
-        return dict(zip(names, [model for _, model in pairs], strict=True))
+        return named
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments by name; with ``deep`` also the models by theirs, and their arguments."""
@@ -149,7 +158,8 @@ class ModelAverage(MixturePredictionMixin, RegressorMixin, MultiOutputMixin, Bas
             return params
         for name, model in self._named().items():
             params[name] = model
-            params.update({f"{name}__{key}": value for key, value in model.get_params(deep=True).items()})
+            if hasattr(model, "get_params"):
+                params.update({f"{name}__{key}": value for key, value in model.get_params(deep=True).items()})
         return params
 
     def set_params(self, **params: Any) -> Self:
@@ -167,11 +177,8 @@ class ModelAverage(MixturePredictionMixin, RegressorMixin, MultiOutputMixin, Bas
 
 
 def _pair(model: Any) -> tuple[str, Any]:
-    named = isinstance(model, tuple) and len(model) == 2
-    name, found = model if named else (type(model).__name__.lower(), model)
-    if not isinstance(name, str) or not all(hasattr(found, way) for way in ("fit", "predict", "get_params")):
-        raise InputError(f"each of models must be a regressor or a (name, regressor) pair, got {model!r}")
-    return name, found
+    named = isinstance(model, tuple) and len(model) == 2 and isinstance(model[0], str)
+    return model if named else (type(model).__name__.lower(), model)
 
 
 def _held_out(name: str, model: Any) -> Array:
