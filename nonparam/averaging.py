@@ -162,7 +162,8 @@ class HyperparameterAverage(MixturePredictionMixin, RegressorMixin, MultiOutputM
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        if self.marginalise != "grid" and self.effective_sample_size_ < POOR * self.n_draws:
+        drawn = self.marginalise != "grid" and self.nodes_.shape[1] > 0
+        if drawn and self.effective_sample_size_ < POOR * self.n_draws:
             warnings.warn(
                 f"{self.n_draws} draws of the hyperparameters are worth {self.effective_sample_size_:.1f} "
                 "independent ones: take more, or another marginalise ('grid' for few hyperparameters, "

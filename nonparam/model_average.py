@@ -114,9 +114,7 @@ class ModelAverage(MixturePredictionMixin, RegressorMixin, MultiOutputMixin, Bas
         """
         check_is_fitted(self)
         if self.weights != "evidence":
-            raise InputError(
-                "stacking weights are no probabilities, and have no evidence: weights='evidence'"
-            )
+            raise InputError("stacking weights are no probabilities of models: take weights='evidence'")
         odds = self._odds(len(self.models_))
         return float(logsumexp(np.log(odds / odds.sum()) + self.log_evidences_))
 
