@@ -10,6 +10,7 @@ from nonparam.model_selection.evidence import Evidence, evidence
 
 if TYPE_CHECKING:
     from nonparam.model_selection.adaptive_quadrature import quadrature_evidence
+    from nonparam.model_selection.evidence_integral import laplace_evidence
     from nonparam.model_selection.hypotheses import (
         BayesFactor,
         Hypothesis,
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     )
     from nonparam.model_selection.importance import ImportanceEvidence, importance_evidence
     from nonparam.model_selection.joint import GaussianJoint, HeldOut, JointDensity
-    from nonparam.model_selection.laplace_evidence import laplace_evidence
     from nonparam.model_selection.scores import (
         Score,
         aic,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         loo,
         prequential,
     )
+    from nonparam.model_selection.stacking import stacking_weights
     from nonparam.model_selection.student_joint import StudentJoint
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "prequential",
     "quadrature_evidence",
     "sensitivity",
+    "stacking_weights",
 ]
 
 _HOMES = {
@@ -80,12 +82,13 @@ _HOMES = {
     "importance_evidence": "importance",
     "k_fold": "scores",
     "kass_raftery": "hypotheses",
-    "laplace_evidence": "laplace_evidence",
+    "laplace_evidence": "evidence_integral",
     "lml": "scores",
     "loo": "scores",
     "prequential": "scores",
     "quadrature_evidence": "adaptive_quadrature",
     "sensitivity": "hypotheses",
+    "stacking_weights": "stacking",
 }
 
 

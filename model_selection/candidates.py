@@ -16,9 +16,9 @@ from nonparam.errors import NotPositiveDefiniteError
 from nonparam.kernels import ChangePoint, Constant, Kernel, Sum, covariance
 from nonparam.lbfgs import Minimum, descend
 from nonparam.model_selection.assembly import to_kernel, with_values_of
+from nonparam.model_selection.evidence_integral import laplace_at
 from nonparam.model_selection.expressions import Base, Expression
 from nonparam.model_selection.held_out import HeldOutRows, held_out_evidence
-from nonparam.model_selection.laplace_evidence import laplace_evidence
 from nonparam.objective import Data, Objective
 from nonparam.scales import NOISE_FRACTION, Scales, default_priors, initialise
 from nonparam.theta import Theta
@@ -226,7 +226,7 @@ def _score(problem: Problem, theta: Theta, point: Array, bic: float) -> float:
     if problem.criterion == "bic":
         return bic
     if problem.criterion == "laplace":
-        return laplace_evidence(Objective(data, theta, with_prior=True), point)
+        return laplace_at(Objective(data, theta, with_prior=True), point).log_evidence
     noise = data.noise_variances(float(np.exp(point[-1])) if theta.learns_noise else 0.0)
     with torch.no_grad():
         a = covariance(theta.kernel, data.x) + torch.diag(noise)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from nonparam.kernels.strips import assemble
 from nonparam.lbfgs import minimise
 from nonparam.model_selection.evidence import fit_mean
+from nonparam.model_selection.evidence_integral import laplace_at
 from nonparam.model_selection.joint import log_volume
-from nonparam.model_selection.laplace_evidence import laplace_evidence
 from nonparam.objective import Objective
 from nonparam.solvers.cholesky import cholesky
 
@@ -37,7 +37,7 @@ def evidence_of_width(objective: Objective, start: Array, width: float) -> float
     found = minimise(
         objective.negative, start[None], theta.lower, theta.upper, scale=theta.step, value_tolerance=TOLERANCE
     )[0]
-    return laplace_evidence(objective, found.theta) + _volume_at(objective, found.theta)
+    return laplace_at(objective, found.theta).log_evidence + _volume_at(objective, found.theta)
 
 
 def _volume_at(objective: Objective, point: Array) -> float:

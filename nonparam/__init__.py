@@ -4,10 +4,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nonparam.averaging import HyperparameterAverage
     from nonparam.bayesian_linear import BayesianLinearRegressor
     from nonparam.comparison import compare
     from nonparam.deep import DeepKernelRegressor
     from nonparam.forecasting import GPForecaster
+    from nonparam.model_average import ModelAverage
     from nonparam.model_selection.search import KernelSearch
     from nonparam.planning import plan
     from nonparam.regression import GPRegressor
@@ -18,7 +20,9 @@ __all__ = [
     "DeepKernelRegressor",
     "GPForecaster",
     "GPRegressor",
+    "HyperparameterAverage",
     "KernelSearch",
+    "ModelAverage",
     "SpectralMixtureRegressor",
     "compare",
     "plan",
@@ -30,7 +34,9 @@ _HOMES = {
     "DeepKernelRegressor": "nonparam.deep",
     "GPForecaster": "nonparam.forecasting",
     "GPRegressor": "nonparam.regression",
+    "HyperparameterAverage": "nonparam.averaging",
     "KernelSearch": "nonparam.model_selection.search",
+    "ModelAverage": "nonparam.model_average",
     "SpectralMixtureRegressor": "nonparam.spectral_mixture",
     "compare": "nonparam.comparison",
     "plan": "nonparam.planning",

@@ -12,9 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from nonparam.errors import InputError
 from nonparam.kernels.strips import assemble
+from nonparam.laplace import Laplace
+from nonparam.model_selection.evidence_integral import laplace_at
 from nonparam.model_selection.held_out import HeldOutRows
 from nonparam.model_selection.joint import GaussianJoint, JointDensity, SolvedJoint, Units, log_volume
-from nonparam.model_selection.laplace_evidence import laplace_evidence
 from nonparam.model_selection.prior_width import evidence_of_width
 from nonparam.newton import SEARCHED
 from nonparam.objective import MATRICES, Data, Objective, matrices_needed
@@ -106,12 +107,8 @@ class ScoringMixin:
             return self.log_marginal_likelihood_
         if self.posterior_.solver in ("cg", "ski"):
             choose("cholesky", len(data.x), matrices_needed(self.kernel_, data.x), data.x.device)
-        other = copy.copy(self)
-        other.kernel_ = copy.deepcopy(self.kernel_)
-        objective = other._objective(self._scales, data)
-        objective = with_structure(objective, self.posterior_.solver)
-        with threads_for(len(self.posterior_.data.x)):
-            value, slope = objective.evaluate(point, gradient=eval_gradient)
+        with threads_for(len(data.x)):
+            value, slope = self._own_objective().evaluate(point, gradient=eval_gradient)
         value -= self._change_of_units
         return (value, slope) if eval_gradient else value
 
@@ -149,14 +146,22 @@ class ScoringMixin:
         if not self._by_laplace:
             rows = float(data.weights.sum())
             return self.log_marginal_likelihood_ - 0.5 * len(self.theta_) * math.log(rows)
+        if prior_width == 1.0:
+            found = self._laplace().log_evidence + log_volume(mean, data.y.shape[1])
+        else:
+            found = evidence_of_width(self._own_objective(), self.theta_, prior_width)
+        return float(found) - self._change_of_units + data.basis.shape[1] * float(np.log(self.y_scale_).sum())
+
+    def _laplace(self) -> Laplace:
+        """Return the Gaussian that approximates the posterior of the hyperparameters."""
+        return laplace_at(self._own_objective(), self.theta_)
+
+    def _own_objective(self) -> Objective:
+        """Return what was maximised, with a copy of the kernel that may be changed."""
         other = copy.copy(self)
         other.kernel_ = copy.deepcopy(self.kernel_)
-        objective = with_structure(other._objective(self._scales, data), self.posterior_.solver)
-        if prior_width == 1.0:
-            found = laplace_evidence(objective, self.theta_) + log_volume(mean, data.y.shape[1])
-        else:
-            found = evidence_of_width(objective, self.theta_, prior_width)
-        return float(found) - self._change_of_units + data.basis.shape[1] * float(np.log(self.y_scale_).sum())
+        objective = other._objective(self._scales, self.posterior_.data)
+        return with_structure(objective, self.posterior_.solver)
 
     @property
     def num_parameters_(self) -> int:
@@ -201,4 +206,5 @@ class ScoringMixin:
 
     @property
     def _by_laplace(self) -> bool:
-        return self.priors is not None and self.posterior_.solver not in ("cg", "ski")
+        proper = self.priors is not None or len(self.theta_) == 0
+        return proper and self.posterior_.solver not in ("cg", "ski")

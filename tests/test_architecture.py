@@ -17,6 +17,8 @@ ESTIMATORS = {
     "bayesian_linear",
     "spectral_mixture",
     "deep",
+    "averaging",
+    "model_average",
     "classification",
     "forecasting",
     "networks",

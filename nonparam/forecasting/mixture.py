@@ -15,13 +15,12 @@ from scipy.special import logsumexp, ndtr, ndtri
 
 from nonparam.errors import InsufficientMemoryError
 from nonparam.forecasting.transforms import Standardised
+from nonparam.gaussian_mixture import invert_cdf
 from nonparam.solvers.plan import BYTES, CPU, free_memory, readable
 
 __all__ = ["JointMixture", "Mixture", "check_joint"]
 
 Array = NDArray[np.float64]
-
-BITS = 64  # of a float, so as many halvings of an interval of floats leave one
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,7 @@ class Mixture:
     def quantile(self, levels: Array) -> Array:
         """Return the quantiles ``(m, l)`` at ``levels (l,)`` between 0 and 1.
 
-        A quantile of a mixture lies between those of its members. The interval is halved in the order of
-        floating-point numbers, so that the last bit is right whatever its width.
+        A quantile of a mixture lies between those of its members, and is right to the last bit.
         """
         members = np.stack(
             [
@@ -69,12 +67,7 @@ class Mixture:
                 for transform, mean, sd in zip(self.transforms, self.mean, self.sd, strict=True)
             ]
         )
-        low, high = _ordered(members.min(0)), _ordered(members.max(0))
-        for _ in range(BITS):
-            middle = (low >> 1) + (high >> 1) + (low & high & 1)
-            below = self.cdf(_float(middle)) < levels
-            low, high = np.where(below, np.minimum(middle + 1, high), low), np.where(below, high, middle)
-        return _float(high)
+        return invert_cdf(self.cdf, levels, members.min(0), members.max(0))
 
 
 @dataclass(frozen=True)
@@ -151,17 +144,3 @@ def _log_normal(residual: Array, covariance: Array) -> float:
     white = solve_triangular(root, residual, lower=True)
     log_determinant = 2.0 * float(np.log(np.diag(root)).sum())
     return -0.5 * float(white @ white + log_determinant + len(white) * np.log(2.0 * np.pi))
-
-
-def _ordered(y: Array) -> NDArray[np.int64]:
-    """Map floats to integers in the same order."""
-    bits = (y + 0.0).view(np.int64)
-    ordered: NDArray[np.int64] = np.where(bits < 0, np.iinfo(np.int64).min - bits, bits)
-    return ordered
-
-
-def _float(ordered: NDArray[np.int64]) -> Array:
-    """Undo `_ordered`."""
-    bits = np.where(ordered < 0, np.iinfo(np.int64).min - ordered, ordered)
-    floats: Array = bits.astype(np.int64).view(np.float64)
-    return floats
