@@ -39,7 +39,7 @@ def stacking_weights(log_densities: ArrayLike) -> Array:
         InputError: no table of numbers, or a row to which no model gives a density.
 
     Source: Yao, Vehtari, Simpson and Gelman (2018), Using stacking to average Bayesian predictive
-    distributions, Bayesian Analysis 13, section 3.3.
+    distributions, Bayesian Analysis 13, section 3.
 
     Examples:
         >>> log_densities = np.log([[0.9, 0.1], [0.1, 0.9], [0.9, 0.1]])  # each is right at times
