@@ -125,7 +125,7 @@ def student_draws(evaluate: Evaluate[Model], at: Laplace, n_draws: int, seed: in
 def lattice(evaluate: Evaluate[Model], at: Laplace) -> Nodes[Model]:
     """Cover the posterior by a lattice along the axes of its curvature.
 
-    From the mode the lattice grows through neighbours as long as they are less than 7.1 nats below it, so that
+    From the mode the lattice grows through neighbours as long as they are within 7.1 nats of it, so that
     it follows a bent posterior and wastes no node on corners. A second mode behind a deep valley is missed.
 
     Args:
