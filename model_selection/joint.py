@@ -17,6 +17,7 @@ from nonparam.model_selection.held_out import Conditional, Precision, conditiona
 from nonparam.model_selection.innovations import increments
 from nonparam.solvers.cholesky import cholesky
 from nonparam.solvers.operator import Inverse
+from nonparam.threads import threads_for
 
 __all__ = [
     "GaussianJoint",
@@ -155,15 +156,17 @@ class GaussianJoint:
 
     @cached_property
     def _precision(self) -> Precision:
-        return precision_of(self.covariance.clone(), self.y, self.basis)
+        with threads_for(self.n):
+            return precision_of(self.covariance.clone(), self.y, self.basis)
 
     def log_density(self) -> float:
         """Return the log density of all outputs, in nats, coefficients of the mean integrated out.
 
         Their flat prior has density 1 for a unit of a basis function and of ``y``.
         """
-        factor = cholesky(self.covariance.clone())
-        return _log_density(fit_mean(factor, self.y, self.basis), factor, self.units)
+        with threads_for(self.n):
+            factor = cholesky(self.covariance.clone())
+            return _log_density(fit_mean(factor, self.y, self.basis), factor, self.units)
 
     def increments(self, order: Rows) -> Array:
         """Return the log density of each row given those before it in an order ``(n,)``, in nats.
@@ -175,8 +178,9 @@ class GaussianJoint:
             InputError: an order that does not name every row once.
         """
         index = torch.from_numpy(_checked(order, self.n)).to(self.y.device)
-        a = self.covariance[index][:, index].contiguous()
-        found: Array = increments(a, self.y[index], self.basis[index]).sum(1).cpu().numpy()
+        with threads_for(self.n):
+            a = self.covariance[index][:, index].contiguous()
+            found: Array = increments(a, self.y[index], self.basis[index]).sum(1).cpu().numpy()
         return found - self.units.log_scale
 
     def held_out(self, sets: Sequence[Rows]) -> list[HeldOut]:
@@ -299,7 +303,8 @@ def _held_out(sets: Sequence[Rows], units: Units, answer: Callable[[Tensor], Con
     for size in np.unique(sizes):
         which = np.flatnonzero(sizes == size)
         table = torch.from_numpy(np.stack([np.asarray(sets[i], dtype=np.intp) for i in which.tolist()]))
-        found |= dict(zip(which.tolist(), units.held_out(answer(table)), strict=True))
+        with threads_for(len(units.y)):
+            found |= dict(zip(which.tolist(), units.held_out(answer(table)), strict=True))
     return [found[i] for i in range(len(sets))]
 
 

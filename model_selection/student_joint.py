@@ -25,6 +25,7 @@ from torch import Tensor
 
 from nonparam.model_selection.held_out import Precision, precision_of
 from nonparam.model_selection.joint import GaussianJoint, HeldOut, Units
+from nonparam.threads import threads_for
 
 __all__ = ["StudentJoint"]
 
@@ -72,7 +73,8 @@ class StudentJoint:
 
     @cached_property
     def _precision(self) -> Precision:
-        return precision_of(self.covariance.clone(), self.y, self.basis)
+        with threads_for(self.n):
+            return precision_of(self.covariance.clone(), self.y, self.basis)
 
     def _unit(self, y: Tensor) -> GaussianJoint:
         """Return the density of some outputs if the noise variance were 1."""
@@ -106,7 +108,8 @@ class StudentJoint:
         Raises:
             NotPositiveDefiniteError: a set without which the other rows do not determine the mean.
         """
-        return [self._held_out(np.asarray(rows, dtype=np.intp)) for rows in sets]
+        with threads_for(self.n):
+            return [self._held_out(np.asarray(rows, dtype=np.intp)) for rows in sets]
 
     def _held_out(self, rows: Rows) -> HeldOut:
         found = self._precision.conditional(torch.from_numpy(rows)[None])
