@@ -14,11 +14,12 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.linear_model import BayesianRidge
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import nonparam
-from nonparam import GPRegressor, compare
+from nonparam import GPRegressor, KernelSearch, compare
 from nonparam.comparison import measures
 from nonparam.errors import InputError, InsufficientMemoryError
 from nonparam.model_selection import aic, bic, clml, effective_parameters, k_fold, lml, loo, prequential
@@ -127,6 +128,16 @@ def test_scikit_learn_gaussian_process_keeps_its_kernel():
         densities.append(multivariate_normal(weights.T @ Y[seen], covariance).logpdf(Y[new]) / 4)
     assert found.table.loc["a", "clml"] == pytest.approx(np.mean(densities), rel=1e-6)
     assert found.table.loc["a", "hyperparameters"] == "fixed"
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: make_pipeline(StandardScaler(), model)])
+def test_scikit_learn_gaussian_process_leaves_alpha_out(wrap):
+    noisy = wrap(GaussianProcessRegressor(RBF(), alpha=0.04, optimizer=None))
+    bare = GaussianProcessRegressor(RBF() + WhiteKernel(0.04), optimizer=None)
+    found = compare({"alpha": noisy, "white": bare}, X, Y, orderings=2)
+    assert "without the noise alpha" in found.notes["alpha"]["sd"] and "sd" not in found.notes["white"]
+    assert "alpha; standard deviation: that of the function" in str(found)
+    assert found.table.loo["alpha"] < found.table.loo["white"]
 
 
 def test_pipelines_and_frames():
@@ -263,6 +274,9 @@ BAD = [
         {},
         r"'a' is a class: expected an instance, such as BayesianRidge\(\)",
     ),
+    ({"found": KernelSearch(), "b": "rbf"}, {}, "'found' is a search.*fit it, and pass its best_estimator_"),
+    ({"scaled": make_pipeline(StandardScaler(), KernelSearch()), "b": "rbf"}, {}, "'scaled' is a search"),
+    ({"grid": GridSearchCV(BayesianRidge(), {"tol": [1e-3]}), "b": "rbf"}, {}, "'grid' is a search"),
     ({"forest": RandomForestRegressor(2), "b": "rbf"}, {}, "'forest' has no predictive standard deviation"),
     (
         {"zero": Certain(0.0), "b": "rbf"},

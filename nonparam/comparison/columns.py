@@ -51,7 +51,12 @@ COLUMNS = {
         "hyperparameters", "", "", "in CLML, LOO and TC gap: fixed at those of all rows, refitted, or none"
     ),
 }
-ABOUT = {"k_fold": "k-fold", "increments": "curves", "sensitivity": "widths of the priors"}  # no columns
+ABOUT = {
+    "k_fold": "k-fold",
+    "increments": "curves",
+    "sensitivity": "widths of the priors",
+    "sd": "standard deviation",
+}  # no columns
 UNITS = "LML and log evidence in nats over all rows; CLML, LOO and k-fold log loss in nats per row."
 SHOWN = (
     "lml",

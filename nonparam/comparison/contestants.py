@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.base import clone
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
 from nonparam.comparison.contestant import Conditioning, Contestant, HeldOutOf
@@ -20,6 +23,7 @@ from nonparam.errors import InputError, InsufficientMemoryError
 from nonparam.kernels.base import formula
 from nonparam.model_selection import scores
 from nonparam.model_selection.joint import JointDensity, SolvedJoint
+from nonparam.model_selection.search import KernelSearch
 from nonparam.regression import GPRegressor
 
 __all__ = ["ClosedForm", "GaussianProcess", "LinearModel", "ScikitLearn", "contestants"]
@@ -30,6 +34,11 @@ Rows = NDArray[np.intp]
 EXACT_ROWS = 10_000  # beyond, no n x n matrix is formed
 NAME_WIDTH = 60  # characters of a name that is made up
 PREDICTS_ONLY = "a scikit-learn model has no density of all rows together"
+JITTER = 1e-10  # scikit-learn's default of alpha, which is no noise
+WITHOUT_ALPHA = (
+    "that of the function, without the noise alpha, which scikit-learn adds to the rows of a fit only; put the"
+    " noise into the kernel, as a WhiteKernel, for the density of observations"
+)
 LEARNT = "no prior of what was learnt ({}), which is an improper prior; {}"
 
 
@@ -166,6 +175,9 @@ class ScikitLearn(Contestant):
             settled = clone(self.model).set_params(kernel=fitted.kernel_, optimizer=None)
             self._refits = Refits(self.name, settled, self.X, self.y)
         self.notes["clml"] = "by the chain rule, a fit for each row that is held out"
+        last = _last_step(self.model)
+        if isinstance(last, GaussianProcessRegressor) and np.any(np.asarray(last.alpha) > JITTER):
+            self.notes["sd"] = WITHOUT_ALPHA
 
     @property
     def held_out(self) -> HeldOutOf:
@@ -309,9 +321,19 @@ def _contestant(name: str, model: Any, X: Any, y: Array) -> Contestant:
     return kind(name, model, X, y)
 
 
+def _last_step(model: Any) -> Any:
+    """Return the model that predicts: the last one of a pipeline."""
+    return model[-1] if isinstance(model, Pipeline) else model
+
+
 def _kind(name: str, model: Any) -> type[Contestant]:
     if isinstance(model, type):
         raise InputError(f"{name!r} is a class: expected an instance, such as {model.__name__}()")
+    if isinstance(_last_step(model), KernelSearch | GridSearchCV | RandomizedSearchCV):
+        raise InputError(
+            f"{name!r} is a search, which would run again for each row and fold that is held out: fit it,"
+            " and pass its best_estimator_"
+        )
     if isinstance(model, GPRegressor):
         return GaussianProcess
     fits, has_density = hasattr(model, "fit"), hasattr(model, "joint_density")
