@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from comparison_cases import DRAWS, NormalMean, sine
 from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ from sklearn.linear_model import BayesianRidge
 
 from nonparam import compare
 from nonparam.comparison.columns import COLUMNS
+from nonparam.comparison.latex import tabular
 from nonparam.errors import InputError
 
 X, Y = sine()
@@ -148,9 +150,15 @@ def test_latex_is_escaped(report):
     rows = [line for line in lines if line.endswith(r" \\")]
     assert len(rows) == 4 and {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(COLUMNS)}
     assert rows[1].startswith(
-        r"<script>alert('x')</script> \& " + '"' + r"\$x\_1\textasciicircum{}2\$" + '"'
+        r"\textless{}script\textgreater{}alert('x')\textless{}/script\textgreater{} \& "
+        r'"\$x\_1\textasciicircum{}2\$"'
         r" \{50\%\} \textasciitilde{}\textbackslash{} & "
     )
+
+
+@pytest.mark.parametrize(("name", "cell"), [("[1pt] a", "{[}1pt] a"), ("*a|b", r"{*}a\textbar{}b")])
+def test_latex_rows_begin_with_no_argument(name: str, cell: str):
+    assert tabular(pd.DataFrame({"LML": ["1"]}, index=[name])).splitlines()[4] == rf"{cell} & 1 \\"
 
 
 def test_json_is_pure(report):

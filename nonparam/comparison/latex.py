@@ -10,6 +10,11 @@ SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",  # at the start of a row they would be an argument of the row before
+    "*": "{*}",
     **{character: "\\" + character for character in "&%$#_{}"},
 }
 
@@ -42,4 +47,4 @@ def _row(cells: list[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"[\\~^&%$#_{}]", lambda found: SPECIAL[found.group()], text)
+    return re.sub(r"[\\~^<>|\[*&%$#_{}]", lambda found: SPECIAL[found.group()], text)
