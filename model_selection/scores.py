@@ -17,7 +17,7 @@ Biometrika 107, 489-496.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ class Score:
     value: float
     standard_error: float
     gap: float
-    held_out: tuple[HeldOut, ...]
+    held_out: tuple[HeldOut, ...] = field(repr=False)
 
     def by_row(self, name: str) -> Array:
         """Return ``"log_densities"``, ``"residual"``, ``"mean"``, ``"sd"`` or ``"cdf"`` of every row.
@@ -287,6 +287,11 @@ class _Folds:
 
 def _fitted(model: Any, X: Any, y: Any) -> Any:
     """Return a clone fitted to the data, or the model where there are none."""
+    if not hasattr(model, "joint_density") or isinstance(model, type):
+        raise InputError(
+            f"expected a regressor of ours, such as GPRegressor('rbf') or BayesianLinearRegressor(), got"
+            f" {model!r}; nonparam.compare takes kernels as formulas and scikit-learn's regressors"
+        )
     if X is None:
         check_is_fitted(model)
         return model

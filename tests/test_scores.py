@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import norm
+from sklearn.linear_model import BayesianRidge
 
 from nonparam import DeepKernelRegressor, GPRegressor, SpectralMixtureRegressor, fitting, kernels, scoring
 from nonparam.errors import InputError, InsufficientMemoryError
@@ -392,3 +393,15 @@ def test_a_matrix_that_does_not_fit(monkeypatch):
     monkeypatch.setattr(scoring, "choose", refuse)
     with pytest.raises(InsufficientMemoryError, match="too many rows"):
         loo(FITTED["gp"])
+
+
+@pytest.mark.parametrize("score", [lml, prequential, clml, loo, k_fold, effective_parameters, bic, aic])
+@pytest.mark.parametrize("model", [BayesianRidge().fit(np.eye(4), np.arange(4.0)), "rbf", GPRegressor])
+def test_other_models_are_refused_with_advice(score, model):
+    with pytest.raises(InputError, match=r"expected a regressor of ours.*nonparam\.compare takes kernels"):
+        score(model)
+
+
+def test_a_score_is_printed_without_its_rows():
+    X = np.arange(12.0)[:, None]
+    assert "HeldOut" not in repr(loo(GPRegressor("rbf").fit(X, np.sin(X[:, 0]))))
