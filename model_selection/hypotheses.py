@@ -155,8 +155,20 @@ class BayesFactor:
     def __str__(self) -> str:
         """Say it in a sentence."""
         winner, loser = (self.first, self.second) if self.log >= 0.0 else (self.second, self.first)
-        odds = BayesFactor(abs(self.log), winner, loser).value
-        return f"{odds:.3g} to 1 for {winner} against {loser}: {self.words}"
+        odds = factor_in_digits(abs(self.log))
+        return f"{odds} to 1 for {winner} against {loser}: {self.words}"
+
+
+def factor_in_digits(log_factor: float) -> str:
+    """Return a factor as text, of whatever size.
+
+    Examples:
+        >>> factor_in_digits(2.0), factor_in_digits(1000.0)
+        ('7.39', '10^434.3')
+    """
+    if math.log(1e4) <= log_factor < math.inf:
+        return f"10^{log_factor / math.log(10.0):.1f}"
+    return f"{math.exp(log_factor):.3g}"
 
 
 def kass_raftery(log_bayes_factor: float) -> str:

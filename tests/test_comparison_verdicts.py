@@ -210,3 +210,8 @@ def test_a_lead_below_two_standard_errors_is_not_clear(density):
     verdict = density.generalisation
     assert [verdict.is_clear(key) for key in ("clml", "loo", "k_fold")] == [True, False, False]
     assert "but not always by a clear margin" in str(verdict)
+
+
+def test_models_that_are_equal_have_no_negative_zero():
+    found = compare({"a": NormalMean(0.0, 1.0), "b": NormalMean(0.0, 1.0)}, None, SEEN, orderings=2)
+    assert "the log Bayes factor is 0.00 nats (a factor of 1): not worth" in str(found.hypothesis)

@@ -53,6 +53,10 @@ def test_bayes_factors_are_antisymmetric_and_multiply():
     assert BayesFactor(1e4, "a", "b").value == math.inf and BayesFactor(-1e4, "a", "b").value == 0.0
 
 
+def test_factor_that_no_float_holds_is_a_power_of_ten():
+    assert str(BayesFactor(-2000.0, "a", "b")) == "10^868.6 to 1 for b against a: very strong"
+
+
 def test_data_that_one_hypothesis_rules_out():
     half = Hypothesis("half", stats.uniform(0.0, 1.0))
     factor = bayes_factor(ZERO, half, Y)

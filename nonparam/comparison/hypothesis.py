@@ -21,7 +21,7 @@ from scipy.special import logsumexp
 from nonparam.comparison.measures import Measures
 from nonparam.comparison.wording import grouped, joined, percent, quoted
 from nonparam.errors import InputError
-from nonparam.model_selection.hypotheses import kass_raftery
+from nonparam.model_selection.hypotheses import factor_in_digits, kass_raftery
 
 __all__ = ["QUESTION", "HypothesisVerdict", "judge_hypotheses"]
 
@@ -76,8 +76,8 @@ class HypothesisVerdict:
 
     def _rivals(self) -> list[str]:
         return [
-            f"Against {quoted(str(name))} the log Bayes factor is {-row.log_bayes_factor:.2f} nats"
-            f" (a factor of {_factor(-row.log_bayes_factor)}): {row.words}."
+            f"Against {quoted(str(name))} the log Bayes factor is {abs(row.log_bayes_factor):.2f} nats"
+            f" (a factor of {factor_in_digits(abs(row.log_bayes_factor))}): {row.words}."
             for name, row in self.table.iloc[1:].iterrows()
         ]
 
@@ -106,12 +106,6 @@ class HypothesisVerdict:
 
     def _absent(self) -> list[str]:
         return [f"Left out of this: {names} ({reason})." for names, reason in grouped(self.left_out)]
-
-
-def _factor(log_factor: float) -> str:
-    if log_factor < np.log(1e4):
-        return f"{np.exp(log_factor):.3g}"
-    return f"10^{log_factor / np.log(10.0):.1f}"
 
 
 def judge_hypotheses(models: list[Measures], prior_odds: Mapping[str, float]) -> HypothesisVerdict:
