@@ -211,9 +211,8 @@ def check_outputs(y: Any, n: int, *, multi_output: bool = True) -> Array:
         _refuse_text(y, "y", error)
         raise
     if values.ndim > (2 if multi_output else 1):
-        raise InputError(
-            f"y should be a 1d array, or one column per output; got an array of shape {values.shape}"
-        )
+        columns = "or one column per output" if multi_output else "as there is one output"
+        raise InputError(f"y should be a 1d array, {columns}; got an array of shape {values.shape}")
     if len(values) != n:
         raise InputError(f"X and y have inconsistent lengths: {n} rows of X, {len(values)} of y")
     for word, bad in (("NaN", np.isnan(values)), ("infinity (inf)", np.isinf(values))):

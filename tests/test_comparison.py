@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from comparison_cases import DRAWS, NormalMean, sine
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import multivariate_normal, norm, uniform
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -19,10 +19,20 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import nonparam
-from nonparam import GPRegressor, KernelSearch, compare
+from nonparam import GPForecaster, GPRegressor, KernelSearch, compare
 from nonparam.comparison import measures
 from nonparam.errors import InputError, InsufficientMemoryError
-from nonparam.model_selection import aic, bic, clml, effective_parameters, k_fold, lml, loo, prequential
+from nonparam.model_selection import (
+    Hypothesis,
+    aic,
+    bic,
+    clml,
+    effective_parameters,
+    k_fold,
+    lml,
+    loo,
+    prequential,
+)
 
 X, Y = sine()
 KERNELS = ["linear", "rbf"]
@@ -277,6 +287,12 @@ BAD = [
     ({"found": KernelSearch(), "b": "rbf"}, {}, "'found' is a search.*fit it, and pass its best_estimator_"),
     ({"scaled": make_pipeline(StandardScaler(), KernelSearch()), "b": "rbf"}, {}, "'scaled' is a search"),
     ({"grid": GridSearchCV(BayesianRidge(), {"tol": [1e-3]}), "b": "rbf"}, {}, "'grid' is a search"),
+    ({"series": GPForecaster(), "b": "rbf"}, {}, "'series' is no model that can be compared"),
+    (
+        {"out": Hypothesis("out", uniform(50.0, 1.0)), "b": "rbf"},
+        {},
+        "'out': it rules these data out: their log density is -inf",
+    ),
     ({"forest": RandomForestRegressor(2), "b": "rbf"}, {}, "'forest' has no predictive standard deviation"),
     (
         {"zero": Certain(0.0), "b": "rbf"},
@@ -328,7 +344,7 @@ def test_model_fitted_to_other_data_is_refused(change, message: str):
         (X, np.where(np.arange(40) == 3, np.nan, Y), r"Input y contains NaN \(1 values, first in row 3\)"),
         (np.where(np.arange(40)[:, None] == 3, np.nan, X), Y, "'linear': Input X contains NaN"),
         (X, Y[:-1], "inconsistent|length"),
-        (X, np.c_[Y, Y], "y should be a 1d array"),
+        (X, np.c_[Y, Y], r"y should be a 1d array, as there is one output; got an array of shape \(40, 2\)"),
         (X, 3.0, "y should be a 1d array"),
         (X[:3], Y[:3], "3 rows are too few to hold some out"),
         (None, Y, "'linear' needs inputs, and X is None"),

@@ -15,6 +15,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import has_fit_parameter
 
 from nonparam.comparison.contestant import Conditioning, Contestant, HeldOutOf
 from nonparam.comparison.mixture_joint import mixture_joint, widened
@@ -36,8 +37,8 @@ NAME_WIDTH = 60  # characters of a name that is made up
 PREDICTS_ONLY = "a scikit-learn model has no density of all rows together"
 JITTER = 1e-10  # scikit-learn's default of alpha, which is no noise
 WITHOUT_ALPHA = (
-    "that of the function, without the noise alpha, which scikit-learn adds to the rows of a fit only; put the"
-    " noise into the kernel, as a WhiteKernel, for the density of observations"
+    "that of the function, without the noise alpha, which scikit-learn adds to the rows of a fit only; put"
+    " the noise into the kernel, as a WhiteKernel, for the density of observations"
 )
 LEARNT = "no prior of what was learnt ({}), which is an improper prior; {}"
 
@@ -217,6 +218,8 @@ class ClosedForm(Contestant):
 
     def fit(self) -> None:
         """Ask for the density of the outputs; where rows depend on each other there is an evidence only."""
+        if hasattr(self.model, "log_evidence") and self.log_evidence() == -np.inf:
+            raise InputError("it rules these data out: their log density is -inf")
         try:
             self.joint = _joint_of(self.model, self.y)
         except InputError as error:
@@ -341,7 +344,7 @@ def _kind(name: str, model: Any) -> type[Contestant]:
         return LinearModel
     if has_density or hasattr(model, "log_evidence"):
         return ClosedForm
-    if fits and hasattr(model, "predict"):
+    if fits and hasattr(model, "predict") and has_fit_parameter(model, "X"):
         return ScikitLearn
     raise InputError(
         f"{name!r} is no model that can be compared: expected a kernel's formula, a regressor with a"
