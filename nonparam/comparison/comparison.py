@@ -49,10 +49,11 @@ def compare(
     Args:
         models: kernels as formulas, our regressors, hypotheses in closed form, and scikit-learn regressors
             whose ``predict`` takes ``return_std=True``; as a list, a list of pairs of names and models, or a
-            mapping from names to models. A `GPRegressor` that is fitted keeps its hyperparameters, and must
-            have been fitted to these rows; all other models are fitted here, as copies. Where rows are held
-            out, our models keep the hyperparameters of all rows, except in cross-validation, where every
-            model is fitted afresh; scikit-learn's models are fitted afresh for each row that is held out.
+            mapping from names to models. A formula of a kernel is fitted from three other starts as well, up
+            to 512 rows. A `GPRegressor` that is fitted keeps its hyperparameters, and must have been fitted
+            to these rows; all other models are fitted here, as copies. Where rows are held out, our models
+            keep the hyperparameters of all rows, except in cross-validation, where every model is fitted
+            afresh; scikit-learn's models are fitted afresh for each row that is held out.
         X: ``(n, d)``; ``None`` where all models are hypotheses.
         y: ``(n,)``.
         prior_odds: a positive number for each model, by position or by name; equal ones by default.

@@ -25,6 +25,7 @@ from nonparam.kernels.base import formula
 from nonparam.model_selection import scores
 from nonparam.model_selection.joint import JointDensity, SolvedJoint
 from nonparam.model_selection.search import KernelSearch
+from nonparam.objective import BATCHED
 from nonparam.regression import GPRegressor
 
 __all__ = ["ClosedForm", "GaussianProcess", "LinearModel", "ScikitLearn", "contestants"]
@@ -32,6 +33,7 @@ __all__ = ["ClosedForm", "GaussianProcess", "LinearModel", "ScikitLearn", "conte
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
+RESTARTS = 3  # of a formula, up to `BATCHED` rows: a lesser maximum would turn the verdicts
 EXACT_ROWS = 10_000  # beyond, no n x n matrix is formed
 NAME_WIDTH = 60  # characters of a name that is made up
 PREDICTS_ONLY = "a scikit-learn model has no density of all rows together"
@@ -317,7 +319,8 @@ def _pair(entry: Any) -> tuple[str, Any]:
 
 def _contestant(name: str, model: Any, X: Any, y: Array) -> Contestant:
     if isinstance(model, str | gpytorch.kernels.Kernel):
-        model = GPRegressor(model)
+        restarts = RESTARTS if len(y) <= BATCHED else 0
+        model = GPRegressor(model, n_restarts=restarts, random_state=0)
     kind = _kind(name, model)
     if X is None and kind is not ClosedForm:
         raise InputError(f"{name!r} needs inputs, and X is None: only hypotheses in closed form have none")

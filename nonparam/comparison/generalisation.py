@@ -103,7 +103,8 @@ class GeneralisationVerdict:
             return f"{head}."
         clear = "" if self.is_clear(key) else "; a lead below two standard errors is not clear"
         over = f"(standard errors over {CRITERIA[key].samples})"
-        return f"{head}; behind it are {', '.join(rivals)} {over}{clear}."
+        verb = "is" if len(rivals) == 1 else "are"
+        return f"{head}; behind it {verb} {', '.join(rivals)} {over}{clear}."
 
     def _behind(self, key: str, best: str) -> Iterator[str]:
         others = self.table.drop(index=best).dropna(subset=[key]).sort_values(f"{key}_behind")
