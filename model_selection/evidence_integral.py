@@ -39,12 +39,17 @@ def laplace_evidence(model: Any) -> float:
         model: a fitted `GPRegressor`, or another regressor with ``log_evidence()`` and a proper prior.
 
     Raises:
-        InputError: a model without priors, whose integral is not defined; or one fitted by conjugate
-            gradients, for which BIC stands in.
+        InputError: a model without priors of what it learnt, whose integral is not defined; or one fitted by
+            conjugate gradients, for which BIC stands in.
 
     Source: MacKay (2003), Information theory, inference, and learning algorithms, equation 27.8.
     """
     check_is_fitted(model)
+    if not hasattr(model, "_by_laplace") and len(getattr(model, "theta_", ())):
+        raise InputError(
+            f"{', '.join(model.theta_names_)} of {type(model).__name__} were learnt without a prior, which "
+            "is an improper one: give them, or take weights='stacking' in an average"
+        )
     if getattr(model, "_by_laplace", True):
         return float(model.log_evidence())
     if model.priors is None:

@@ -209,5 +209,8 @@ def _basis(model: Any) -> Array:
     if isinstance(model, ModelAverage):
         return _basis(model.models_[0])
     fitted = model.estimator_ if isinstance(model, HyperparameterAverage) else model
-    posterior = getattr(fitted, "posterior_", None)
-    return np.zeros((1, 0)) if posterior is None else np.asarray(posterior.data.basis.numpy(force=True))
+    if hasattr(fitted, "posterior_"):
+        return np.asarray(fitted.posterior_.data.basis.numpy(force=True))
+    joint = fitted.joint_density() if hasattr(fitted, "joint_density") else None
+    basis = getattr(joint, "basis", None)
+    return np.zeros((1, 0)) if basis is None else np.asarray(basis.numpy(force=True))

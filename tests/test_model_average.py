@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal, norm
 from sklearn.base import clone
 from sklearn.linear_model import BayesianRidge
 
-from nonparam import GPRegressor, HyperparameterAverage, ModelAverage
+from nonparam import BayesianLinearRegressor, GPRegressor, HyperparameterAverage, ModelAverage
 from nonparam.errors import InputError
 from nonparam.kernels import RBF, Linear, Scale
 from nonparam.model_selection import loo, stacking_weights
@@ -179,3 +179,25 @@ def test_means_of_other_basis_functions_can_be_stacked():
     average = ModelAverage(models, weights="stacking").fit(*rows(10))
     with pytest.raises(InputError, match="no probabilities of models"):
         average.log_evidence()
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_linear_models_are_weighed_beside_processes(intercept):
+    """With an intercept both have a constant under a flat prior; its factor cancels."""
+    X, y = rows(12)
+    line = BayesianLinearRegressor(prior_variance=2.0, noise=0.1, intercept=intercept)
+    linear = Scale(Linear(1.0, center=0.0, fixed=("variance", "center")), 2.0, fixed=("outputscale",))
+    same = GPRegressor(linear, noise=0.1, mean="constant" if intercept else "zero")
+    smooth = fixed(1.0, mean=same.mean)
+    weights = ModelAverage([line, smooth]).fit(X, y).weights_
+    np.testing.assert_allclose(weights, ModelAverage([same, smooth]).fit(X, y).weights_, rtol=1e-7)
+    with pytest.raises(InputError, match="have means of other basis functions"):
+        ModelAverage([line, fixed(1.0, mean="zero" if intercept else "constant")]).fit(X, y)
+
+
+def test_linear_models_that_learn_without_a_prior_have_no_weight():
+    X, y = rows(12)
+    with pytest.raises(
+        InputError, match="prior_variance, noise of BayesianLinearRegressor were learnt without a"
+    ):
+        ModelAverage([BayesianLinearRegressor(), fixed(1.0, mean="constant")]).fit(X, y)
