@@ -25,6 +25,7 @@ __all__ = [
     "JointDensity",
     "SolvedJoint",
     "Units",
+    "checked_order",
     "log_volume",
 ]
 
@@ -177,7 +178,7 @@ class GaussianJoint:
         Raises:
             InputError: an order that does not name every row once.
         """
-        index = torch.from_numpy(_checked(order, self.n)).to(self.y.device)
+        index = torch.from_numpy(checked_order(order, self.n)).to(self.y.device)
         with threads_for(self.n):
             a = self.covariance[index][:, index].contiguous()
             found: Array = increments(a, self.y[index], self.basis[index]).sum(1).cpu().numpy()
@@ -308,7 +309,8 @@ def _held_out(sets: Sequence[Rows], units: Units, answer: Callable[[Tensor], Con
     return [found[i] for i in range(len(sets))]
 
 
-def _checked(order: Rows, n: int) -> Rows:
+def checked_order(order: Rows, n: int) -> Rows:
+    """Return an order of ``n`` rows; raise `InputError` where it does not name each of them once."""
     found = np.asarray(order)
     if found.shape != (n,) or not (np.sort(found) == np.arange(n)).all():
         raise InputError(

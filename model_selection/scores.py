@@ -29,7 +29,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from nonparam.errors import InputError
 from nonparam.model_selection.held_out import HeldOutRows
-from nonparam.model_selection.joint import HeldOut, Rows
+from nonparam.model_selection.joint import HeldOut, Rows, checked_order
 
 __all__ = [
     "Score",
@@ -95,18 +95,34 @@ def lml(model: Any, X: Any = None, y: Any = None) -> float:
     return float(_fitted(model, X, y).joint_density().log_density())
 
 
-def prequential(model: Any, X: Any = None, y: Any = None, *, order: Rows | None = None) -> Array:
-    """Return the log density of each row given those before it, in nats, hyperparameters fixed.
+def prequential(
+    model: Any,
+    X: Any = None,
+    y: Any = None,
+    *,
+    order: Rows | None = None,
+    refitted: bool = False,
+    start: int = 10,
+) -> Array:
+    """Return the log density of each row given those before it, in nats.
 
     Args:
-        model: as for `lml`, as the data.
+        model: as for `lml`, as the data; these are needed where hyperparameters are refitted.
         X: see there.
         y: see there.
         order: ``(n,)``, of the rows; as they are by default.
+        refitted: whether hyperparameters are fitted anew to the rows before each: ``n - start`` fits.
+        start: with ``refitted``, the first row that is predicted: so many are fitted to first.
 
     Returns:
         ``(n - m,)``: the first ``m`` rows, as many as the mean has coefficients, only determine these. They
-        add up to `lml`, unless the mean is linear: then to that less the density of these rows.
+        add up to `lml`, unless the mean is linear: then to that less the density of these rows. With
+        ``refitted``, ``(n - start,)``.
+
+    Raises:
+        InputError: an order that does not name every row once, or a start that leaves no row.
+
+    Source: Dawid (1984), Statistical theory: the prequential approach, J. R. Statist. Soc. A 147, 278-292.
 
     Examples:
         >>> from nonparam import GPRegressor
@@ -115,6 +131,8 @@ def prequential(model: Any, X: Any = None, y: Any = None, *, order: Rows | None 
         >>> bool(np.isclose(prequential(model).sum(), lml(model)))
         True
     """
+    if refitted:
+        return _refitted_in_turn(model, X, y, order, start)
     joint = _fitted(model, X, y).joint_density()
     found: Array = joint.increments(np.arange(joint.n) if order is None else order)
     return found
@@ -303,8 +321,7 @@ def _held_out(model: Any, X: Any, y: Any, rows: HeldOutRows | _Folds, refitted: 
         joint = _fitted(model, X, y).joint_density()
         found: list[HeldOut] = joint.held_out([np.asarray(part) for part in rows.sets(joint.n)])
         return found
-    if X is None:
-        raise InputError("refitted=True needs the data: give X and y as well")
+    _check_data(X)
     return [_refitted(model, X, y, np.asarray(part)) for part in rows.sets(_num_samples(X))]
 
 
@@ -317,6 +334,29 @@ def _refitted(model: Any, X: Any, y: Any, rows: Rows) -> HeldOut:
     last = np.arange(len(others), n)
     held: HeldOut = fitted.joint_density().held_out([last])[0]
     return replace(held, rows=rows)
+
+
+def _refitted_in_turn(model: Any, X: Any, y: Any, order: Rows | None, start: int) -> Array:
+    _check_data(X)
+    n = _num_samples(X)
+    rows = np.arange(n) if order is None else checked_order(order, n)
+    if isinstance(start, bool) or not isinstance(start, int | np.integer) or not 2 <= start < n:
+        raise InputError(
+            f"start must be a whole number from 2 to {n - 1}, one row less than there are, got {start!r}"
+        )
+    x, outputs = _safe_indexing(X, rows), _safe_indexing(y, rows)
+    first = np.arange(n)
+    steps = [
+        (_safe_indexing(x, first[: i + 1]), _safe_indexing(outputs, first[: i + 1])) for i in range(start, n)
+    ]
+    return np.array(
+        [_refitted(model, *step, np.array([start + i])).log_joint for i, step in enumerate(steps)]
+    )
+
+
+def _check_data(X: Any) -> None:
+    if X is None:
+        raise InputError("refitted=True needs the data: give X and y as well")
 
 
 def _by_rows(found: Sequence[HeldOut]) -> Score:

@@ -216,6 +216,23 @@ def test_refitted_scores_are_those_of_models_without_the_rows():
     assert np.sort(np.concatenate([held.rows for held in found.held_out])).tolist() == list(range(N))
 
 
+@pytest.mark.parametrize("order", [None, RNG.permutation(N)])
+def test_refitted_increments_are_forecasts_of_models_of_the_rows_before(order):
+    found = prequential(GPRegressor("rbf"), X, Y, order=order, refitted=True, start=20)
+    rows = np.arange(N) if order is None else order
+    expected = []
+    for i in range(20, N):
+        model = GPRegressor("rbf").fit(X[rows[:i]], Y[rows[:i]])
+        expected.append(model.log_predictive_density(X[rows[[i]]], Y[rows[[i]]]).item())
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("start", [1, N, 2.5, True])
+def test_a_start_that_leaves_no_row(start):
+    with pytest.raises(InputError, match=f"start must be a whole number from 2 to 23, one .* got {start!r}"):
+        prequential(GPRegressor("rbf"), X, Y, refitted=True, start=start)
+
+
 def test_refitted_leave_one_out_and_tables_with_names():
     table = pd.DataFrame({"t": X[:8, 0]})
     series = pd.Series(Y[:8], index=list("abcdefgh"))
@@ -379,6 +396,8 @@ def test_a_fraction_that_leaves_one_row():
 def test_refitting_needs_the_data():
     with pytest.raises(InputError, match="refitted=True needs the data: give X and y as well"):
         clml(FITTED["gp"], refitted=True)
+    with pytest.raises(InputError, match="refitted=True needs the data"):
+        prequential(FITTED["gp"], refitted=True)
 
 
 def test_a_model_that_is_not_fitted():
