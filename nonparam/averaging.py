@@ -34,7 +34,7 @@ from nonparam.posterior import condition
 from nonparam.regression import GPRegressor
 from nonparam.solvers.cholesky import CholeskyFactor
 from nonparam.solvers.plan import BYTES, free_memory, readable
-from nonparam.structured import structured_factor, with_structure
+from nonparam.structured import structured_factor
 from nonparam.threads import threads_for
 from nonparam.validation import check_choice, check_count, check_outputs, check_seed, check_table
 
@@ -194,6 +194,7 @@ def _node(model: GPRegressor, point: Array) -> Node[GPRegressor] | None:
     other, data = copy.copy(model), model.posterior_.data
     other.kernel_ = copy.deepcopy(model.kernel_)
     theta = other._theta(other.kernel_, model._scales, data)
+    theta.prior_mean = model._prior_mean
     theta.assign(point)
     with np.errstate(over="ignore"):
         noise = float(np.exp(point[-1])) if theta.learns_noise else model.posterior_.noise
@@ -227,11 +228,9 @@ def _chain(
     The chain follows the gradient of training, in which these coefficients are at their maximum.
     """
     _check_memory(model, n_draws)
-    objective = model._objective(model._scales, model.posterior_.data)
-    objective = with_structure(objective, model.posterior_.solver)
+    objective = model._own_objective()
     points, size = nuts(partial(log_joint, objective), at, n_draws, seed)
     densities = log_joint(objective, points)[0]
-    objective.theta.assign(model.theta_)
     pairs = [(evaluate(point), density) for point, density in zip(points, densities, strict=True)]
     nodes = [(node, node.log_joint - density) for node, density in pairs if node is not None]
     found = weighted([node for node, _ in nodes], np.array([weight for _, weight in nodes]), None)

@@ -250,6 +250,7 @@ def _state(model: Any) -> dict[str, Any]:
         "rows": {"x": data.x, "y": data.y, "weights": data.weights, "noise": data.noise},
         "learnt_noise": posterior.noise,
         "jitter": factor.jitter,
+        "prior_mean": model._prior_mean,
         "also": {name: getattr(model, name) for name in model.also_saved},
         **_inverse(posterior),
     }
@@ -343,7 +344,7 @@ def _check_state(path: Location, state: dict[str, Any]) -> None:
 
 def _numbers(state: dict[str, Any]) -> Iterator[tuple[str, Any, float]]:
     """Yield the names, the values and the least admissible value of all numbers."""
-    for key in ("theta", "y_mean", "log_marginal_likelihood", "factor"):
+    for key in ("theta", "prior_mean", "y_mean", "log_marginal_likelihood", "factor"):
         yield key, state[key], -np.inf
     rows, mean, scales = state["rows"], state["mean"], state["scales"]
     for key, parameter in state["kernel"].named_parameters():
@@ -373,6 +374,7 @@ def _restore(model: Any, state: dict[str, Any]) -> None:
     model.n_features_in_ = state["columns"]
     if state["column_names"] is not None:
         model.feature_names_in_ = np.array(state["column_names"], dtype=object)
+    model._prior_mean = state["prior_mean"]
     for name in model.also_saved:
         setattr(model, name, state["also"][name])
     model._one_output = state["one_output"]

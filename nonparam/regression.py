@@ -295,6 +295,7 @@ class GPRegressor(PredictionMixin, ScoringMixin, RegressorMixin, MultiOutputMixi
         objective = replace(self._objective(scales, data), held_out=self._held_out(rng))
         tolerance = RIDGE_TOLERANCE if self.priors is None else TOLERANCE
         others = [self._theta(start, scales, data).start for start in starts[1:]]
+        self._prior_mean = objective.theta.prior_mean
         self._scales = scales
         search = Search(self.n_restarts, rng, tolerance, watch, others)
         fitted = self._search(objective, plan, search)

@@ -58,6 +58,7 @@ class ScoringMixin:
     y_mean_: Array
     y_scale_: Array
     _scales: Scales
+    _prior_mean: Array
 
     def _objective(self, scales: Scales, data: Data) -> Objective:
         theta = self._theta(self.kernel_, scales, data)
@@ -161,6 +162,7 @@ class ScoringMixin:
         other = copy.copy(self)
         other.kernel_ = copy.deepcopy(self.kernel_)
         objective = other._objective(self._scales, self.posterior_.data)
+        objective.theta.prior_mean = self._prior_mean  # a period's was where the search began
         return with_structure(objective, self.posterior_.solver)
 
     @property
