@@ -54,7 +54,7 @@ Model = TypeVar("Model")
 Location = str | os.PathLike[str]
 
 FORMAT = "nonparam"
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 TINY = np.finfo(np.float64).tiny  # the least of numbers that are positive
 KERNEL_TOLERANCE = 1e-6  # of the variance: another kernel differs by more, another processor by less
 

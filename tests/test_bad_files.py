@@ -64,9 +64,9 @@ def test_a_safetensors_file_of_another_program(metadata, path):
 def test_another_version_of_the_format(content, path):
     path.write_bytes(content)
     metadata, tensors = opened(path)
-    save_file(tensors, path, metadata | {"format_version": "2", "package_version": "9.9"})
+    save_file(tensors, path, metadata | {"format_version": "3", "package_version": "9.9"})
     with pytest.raises(
-        FileFormatError, match=r"format version 2, of nonparam 9.9; .* reads format version 1"
+        FileFormatError, match=r"format version 3, of nonparam 9.9; .* reads format version 2"
     ):
         GPRegressor.load(path)
 
