@@ -88,9 +88,10 @@ class GPRegressor(PredictionMixin, ScoringMixin, RegressorMixin, MultiOutputMixi
             conjugate gradients where they are predicted to take less than half of its time, or where it
             does not fit the memory; see `plan`.
         objective: what is maximised: ``"lml"``, the log marginal likelihood; ``"loo"``, the log density of
-            each row given all others; ``"clml"``, that of a tenth of the rows given the others, a mean over
-            20 random orders. All in nats per row times rows, so that priors weigh the same. The latter two
-            count each row once, whatever its weight, and are maximised with ``solver="cholesky"``.
+            each row given all others; ``"clml"``, that of a tenth of the rows, two at least, given the
+            others, a mean over 20 random orders. All in nats per row times rows, so that priors weigh the
+            same. The latter two count each row once, whatever its weight, and are maximised with
+            ``solver="cholesky"``.
         n_restarts: searches besides the one that starts from the scale of the data.
         priors: ``"default"`` for weakly informative ones (maximum a posteriori), or ``None`` (maximum
             likelihood).
@@ -292,7 +293,7 @@ class GPRegressor(PredictionMixin, ScoringMixin, RegressorMixin, MultiOutputMixi
         mean = Mean.from_scales(self.mean, scales).to(device)
         self._mean = mean.identified(torch.tensor(x, device=device))
         data = self._data(x, y, weights, noise, device)
-        objective = replace(self._objective(scales, data), held_out=self._held_out(rng))
+        objective = replace(self._objective(scales, data), held_out=self._held_out(len(x), rng))
         tolerance = RIDGE_TOLERANCE if self.priors is None else TOLERANCE
         others = [self._theta(start, scales, data).start for start in starts[1:]]
         self._prior_mean = objective.theta.prior_mean

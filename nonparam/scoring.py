@@ -32,6 +32,8 @@ __all__ = ["ScoringMixin"]
 
 Array = NDArray[np.float64]
 
+CONDITIONED = 0.9  # of the rows, with objective="clml"
+
 
 class ScoringMixin:
     """What is maximised in training, and how good the fitted model is by it.
@@ -68,11 +70,12 @@ class ScoringMixin:
         priors = default_priors(kernel, scales, informative=self.priors == "default")
         return Theta(kernel, priors, NOISE_FRACTION * scales.y_variance if data.noise is None else None)
 
-    def _held_out(self, rng: np.random.RandomState) -> HeldOutRows | None:
-        """Return which rows are predicted from which, where that is what is maximised."""
+    def _held_out(self, n: int, rng: np.random.RandomState) -> HeldOutRows | None:
+        """Return which of ``n`` rows are predicted from which, where that is what is maximised."""
         if self._maximised == "lml":
             return None
-        return HeldOutRows(self._maximised, seed=int(rng.randint(2**31 - 1)))
+        fraction = min(CONDITIONED, 1.0 - 2.0 / n)  # two rows at least are predicted
+        return HeldOutRows(self._maximised, fraction, seed=int(rng.randint(2**31 - 1)))
 
     @property
     def _maximised(self) -> str:

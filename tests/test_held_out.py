@@ -198,6 +198,16 @@ def test_held_out_objectives_need_a_factor(solver):
         GPRegressor("matern32", objective="loo", solver=solver).fit(X, Y[:, 0])
 
 
+@pytest.mark.parametrize("n", [4, 7, 14])
+def test_of_few_rows_two_are_predicted(n):
+    model = GPRegressor("rbf", objective="clml", noise=0.1).fit(
+        X[:n] if n <= N else np.arange(n)[:, None], np.sin(np.arange(n))
+    )
+    assert np.isfinite(model.fit_report_.objective)
+    with pytest.raises(InputError, match="of 3 rows leaves"):
+        GPRegressor("rbf", objective="clml").fit(X[:3], Y[:3, 0])
+
+
 def test_an_unknown_objective():
     with pytest.raises(InputError, match=r"objective must be one of .*'lml', 'clml', 'loo'.*got 'elbo'"):
         GPRegressor(objective="elbo").fit(X, Y[:, 0])
