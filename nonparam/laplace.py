@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Laplace", "laplace"]
+__all__ = ["Laplace", "from_stencil", "laplace", "stencil"]
 
 Array = NDArray[np.float64]
 LogDensity = Callable[[Array], tuple[Array, Array]]
@@ -80,10 +80,41 @@ def laplace(
         >>> round(np.exp(laplace(normal, np.zeros(1), np.ones(1), floor=0.0).log_evidence), 6)
         np.float64(10.0)
     """
-    p = len(mode)
     step = scale if step is None else step
+    return from_stencil(mode, *log_joint(stencil(mode, step)), scale, step=step, floor=floor)
+
+
+def stencil(mode: Array, step: Array) -> Array:
+    """Return the points that `from_stencil` needs a density at: ``(1 + 2 p, p)``.
+
+    Examples:
+        >>> stencil(np.zeros(1), np.ones(1)).tolist()
+        [[0.0], [0.001], [-0.001]]
+    """
     steps = STEP * np.diag(step)
-    values, gradients = log_joint(np.concatenate([mode[None], mode + steps, mode - steps]))
+    points: Array = np.concatenate([mode[None], mode + steps, mode - steps])
+    return points
+
+
+def from_stencil(
+    mode: Array, values: Array, gradients: Array, scale: Array, *, step: Array, floor: float = FLOOR
+) -> Laplace:
+    """Approximate a posterior, as `laplace` does, by what the log density is at the points of `stencil`.
+
+    Args:
+        mode: ``(p,)``.
+        values: ``(1 + 2 p,)``.
+        gradients: ``(1 + 2 p, p)``.
+        scale: ``(p,)``.
+        step: ``(p,)``, as for the stencil.
+        floor: the least curvature in units of ``scale``.
+
+    Examples:
+        >>> points = stencil(np.zeros(1), np.ones(1))
+        >>> from_stencil(np.zeros(1), -points[:, 0] ** 2, -2.0 * points, np.ones(1), step=np.ones(1)).root
+        array([[0.70710678]])
+    """
+    p = len(mode)
     hessian = (gradients[1 + p :] - gradients[1 : 1 + p]) * scale * (scale / step)[:, None] / (2.0 * STEP)
     curvatures, directions = np.linalg.eigh(0.5 * (hessian + hessian.T))
     kept = np.maximum(curvatures, floor)

@@ -282,7 +282,7 @@ def test_forecast_json_is_one_document(folder: Path):
     document = json.loads(result.stdout, parse_constant=pytest.fail)
     assert document["horizon"] == 3 and document["plot"] is None and document["csv"] == "f.csv"
     assert sum(model["weight"] for model in document["models"]) == pytest.approx(1.0)
-    assert {model["season"] for model in document["models"]} == {12.0, None}
+    assert {tuple(model["seasons"]) for model in document["models"]} == {(12.0,), ()}
     saved = pd.read_csv("f.csv").to_dict("records")
     assert saved == [
         {k: v if k == "time" else pytest.approx(v) for k, v in row.items()} for row in document["forecast"]

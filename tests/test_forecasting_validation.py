@@ -66,13 +66,13 @@ KINDS = {
 @pytest.mark.parametrize("h", [10**5 + 1, 10**7, 10**9, 10**18, [10**18], [1] * (10**5 + 1)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_horizon_beyond_reason_is_refused_at_once(kind, h):
-    with pytest.raises(InputError, match=r"h must be at most 100,000 steps, got [0-9,]+; to look further"):
+    with pytest.raises(InputError, match=r"fh must be at most 100,000 steps, got [0-9,]+; to look further"):
         read_horizon(h, timeline(KINDS[kind]))
 
 
 @pytest.mark.parametrize("kind", ["months", "periods", "thirtieth days", "Easter days", "years"])
 def test_a_horizon_beyond_the_calendar_is_refused(kind):
-    with pytest.raises(InputError, match=r"h must end within the times that .* can tell: dates in nanosec"):
+    with pytest.raises(InputError, match=r"fh must end within the times that .* can tell: dates in nanosec"):
         read_horizon([100_000], timeline(KINDS[kind]))
 
 
@@ -87,12 +87,12 @@ def test_the_longest_horizon_is_continued():
     for kind in ("rows", "floats", "durations"):
         positions, index = read_horizon(100_000, timeline(KINDS[kind]))
         assert positions[-1] == len(index) == 100_000 and index.is_unique
-    with pytest.raises(InputError, match=r"h must end within the times that int64 can tell"):
+    with pytest.raises(InputError, match=r"fh must end within the times that int64 can tell"):
         read_horizon(100, timeline(pd.RangeIndex(0, 2**61, 2**57)))
 
 
 def test_given_times_beyond_reason_are_refused():
-    with pytest.raises(InputError, match="h must have 1 to 100,000 times, got 999,999,900"):
+    with pytest.raises(InputError, match="fh must have 1 to 100,000 times, got 999,999,900"):
         read_horizon(pd.RangeIndex(100, 10**9), timeline(pd.RangeIndex(20)))
     for bad in (pd.Index([30.0, np.inf]), pd.Index([30.0, np.nan])):
         with pytest.raises(InputError, match=r"h has missing or infinite times, got .*; leave them out"):
@@ -102,7 +102,7 @@ def test_given_times_beyond_reason_are_refused():
     for kind in ("days", "Mondays and Wednesdays"):
         far = pd.DatetimeIndex(np.array(["9000-01-01"], "datetime64[s]"))
         with pytest.raises(
-            InputError, match=r"at most 100,000 steps after .*, got 9000-01-01|h must end within"
+            InputError, match=r"at most 100,000 steps after .*, got 9000-01-01|fh must end within"
         ):
             read_horizon(far, timeline(KINDS[kind]))
 

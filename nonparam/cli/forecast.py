@@ -83,7 +83,7 @@ def forecast(request: ForecastRequest) -> None:
         note(f"{len(y):,} observations take minutes: the time grows with the cube of their number")
     with progress(f"Fitting {len(y):,} observations of {y.name}"):
         with heard() as remarks:
-            forecaster = GPForecaster(season, request.transform).fit(y)
+            forecaster = GPForecaster(season, transform=request.transform).fit(y)
         horizon = request.horizon or min(forecaster.default_horizon(), LONGEST_DEFAULT)
         result = _table(forecaster, horizon)
         if request.plot is not None:
@@ -184,7 +184,7 @@ def _facts(y: pd.Series, forecaster: GPForecaster) -> dict[str, str]:
 
 
 def _season_name(member: MemberReport, step: str) -> str:
-    return "no season" if member.season is None else f"{member.season:g} {step}s"
+    return " and ".join(f"{length:g} {step}s" for length in member.seasons) or "no season"
 
 
 def _chosen(options: Sequence[tuple[str, MemberReport]]) -> str:
@@ -209,7 +209,12 @@ def _document(
         "observations": report.observations,
         "missing": report.missing,
         "models": [
-            {"season": m.season, "transform": m.transform, "weight": m.weight, "log_evidence": m.log_evidence}
+            {
+                "seasons": list(m.seasons),
+                "transform": m.transform,
+                "weight": m.weight,
+                "log_evidence": m.log_evidence,
+            }
             for m in report.members
         ],
         "converged": report.converged,

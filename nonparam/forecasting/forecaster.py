@@ -2,24 +2,24 @@
 
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from nonparam.errors import InputError
-from nonparam.forecasting.member import Candidate, fit_candidates
+from nonparam.forecasting.fitting import Candidate, Fit, Problem, Setting, fit_problems
 from nonparam.forecasting.mixture import JointMixture, Mixture, check_joint
 from nonparam.forecasting.report import ForecastReport, MemberReport
 from nonparam.forecasting.season import Cycle, cycles
 from nonparam.forecasting.structure import build_structure
 from nonparam.forecasting.timeline import irregularity
-from nonparam.forecasting.transforms import LINKS, LOG, Link, Standardised, standardise
+from nonparam.forecasting.transforms import LINKS, LOG, Link, standardise
 from nonparam.forecasting.validation import Observed, read_horizon, read_levels, read_series
 from nonparam.threads import threads_for
 
@@ -28,30 +28,43 @@ __all__ = ["GPForecaster"]
 Array = NDArray[np.float64]
 
 MOST_OBSERVATIONS = 3000  # a fit takes about two hundred factorisations
-NEGLIGIBLE = 1e-6  # the weight below which a structure is left out of the forecast
+QUANTILES = (0.1, 0.5, 0.9)
 
 
 class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     r"""Forecast a series by an average of structural Gaussian processes.
 
-    A series, or its logarithm, is the sum of a base, a drift, a smooth trend, a wandering level, a season
+    A series, or its logarithm, is the sum of a base, a drift, a smooth trend, a wandering level, seasons
     that may change, a short memory and noise, each with a prior that lets the data switch it off. Structures
-    with and without the season, on the series and on its logarithm, are fitted at their most probable
-    hyperparameters; the forecast is their average :math:`p(y) = \sum_k w_k\, p_k(y)`, weighted by their
-    evidence :math:`w_k \propto p(y_{1:n} \mid k)` in Laplace's approximation.
+    with and without the seasons, on the series and on its logarithm, are fitted at their most probable
+    hyperparameters; the forecast is their average :math:`p(y) = \sum_k w_k\, p_k(y)`, weighted by the root
+    of their evidence, :math:`w_k \propto p(y_{1:n} \mid k)^{1/2}`, in Laplace's approximation. Short series
+    tell little of the hyperparameters: the shorter the series, the more of each :math:`p_k` is an average
+    over draws of them.
 
     Args:
-        season: how many observations make a cycle, which need not be a whole number; ``"auto"`` takes it from
-            the frequency of the index (12 for months, 7 for days, ...) or, if it has none, looks for it in
-            the numbers; ``None`` for no season. A season that the data do not support gets little weight.
+        season: how many observations make a cycle, which need not be a whole number, or a list of such
+            numbers; ``"auto"`` takes them from the frequency of the index (12 for months, 7 for days, 24 and
+            168 for hours, ...) or, if it has none, looks for one in the numbers; ``None`` for no season. A
+            season that the data do not support gets little weight.
         transform: ``"identity"``, ``"log"``, or ``"auto"`` for both, weighted by evidence, where no
             observation is below 5 % of the median.
+        components: ``"auto"`` for all parts, or a list of those that the series may have, of ``"base"``,
+            ``"drift"``, ``"trend"``, ``"level"``, ``"season"`` and ``"memory"``.
+        average: whether to average over structures, transforms and hyperparameters, or to take the most
+            evident structure and its most probable hyperparameters.
+        priors: ``"default"``, or a dictionary that replaces some of them, such as
+            ``{"trend lengthscale": (5.0, 1.0)}``: the median, and the standard deviation of the logarithm; in
+            units of the season, and of the standardised series.
+        support: ``"positive"`` keeps forecasts at or above 0, ``"real"`` does not; ``None`` is ``"positive"``
+            where no observation is below 0.
+        n_jobs: processes for panels and backtests, as joblib has them.
+        time_limit: seconds after which searches for hyperparameters stop where they are; ``None`` for none.
         random_state: seed or generator of `sample`.
 
     Attributes:
         report_: what was fitted, with weights, evidences and hyperparameters.
-        members_: the Gaussian processes that the forecast is made of, the heaviest first.
-        weights_: ``(k,)``, their weights, which sum to 1.
+        ensemble_: the Gaussian processes that the forecast is made of.
 
     Source: the weights after MacKay (2003), chapter 28; for the structure see
     `nonparam.forecasting.structure`.
@@ -65,9 +78,27 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         PeriodIndex(['1961-01', '1961-02'], dtype='period[M]', name='month')
     """
 
-    def __init__(self, season: Any = "auto", transform: str = "auto", *, random_state: Any = None) -> None:
+    def __init__(
+        self,
+        season: Any = "auto",
+        *,
+        transform: str = "auto",
+        components: str | Sequence[str] = "auto",
+        average: bool = True,
+        priors: Any = "default",
+        support: str | None = None,
+        n_jobs: int | None = 1,
+        time_limit: float | None = None,
+        random_state: Any = None,
+    ) -> None:
         self.season = season
         self.transform = transform
+        self.components = components
+        self.average = average
+        self.priors = priors
+        self.support = support
+        self.n_jobs = n_jobs
+        self.time_limit = time_limit
         self.random_state = random_state
 
     def fit(self, y: Any) -> Self:
@@ -81,32 +112,52 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
             The forecaster.
 
         Raises:
-            InputError: a series that cannot be read, or an unknown season or transform.
+            InputError: a series that cannot be read, or an unknown season, transform or part.
 
         Warns:
             UserWarning: dates that keep to no calendar; steps of their median distance continue them.
         """
-        began = time.perf_counter()
+        began = time.monotonic()
         observed = read_series(y)
+        remark = irregularity(observed.line)
+        if remark is not None:
+            warnings.warn(remark, UserWarning, stacklevel=2)
+        problem = self.problem(observed)
+        deadline = np.inf if self.time_limit is None else began + self.time_limit
+        with threads_for(len(observed.values)):
+            (fit,) = fit_problems([problem], average=self.average, deadline=deadline)
+        self.accept(observed, fit, time.monotonic() - began)
+        return self
+
+    # what fits of one series and of many share -------------------------------------------------
+
+    def problem(self, observed: Observed) -> Problem:
+        """Return what is to be fitted to a series."""
         if len(observed.values) > MOST_OBSERVATIONS:
             raise InputError(
                 f"expected at most {MOST_OBSERVATIONS} observations, got {len(observed.values)}; "
                 "fit the last years only, or sum them over longer periods, as in y.resample('D').sum()"
             )
-        remark = irregularity(observed.line)
-        if remark is not None:
-            warnings.warn(remark, UserWarning, stacklevel=2)
-        links = self._links(observed.values)
+        transforms = tuple(standardise(link, observed.values) for link in self._links(observed.values))
         options = cycles(self.season, observed.line, observed.positions, observed.values)
-        with threads_for(len(observed.values)):
-            fits = [(cycle, _fit(cycle, observed, links)) for cycle in options]
-            self._cycle, candidates = max(fits, key=lambda fit: _evidences(fit[1]).max())
-            self._observed = observed
-            self._store(candidates)
-        seconds = time.perf_counter() - began
+        return Problem(
+            observed.values, transforms, tuple(self._setting(cycle, observed) for cycle in options)
+        )
+
+    def accept(self, observed: Observed, fit: Fit, seconds: float) -> None:
+        """Take a fit of a series as this forecaster's."""
+        self._observed, self._fit = observed, fit
+        self.ensemble_ = fit.ensemble
         missing = len(observed.y) - len(observed.values)
-        self.report_ = ForecastReport(self._reports(candidates), len(observed.values), missing, seconds)
-        return self
+        self.report_ = ForecastReport(self._reports(fit), len(observed.values), missing, seconds)
+
+    def _setting(self, cycle: Cycle, observed: Observed) -> Setting:
+        origin = float(observed.positions[-1])
+        x = _rows(cycle, origin, observed.positions)
+        names = {name: period / cycle.unit for name, period in cycle.names.items()}
+        structure = build_structure(float(x[0, 0]), names).chosen(self.components, self.priors)
+        omissions = [structure.seasons[i:] for i in range(len(structure.seasons), -1, -1)]
+        return Setting(cycle, origin, structure, x, tuple(omissions))
 
     def _links(self, values: Array) -> list[Link]:
         if self.transform == "auto":
@@ -119,35 +170,16 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
             )
         return [LINKS[self.transform]]
 
-    def _store(self, candidates: list[Candidate]) -> None:
-        weights = _weights(candidates)
-        kept = np.flatnonzero(weights > NEGLIGIBLE)
-        self.members_ = tuple(candidates[i].conditioned() for i in kept)
-        self.weights_ = weights[kept] / weights[kept].sum()
-
-    def _reports(self, candidates: list[Candidate]) -> tuple[MemberReport, ...]:
-        return tuple(
-            MemberReport(
-                season=self._cycle.length if candidate.structure.entries(["season"]).any() else None,
-                transform=candidate.transform.link.name,
-                weight=float(weight),
-                log_evidence=candidate.log_evidence,
-                hyperparameters=candidate.hyperparameters(self._cycle.length),
-                steps=candidate.search.steps,
-                evaluations=candidate.search.evaluations,
-                converged=candidate.search.converged,
-                message=candidate.search.message,
-            )
-            for candidate, weight in zip(candidates, _weights(candidates), strict=True)
-        )
+    def _reports(self, fit: Fit) -> tuple[MemberReport, ...]:
+        return tuple(_report(candidate, fit.setting) for candidate in fit.candidates)
 
     # forecasts ---------------------------------------------------------------------------------
 
-    def predict(self, h: Any) -> pd.Series:
+    def predict(self, fh: Any) -> pd.Series:
         """Return the median of the forecast.
 
         Args:
-            h: a number of steps after the end of the series; a list of steps (1 is the first); or an index
+            fh: a number of steps after the end of the series; a list of steps (1 is the first); or an index
                 of future times.
 
         Returns:
@@ -156,30 +188,30 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         Raises:
             InputError: a horizon that is none, or beyond what is sensible or what the calendar can tell.
         """
-        table = self.predict_quantiles(h, 0.5)
+        table = self.predict_quantiles(fh, 0.5)
         return pd.Series(table.to_numpy()[:, 0], index=table.index, name=self._observed.y.name)
 
-    def predict_quantiles(self, h: Any, q: Any) -> pd.DataFrame:
+    def predict_quantiles(self, fh: Any, alpha: Any = QUANTILES) -> pd.DataFrame:
         """Return quantiles of the forecast of each observation, noise included.
 
         Args:
-            h: as for `predict`.
-            q: one or several levels between 0 and 1.
+            fh: as for `predict`.
+            alpha: one or several levels between 0 and 1.
 
         Returns:
-            One row for each time, one column, named by the level, for each of ``q``.
+            One row for each time, one column, named by the level, for each of ``alpha``.
         """
         check_is_fitted(self)
-        levels = read_levels("q", q)
-        positions, index = read_horizon(h, self._observed.line)
-        table = self._marginals(positions).quantile(levels)
+        levels = read_levels("alpha", alpha)
+        positions, index = read_horizon(fh, self._observed.line)
+        table = np.maximum(self._marginals(positions).quantile(levels), self._lowest())
         return pd.DataFrame(table, index=index, columns=pd.Index(levels, name="quantile"))
 
-    def predict_interval(self, h: Any, coverage: Any = 0.9) -> pd.DataFrame:
+    def predict_interval(self, fh: Any, coverage: Any = 0.9) -> pd.DataFrame:
         """Return central intervals, between the quantiles ``(1 - coverage) / 2`` and ``(1 + coverage) / 2``.
 
         Args:
-            h: as for `predict`.
+            fh: as for `predict`.
             coverage: one or several probabilities.
 
         Returns:
@@ -188,16 +220,16 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         """
         wanted = read_levels("coverage", coverage)
         levels = np.stack([0.5 - 0.5 * wanted, 0.5 + 0.5 * wanted], 1)
-        table = self.predict_quantiles(h, levels.ravel())
+        table = self.predict_quantiles(fh, levels.ravel())
         names = pd.MultiIndex.from_product([wanted, ["lower", "upper"]], names=["coverage", "bound"])
         table.columns = pd.Index(["lower", "upper"]) if np.ndim(coverage) == 0 else names
         return table
 
-    def sample(self, h: Any, n: int = 1) -> pd.DataFrame:
+    def sample(self, fh: Any, n: int = 1) -> pd.DataFrame:
         """Draw possible futures.
 
         Args:
-            h: as for `predict`.
+            fh: as for `predict`.
             n: how many.
 
         Returns:
@@ -207,9 +239,9 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
             InsufficientMemoryError: the joint covariance of so many times does not fit.
         """
         check_is_fitted(self)
-        positions, index = read_horizon(h, self._observed.line)
+        positions, index = read_horizon(fh, self._observed.line)
         draws = self._joint(positions).sample(n, check_random_state(self.random_state))
-        return pd.DataFrame(draws.T, index=index)
+        return pd.DataFrame(np.maximum(draws, self._lowest()).T, index=index)
 
     def log_predictive_density(self, y: Any) -> float:
         """Return the joint log density of what came after, in nats.
@@ -227,43 +259,44 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         check_is_fitted(self)
         came = y if isinstance(y, pd.Series | pd.DataFrame) else None
         observed = read_series(y)
-        h = observed.y.index if came is not None else np.arange(1, len(observed.y) + 1)
-        positions, _ = read_horizon(h, self._observed.line)
+        fh = observed.y.index if came is not None else np.arange(1, len(observed.y) + 1)
+        positions, _ = read_horizon(fh, self._observed.line)
         seen = observed.y.notna().to_numpy()
         return self._joint(positions[seen]).log_density(observed.values)
 
-    def _times(self, positions: Array) -> Array:
-        times: Array = (positions - self._observed.positions[-1]) / self._cycle.length
-        return times
+    def _lowest(self) -> float:
+        """Return the least value that a forecast may have."""
+        if self.support not in (None, "positive", "real"):
+            raise InputError(f"support must be None, 'positive' or 'real', got {self.support!r}")
+        is_positive = self.support == "positive" or (
+            self.support is None and self._observed.values.min() >= 0
+        )
+        return 0.0 if is_positive else -np.inf
+
+    def _new(self, positions: Array) -> Array:
+        setting = self._fit.setting
+        return _rows(setting.cycle, setting.origin, positions)
 
     def _marginals(self, positions: Array) -> Mixture:
-        times = self._times(positions)
         with threads_for(len(self._observed.values)):
-            mean = np.stack([member.mean(times) for member in self.members_])
-            sd = np.stack([member.sd(times) for member in self.members_])
-        return Mixture(self.weights_, self._transforms(), mean, sd)
+            return self.ensemble_.marginals(self._new(positions))
 
     def _joint(self, positions: Array) -> JointMixture:
-        times = self._times(positions)
-        check_joint(len(times), len(self._observed.values), len(self.members_))
+        ensemble = self.ensemble_
+        check_joint(len(positions), len(self._observed.values), len(ensemble.weights))
         with threads_for(len(self._observed.values)):
-            mean = np.stack([member.mean(times) for member in self.members_])
-            covariance = np.stack([member.covariance(times) for member in self.members_])
-        return JointMixture(self.weights_, self._transforms(), mean, covariance)
-
-    def _transforms(self) -> tuple[Standardised, ...]:
-        return tuple(member.transform for member in self.members_)
+            return ensemble.joint(self._new(positions))
 
     # explanations ------------------------------------------------------------------------------
 
-    def decompose(self, h: Any = None) -> pd.DataFrame:
+    def decompose(self, fh: Any = None) -> pd.DataFrame:
         """Split the heaviest member's fit into its parts.
 
         The parts add up to the fit on the scale of that member's transform: of the logarithm of the series,
         say, which ``attrs["transform"]`` of the result tells. They are posterior means.
 
         Args:
-            h: also split the forecast, as for `predict`.
+            fh: also split the forecast, as for `predict`.
 
         Returns:
             A column for each part (base, drift, trend, level, season where there is one, memory) and their
@@ -272,20 +305,20 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         check_is_fitted(self)
         line, index = self._observed.line, self._observed.y.index
         positions = line.locate(index)
-        if h is not None:
-            later, future = read_horizon(h, line)
+        if fh is not None:
+            later, future = read_horizon(fh, line)
             positions, index = np.concatenate([positions, later]), index.append(future)
-        parts = self.members_[0].parts(self._times(positions))
-        table = pd.DataFrame(parts, index=index)
+        parts = self.ensemble_.parts(self._new(positions))
+        table = pd.DataFrame({name: mean for name, (mean, _) in parts.items()}, index=index)
         table["fit"] = table.sum(axis=1)
-        table.attrs["transform"] = self.members_[0].transform.link.name
+        table.attrs["transform"] = self.report_.members[0].transform
         return table
 
-    def plot(self, h: Any = None, *, ax: Any = None) -> Any:
+    def plot(self, fh: Any = None, *, ax: Any = None) -> Any:
         """Draw the series and its forecast: median, and the central 50, 80 and 95 %.
 
         Args:
-            h: as for `predict`; by default two cycles of the season, or a quarter of the series.
+            fh: as for `predict`; by default two cycles of the season, or a quarter of the series.
             ax: matplotlib axes to draw on; new ones by default.
 
         Returns:
@@ -295,15 +328,15 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         from nonparam.plotting import band_probabilities
 
         check_is_fitted(self)
-        if h is None:
-            h = self.default_horizon()
-        return draw_forecast(self._observed.y, self.predict_quantiles(h, band_probabilities(COVERAGES)), ax)
+        if fh is None:
+            fh = self.default_horizon()
+        return draw_forecast(self._observed.y, self.predict_quantiles(fh, band_probabilities(COVERAGES)), ax)
 
     def default_horizon(self) -> int:
         """Return two seasons, or a quarter of a series without any, in steps."""
         check_is_fitted(self)
-        cycle = self._cycle
-        return round(2.0 * cycle.length) if cycle.seasonal else max(1, len(self._observed.y) // 4)
+        cycle = self._fit.setting.cycle
+        return round(2.0 * cycle.periods[0]) if cycle.periods else max(1, len(self._observed.y) // 4)
 
     def summary(self) -> str:
         """Return what was fitted: the members with their weights, and the heaviest one's hyperparameters."""
@@ -314,22 +347,24 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         return "\n".join([str(self.report_), f"{heaviest.name} ({unit}):", *table])
 
 
-def _fit(cycle: Cycle, observed: Observed, links: list[Link]) -> list[Candidate]:
-    """Fit with the season, where it may be, and without it; return the most evident first."""
-    times = (observed.positions - observed.positions[-1]) / cycle.length
-    transforms = [standardise(link, observed.values) for link in links]
-    structure, omissions = build_structure(float(times[0])), [(), ("season",)]
-    if not cycle.seasonal:
-        structure, omissions = structure.without(["season"]), [()]
-    candidates = fit_candidates(structure, omissions, times, observed.values, transforms)
-    return sorted(candidates, key=lambda candidate: -candidate.log_evidence)
+def _rows(cycle: Cycle, origin: float, positions: Array) -> Array:
+    """Return what the structure is a function of, ``(m, c)``, at positions ``(m,)``."""
+    rows: Array = ((positions - origin) / cycle.unit)[:, None]
+    return rows
 
 
-def _evidences(candidates: list[Candidate]) -> Array:
-    return np.array([candidate.log_evidence for candidate in candidates])
-
-
-def _weights(candidates: list[Candidate]) -> Array:
-    evidences = _evidences(candidates)
-    weights: Array = np.exp(evidences - logsumexp(evidences))
-    return weights
+def _report(candidate: Candidate, setting: Setting) -> MemberReport:
+    fitted, structure = candidate.fitted, setting.structure
+    present = structure.without(fitted.omitted)
+    names = setting.cycle.names
+    return MemberReport(
+        seasons=tuple(names[name] for name in present.seasons),
+        transform=candidate.transform.link.name,
+        weight=candidate.weight,
+        log_evidence=candidate.log_evidence,
+        hyperparameters=present.natural(fitted.laplace.mode, setting.cycle.unit, candidate.transform.scale),
+        steps=fitted.search.steps,
+        evaluations=fitted.search.evaluations,
+        converged=fitted.search.converged,
+        message=fitted.search.message,
+    )

@@ -11,7 +11,7 @@ class MemberReport:
     """One structure on one transform.
 
     Attributes:
-        season: observations in a cycle; ``None`` without a season.
+        seasons: observations in each cycle; empty without a season.
         transform: ``"identity"`` or ``"log"``.
         weight: its share of the forecast.
         log_evidence: log density of the observations in nats, hyperparameters integrated out.
@@ -24,11 +24,11 @@ class MemberReport:
         message: why it ended.
 
     Examples:
-        >>> MemberReport(12.0, "log", 1.0, -469.0, {}, 20, 30, True, "the gradient vanishes").name
+        >>> MemberReport((12.0,), "log", 1.0, -469.0, {}, 20, 30, True, "the gradient vanishes").name
         'season of 12, log'
     """
 
-    season: float | None
+    seasons: tuple[float, ...]
     transform: str
     weight: float
     log_evidence: float
@@ -41,8 +41,8 @@ class MemberReport:
     @property
     def name(self) -> str:
         """A short description."""
-        season = "no season" if self.season is None else f"season of {self.season:g}"
-        return f"{season}, {self.transform}"
+        lengths = " and ".join(f"{length:g}" for length in self.seasons)
+        return f"{f'season of {lengths}' if lengths else 'no season'}, {self.transform}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ForecastReport:
         seconds: wall-clock time.
 
     Examples:
-        >>> log = MemberReport(12.0, "log", 1.0, -469.0, {}, 20, 30, True, "the gradient vanishes")
+        >>> log = MemberReport((12.0,), "log", 1.0, -469.0, {}, 20, 30, True, "the gradient vanishes")
         >>> print(ForecastReport((log,), observations=144, missing=0, seconds=0.5))
         144 observations, fitted in 0.5 s, converged
           100.0%     -469.00 nats  season of 12, log

@@ -23,26 +23,33 @@ CANDIDATES = 2  # cycles found in the numbers, between which the evidence decide
 
 @dataclass(frozen=True)
 class Cycle:
-    """A unit of time, and whether a season may repeat with it.
+    """A unit of time, and the seasons that may repeat.
 
     Attributes:
-        length: in steps, at least 1.
-        seasonal: whether a season is to be tried.
+        unit: in steps, at least 1.
+        periods: of the seasons to be tried, in steps, increasing.
 
     Examples:
-        >>> Cycle(12.0, seasonal=True)
-        Cycle(length=12.0, seasonal=True)
+        >>> Cycle(24.0, (24.0, 168.0)).names
+        {'season 24': 24.0, 'season 168': 168.0}
     """
 
-    length: float
-    seasonal: bool
+    unit: float
+    periods: tuple[float, ...]
+
+    @property
+    def names(self) -> dict[str, float]:
+        """The periods by the names of the parts that have them."""
+        if len(self.periods) == 1:
+            return {"season": self.periods[0]}
+        return {f"season {period:g}": period for period in self.periods}
 
 
 def cycles(season: object, line: Timeline, positions: Array, y: Array) -> list[Cycle]:
     """Return the cycles worth a try.
 
     Args:
-        season: ``"auto"``, ``None``, or the number of observations in a cycle.
+        season: ``"auto"``, ``None``, the number of observations in a cycle, or several such numbers.
         line: the times of the series.
         positions: of the observations, ``(n,)``.
         y: ``(n,)``.
@@ -51,49 +58,55 @@ def cycles(season: object, line: Timeline, positions: Array, y: Array) -> list[C
         One cycle, or where the index says nothing a few that the numbers suggest.
 
     Raises:
-        InputError: a season that is no number of at least 2.
+        InputError: a season that is no number of at least 2, or the same season twice.
 
     Examples:
         >>> import pandas as pd
         >>> from nonparam.forecasting.timeline import timeline
         >>> months, steps = timeline(pd.period_range("2020-01", periods=36, freq="M")), np.arange(36.0)
         >>> cycles("auto", months, steps, np.sin(steps))  # months: a season is a year
-        [Cycle(length=12.0, seasonal=True)]
+        [Cycle(unit=12.0, periods=(12.0,))]
     """
     span = float(positions[-1] - positions[0])
     known = _natural(line.seconds, span)
-    unit = known.length if known is not None else max(SHORTEST_UNIT, span / TYPICAL_UNITS)
+    unit = known.unit if known is not None else max(SHORTEST_UNIT, span / TYPICAL_UNITS)
     if season is None:
-        return [Cycle(unit, seasonal=False)]
+        return [Cycle(unit, ())]
     if isinstance(season, str) and season == "auto":
         if known is not None:
             return [known]
-        return [Cycle(m, seasonal=True) for m in _suggested(positions, y)] or [Cycle(unit, seasonal=False)]
-    if (
-        isinstance(season, bool)
-        or not isinstance(season, int | float | np.number)
-        or not 2 <= season < np.inf
-    ):
+        return [Cycle(m, (m,)) for m in _suggested(positions, y)] or [Cycle(unit, ())]
+    periods = sorted(_checked(one) for one in (season if isinstance(season, list | tuple) else [season]))
+    if not periods or len(set(periods)) < len(periods):
+        raise InputError(f"season must name each cycle once, got {season!r}")
+    return [Cycle(periods[0], tuple(periods))]
+
+
+def _checked(season: object) -> float:
+    number = isinstance(season, int | float | np.number) and not isinstance(season, bool)
+    if not number or not 2 <= float(season) < np.inf:  # type: ignore[arg-type]  # it is a number
         raise InputError(
-            "season must be 'auto', None, or the number of observations in a cycle (2 or more), "
-            f"got {season!r}"
+            "season must be 'auto', None, or the number of observations in a cycle (2 or more), or a list of "
+            f"such numbers, got {season!r}"
         )
-    return [Cycle(float(season), seasonal=True)]
+    return float(season)  # type: ignore[arg-type]
 
 
 def _natural(seconds: float | None, span: float) -> Cycle | None:
-    """Return the cycle that people live by: days, weeks or years; hours and minutes in short records."""
+    """Return the cycles that people live by: days, weeks and years; hours and minutes in short records."""
     if seconds is None:
         return None
     preferred = next((cycle for cycle, longest in PREFERRED.items() if seconds <= longest), None)
     if preferred is None:
-        return Cycle(1.0, seasonal=False)
+        return Cycle(1.0, ())
     fitting = [c for c in CYCLES if 4.0 * seconds <= c <= preferred or c == preferred]
-    seen = [c for c in fitting if span * seconds >= 2.0 * c - seconds]
-    return Cycle(round(max(seen, default=preferred) / seconds, 9), seasonal=bool(seen))
+    seen = [c for c in CYCLES if c >= fitting[0] and span * seconds >= 2.0 * c - seconds]
+    first = max((c for c in seen if c in fitting), default=preferred)
+    periods = tuple(round(c / seconds, 9) for c in seen if c >= first)
+    return Cycle(round(first / seconds, 9), periods)
 
 
-def _suggested(positions: Array, y: Array) -> list[int]:
+def _suggested(positions: Array, y: Array) -> list[float]:
     """Return the lags at which the changes of the series resemble themselves most.
 
     Source: Box, Jenkins and Reinsel (2008), Time series analysis, section 9.2 (differencing before the
@@ -111,4 +124,4 @@ def _suggested(positions: Array, y: Array) -> list[int]:
     lags = np.arange(1, n // 3 + 2)
     r = np.array([changes[lag:] @ changes[:-lag] for lag in lags]) / power
     peaks = [i for i in range(1, len(r) - 1) if r[i] > max(r[i - 1], r[i + 1], 2.0 / np.sqrt(n))]
-    return [int(lags[i]) for i in sorted(peaks, key=lambda i: -r[i])[:CANDIDATES]]
+    return [float(lags[i]) for i in sorted(peaks, key=lambda i: -r[i])[:CANDIDATES]]

@@ -7,22 +7,26 @@ by its variance.
 .. math::
 
     k(t, t') = \underbrace{v_b}_\text{base} + \underbrace{v_d\, t t'}_\text{drift}
-        + \underbrace{v_t\, k_{5/2}(t, t')}_\text{trend}
+        + \underbrace{v_t\, k_{3/2}(t, t')}_\text{trend}
         + \underbrace{v_l \min(t - t_1, t' - t_1)}_\text{level}
         + \underbrace{v_s\, k_\text{per}(t, t')\, e^{-|t - t'| / L}}_\text{season}
         + \underbrace{v_m\, e^{-|t - t'| / \ell}}_\text{memory}
+
+Regressors add :math:`v_r x x'^\top` with their standardised columns :math:`x`; there may be several seasons.
 
 The form follows Corani, Benavoli and Zaffalon (2021), Time series forecasting with Gaussian processes needs
 priors; the level, the memory and the season that may change are additions.
 """
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nonparam.errors import InputError
 from nonparam.kernels import Constant, Kernel, Linear, Matern, Periodic, Product, Scale, Sum, Wiener
 from nonparam.theta import Prior, Theta
 
@@ -65,6 +69,10 @@ SEASON_LIFE = LogNormal("lifetime", 3.0, 1.0)
 MEMORY = LogNormal("variance", -2.5, 1.5)
 MEMORY_LENGTH = LogNormal("lengthscale", -1.0, 1.0)
 NOISE = LogNormal("variance", -3.0, 2.0)
+REGRESSORS = LogNormal("variance", -2.0, 1.5)
+
+ONE_SEASON: Mapping[str, float] = MappingProxyType({"season": 1.0})
+NOTHING: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -75,11 +83,15 @@ class Part:
         name: as it is shown to users.
         kernel: at the medians of its priors.
         priors: by the names of the kernel's free parameters, in their order.
+        is_seasonal: whether it repeats.
+        is_of_time: whether it is a function of time, not of regressors.
     """
 
     name: str
     kernel: Kernel
     priors: dict[str, LogNormal]
+    is_seasonal: bool = False
+    is_of_time: bool = True
 
 
 @dataclass(frozen=True)
@@ -99,9 +111,46 @@ class Structure:
 
     parts: tuple[Part, ...]
 
+    @property
+    def seasons(self) -> tuple[str, ...]:
+        """The names of the parts that repeat."""
+        return tuple(part.name for part in self.parts if part.is_seasonal)
+
     def without(self, names: Collection[str]) -> "Structure":
         """Return the structure of the other parts."""
         return Structure(tuple(part for part in self.parts if part.name not in names))
+
+    def chosen(self, components: object, priors: object) -> "Structure":
+        """Return the structure with some parts only, and with other priors.
+
+        Args:
+            components: ``"auto"`` for all, or names; ``"season"`` names every season.
+            priors: ``"default"``, or a dictionary from names such as ``"trend lengthscale"`` to the median
+                and the standard deviation of the logarithm.
+
+        Raises:
+            InputError: a name that is unknown, or a prior that is none.
+        """
+        parts = self.parts
+        if not (isinstance(components, str) and components == "auto"):
+            parts = tuple(part for part in self.parts if _is_chosen(part, self._checked(components)))
+        if isinstance(priors, str) and priors == "default":
+            return Structure(parts)
+        if not isinstance(priors, Mapping):
+            raise InputError(f"priors must be 'default' or a dictionary, got {priors!r}")
+        known = [f"{part.name} {prior.label}" for part in self.parts for prior in part.priors.values()]
+        unknown = [name for name in priors if name not in known]
+        if unknown:
+            raise InputError(f"priors has no {unknown[0]!r}: expected some of {known}")
+        return Structure(tuple(_with_priors(part, priors) for part in parts))
+
+    def _checked(self, components: object) -> list[str]:
+        names = list(components) if isinstance(components, list | tuple | set) else None
+        known = [*(part.name for part in self.parts if not part.is_seasonal), "season"]
+        unknown = [name for name in names or [components] if name not in known]
+        if not names or unknown:
+            raise InputError(f"components must be 'auto' or a list of some of {known}, got {components!r}")
+        return names
 
     def entries(self, names: Collection[str]) -> NDArray[np.bool_]:
         """Return which entries of `theta` belong to the parts of these names, ``(p,)``."""
@@ -114,6 +163,20 @@ class Structure:
         off = [name in names and prior.label == "variance" for name, prior in priors]
         values = [OFF if is_off else prior.mu for is_off, (_, prior) in zip(off, priors, strict=True)]
         return np.array([*values, NOISE.mu])
+
+    def switched_off_in(self, point: Array) -> list[str]:
+        """Return the names of the parts that have no variance in a value of `theta`."""
+        owners = [(part.name, prior.label) for part in self.parts for prior in part.priors.values()]
+        return [
+            name
+            for (name, label), value in zip(owners, point, strict=False)
+            if label == "variance" and value == OFF
+        ]
+
+    def is_like(self, other: "Structure") -> bool:
+        """Whether both have the same parts with the same priors."""
+        mine, yours = ([(p.name, p.priors, repr(p.kernel)) for p in s.parts] for s in (self, other))
+        return mine == yours
 
     def theta(self) -> Theta:
         """Return the hyperparameters as a vector, with the kernel that it is written into."""
@@ -149,9 +212,33 @@ class Structure:
         natural = {}
         for part in self.parts:
             for name, prior in part.priors.items():
-                factor = factors[_unit(part.kernel, name.replace("raw_", ""))]
+                kind = _unit(part.kernel, name.replace("raw_", ""))
+                factor = factors[kind if part.is_of_time else "y^2"]
                 natural[f"{part.name} {prior.label}"] = float(factor * next(values))
         return natural | {f"noise {NOISE.label}": float(scale**2 * next(values))}
+
+
+def _is_chosen(part: Part, names: Collection[str]) -> bool:
+    return part.name in names or (part.is_seasonal and "season" in names) or not part.is_of_time
+
+
+def _with_priors(part: Part, priors: Mapping[str, tuple[float, float]]) -> Part:
+    changed = {}
+    for key, prior in part.priors.items():
+        given = priors.get(f"{part.name} {prior.label}")
+        if given is None:
+            changed[key] = prior
+            continue
+        usable = (
+            isinstance(given, tuple | list) and len(given) == 2 and all(0.0 < v < math.inf for v in given)
+        )
+        if not usable:
+            raise InputError(
+                f"the prior of {part.name} {prior.label} must be a positive median and a positive standard "
+                f"deviation of the logarithm, got {given!r}"
+            )
+        changed[key] = LogNormal(prior.label, math.log(given[0]), float(given[1]))
+    return replace(part, priors=changed)
 
 
 def _unit(kernel: Kernel, name: str) -> str:
@@ -160,11 +247,17 @@ def _unit(kernel: Kernel, name: str) -> str:
     return str(getattr(type(owner), last).unit)
 
 
-def build_structure(first: float) -> Structure:
-    """Return all the parts that a series may have; its season has the period 1.
+def build_structure(
+    first: float,
+    seasons: Mapping[str, float] = ONE_SEASON,
+    regressors: Mapping[str, Sequence[int]] = NOTHING,
+) -> Structure:
+    """Return all the parts that a series may have.
 
     Args:
         first: the time of the first observation, where the level starts.
+        seasons: the periods of the parts that repeat, by their names, in units of time.
+        regressors: which columns belong to each group of regressors, by its name; column 0 is the time.
 
     Returns:
         The structure.
@@ -173,29 +266,40 @@ def build_structure(first: float) -> Structure:
         >>> [part.name for part in build_structure(-2.0).parts]
         ['base', 'drift', 'trend', 'level', 'season', 'memory']
     """
-    cycle = Periodic(1.0, SEASON_SHAPE.median, zero_mean=True, fixed=("period",))
     parts = (
         Part("base", Constant(BASE.median), {"raw_variance": BASE}),
-        Part("drift", Linear(DRIFT.median, center=0.0), {"raw_variance": DRIFT}),
+        Part("drift", Linear(DRIFT.median, center=0.0, active_dims=(0,)), {"raw_variance": DRIFT}),
         Part(
             "trend",
-            Scale(Matern(TREND_LENGTH.median), TREND.median),
+            Scale(Matern(TREND_LENGTH.median, nu=1.5), TREND.median),
             {"raw_outputscale": TREND, "kernel.raw_lengthscale": TREND_LENGTH},
         ),
-        Part("level", Wiener(LEVEL.median, origin=first), {"raw_variance": LEVEL}),
-        Part(
-            "season",
-            Scale(Product(cycle, Matern(SEASON_LIFE.median, nu=0.5)), SEASON.median),
-            {
-                "raw_outputscale": SEASON,
-                "kernel.kernels.0.raw_lengthscale": SEASON_SHAPE,
-                "kernel.kernels.1.raw_lengthscale": SEASON_LIFE,
-            },
-        ),
+        Part("level", Wiener(LEVEL.median, origin=first, active_dims=(0,)), {"raw_variance": LEVEL}),
+        *(_season(name, period) for name, period in seasons.items()),
         Part(
             "memory",
             Scale(Matern(MEMORY_LENGTH.median, nu=0.5), MEMORY.median),
             {"raw_outputscale": MEMORY, "kernel.raw_lengthscale": MEMORY_LENGTH},
         ),
+        *(_group(name, columns) for name, columns in regressors.items()),
     )
     return Structure(parts)
+
+
+def _season(name: str, period: float) -> Part:
+    cycle = Periodic(period, SEASON_SHAPE.median, zero_mean=True, fixed=("period",))
+    return Part(
+        name,
+        Scale(Product(cycle, Matern(SEASON_LIFE.median, nu=0.5)), SEASON.median),
+        {
+            "raw_outputscale": SEASON,
+            "kernel.kernels.0.raw_lengthscale": SEASON_SHAPE,
+            "kernel.kernels.1.raw_lengthscale": SEASON_LIFE,
+        },
+        is_seasonal=True,
+    )
+
+
+def _group(name: str, columns: Sequence[int]) -> Part:
+    kernel = Linear(REGRESSORS.median, center=0.0, active_dims=tuple(columns))
+    return Part(name, kernel, {"raw_variance": REGRESSORS}, is_of_time=False)

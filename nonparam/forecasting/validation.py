@@ -118,11 +118,11 @@ def _is_infinite(index: pd.Index) -> bool:
     return pd.api.types.is_float_dtype(index.dtype) and bool(np.isinf(index.to_numpy(np.float64)).any())
 
 
-def read_horizon(h: Any, line: Timeline) -> tuple[Array, pd.Index]:
+def read_horizon(fh: Any, line: Timeline) -> tuple[Array, pd.Index]:
     """Return the positions and the index that a forecast is wanted for.
 
     Args:
-        h: a number of steps; a list of steps, 1 being the first after the series; or an index of times.
+        fh: a number of steps; a list of steps, 1 being the first after the series; or an index of times.
         line: of the series.
 
     Returns:
@@ -132,35 +132,35 @@ def read_horizon(h: Any, line: Timeline) -> tuple[Array, pd.Index]:
         InputError: anything else, times that are not after the series, too many of them, or times beyond
             what a calendar can tell.
     """
-    if isinstance(h, pd.Index):
-        return _read_times(h, line), h
-    steps = np.asarray(h)
+    if isinstance(fh, pd.Index):
+        return _read_times(fh, line), fh
+    steps = np.asarray(fh)
     if steps.dtype.kind not in "iu" or steps.ndim > 1 or not steps.size or steps.min() < 1:
         raise InputError(
-            "h must be a number of steps (1 or more), a list of steps, or an index of future times, "
-            f"got {h!r}"
+            "fh must be a number of steps (1 or more), a list of steps, or an index of future times, "
+            f"got {fh!r}"
         )
     if max(int(steps.max()), steps.size) > MOST_STEPS:
         raise InputError(
-            f"h must be at most {MOST_STEPS:,} steps, got {max(int(steps.max()), steps.size):,}; to look "
+            f"fh must be at most {MOST_STEPS:,} steps, got {max(int(steps.max()), steps.size):,}; to look "
             "further ahead, sum the series over longer periods, as in y.resample('MS').sum()"
         )
     steps = np.arange(1, int(steps) + 1) if steps.ndim == 0 else steps.astype(np.int64)
     if _year_after(int(steps.max()), line) > LAST_YEAR:
-        raise _too_far(h, line)
-    with _calendar(h, line):
+        raise _too_far(fh, line)
+    with _calendar(fh, line):
         return steps.astype(np.float64), line.future(steps)
 
 
-def _read_times(h: pd.Index, line: Timeline) -> Array:
-    if not 0 < len(h) <= MOST_STEPS:
-        raise InputError(f"h must have 1 to {MOST_STEPS:,} times, got {len(h):,}")
-    if not isinstance(h, pd.MultiIndex) and (h.hasnans or _is_infinite(h)):
-        raise InputError(f"h has missing or infinite times, got {h!r}; leave them out")
-    with _calendar(h, line):
-        positions = line.locate(h)
+def _read_times(fh: pd.Index, line: Timeline) -> Array:
+    if not 0 < len(fh) <= MOST_STEPS:
+        raise InputError(f"fh must have 1 to {MOST_STEPS:,} times, got {len(fh):,}")
+    if not isinstance(fh, pd.MultiIndex) and (fh.hasnans or _is_infinite(fh)):
+        raise InputError(f"fh has missing or infinite times, got {fh!r}; leave them out")
+    with _calendar(fh, line):
+        positions = line.locate(fh)
     if not (positions > 0.0).all():
-        raise InputError(f"expected times after the end of the series, {line.index[-1]}, got {h!r}")
+        raise InputError(f"expected times after the end of the series, {line.index[-1]}, got {fh!r}")
     return positions
 
 
@@ -173,20 +173,21 @@ def _year_after(steps: int, line: Timeline) -> int:
 
 
 @contextmanager
-def _calendar(h: Any, line: Timeline) -> Iterator[None]:
+def _calendar(fh: Any, line: Timeline) -> Iterator[None]:
     """Say in one way what pandas says in many: that its times end somewhere."""
     try:
         yield
     except InputError:
         raise
     except (OverflowError, ValueError) as error:
-        raise _too_far(h, line) from error
+        raise _too_far(fh, line) from error
 
 
-def _too_far(h: Any, line: Timeline) -> InputError:
+def _too_far(fh: Any, line: Timeline) -> InputError:
     return InputError(
-        f"h must end within the times that {line.index.dtype} can tell: dates in nanoseconds end in the "
-        f"year {pd.Timestamp.max.year}, others in {LAST_YEAR}; got {h!r} after {line.index[-1]}, ask for less"
+        f"fh must end within the times that {line.index.dtype} can tell: dates in nanoseconds end in the "
+        f"year {pd.Timestamp.max.year}, others in {LAST_YEAR}; got {fh!r} after {line.index[-1]}, ask for "
+        "less"
     )
 
 

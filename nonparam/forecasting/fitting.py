@@ -1,0 +1,189 @@
+r"""Fits of all structures and transforms to many series at once.
+
+A candidate is a structure, on a transform of the series, at its most probable hyperparameters. With its
+evidence :math:`p(y \mid k)` in Laplace's approximation, the transform's slope included, its weight is
+
+.. math:: w_k \propto p(y \mid k)^{1/2}:
+
+the evidence scores predictions one step ahead, many of them, and is surer of itself than forecasts of many
+steps ahead bear out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from nonparam.forecasting.dense import Dense
+from nonparam.forecasting.ensemble import Engine, Ensemble
+from nonparam.forecasting.search import Fitted, search
+from nonparam.forecasting.season import Cycle
+from nonparam.forecasting.structure import Structure
+from nonparam.forecasting.transforms import Standardised
+
+__all__ = ["Candidate", "Fit", "Problem", "Setting", "fit_problems"]
+
+Array = NDArray[np.float64]
+
+POWER = 0.5  # of the evidence in the weights
+NEGLIGIBLE = 1e-4  # the weight below which a candidate is left out of the forecast
+NUM_DRAWS = 8  # of the hyperparameters of each candidate
+FEW = 15.0  # over the number of observations: the share of the draws in the forecast
+MOST_DRAWN = 0.9  # of the forecast
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a series is read with one choice of its seasons.
+
+    Attributes:
+        cycle: the seasons and the unit of time.
+        origin: the position that has the time 0: that of the last observation that was seen.
+        structure: all parts.
+        x: ``(n, c)``, times in this unit and regressors.
+        omissions: the parts that each variant leaves out.
+    """
+
+    cycle: Cycle
+    origin: float
+    structure: Structure
+    x: Array
+    omissions: tuple[tuple[str, ...], ...]
+
+    def is_like(self, other: "Setting") -> bool:
+        """Whether both can be fitted together."""
+        return (
+            self.cycle == other.cycle
+            and self.omissions == other.omissions
+            and self.structure.is_like(other.structure)
+            and np.array_equal(self.x, other.x)
+        )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A series to be fitted.
+
+    Attributes:
+        values: ``(n,)``, the observations.
+        transforms: worth a try.
+        settings: choices of seasons, between which the evidence decides.
+    """
+
+    values: Array
+    transforms: tuple[Standardised, ...]
+    settings: tuple[Setting, ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A structure fitted to a transform of a series.
+
+    Attributes:
+        transform: of the series.
+        fitted: the hyperparameters.
+        log_evidence: log density of the observations as they are, in nats.
+        weight: in the forecast.
+    """
+
+    transform: Standardised
+    fitted: Fitted
+    log_evidence: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted series.
+
+    Attributes:
+        setting: the choice of seasons.
+        candidates: the heaviest first.
+        ensemble: the forecast.
+    """
+
+    setting: Setting
+    candidates: tuple[Candidate, ...]
+    ensemble: Ensemble
+
+
+def fit_problems(problems: Sequence[Problem], *, average: bool = True, deadline: float = np.inf) -> list[Fit]:
+    """Fit many series; those that are seen at the same times share their computations.
+
+    Args:
+        problems: the series.
+        average: whether the forecast averages over candidates and hyperparameters, or takes the best only.
+        deadline: of `time.monotonic`, at which searches stop where they are.
+
+    Returns:
+        One fit for each.
+    """
+    tasks = [(i, setting) for i, problem in enumerate(problems) for setting in problem.settings]
+    groups: list[list[tuple[int, Setting]]] = []
+    for task in tasks:
+        alike = next((group for group in groups if group[0][1].is_like(task[1])), None)
+        groups.append([task]) if alike is None else alike.append(task)
+    found: list[list[Fit]] = [[] for _ in problems]
+    for group in groups:
+        members = [problems[i] for i, _ in group]
+        for (i, _), fit in zip(group, _fit_alike(members, group[0][1], average, deadline), strict=True):
+            found[i].append(fit)
+    return [max(fits, key=lambda fit: fit.candidates[0].log_evidence) for fits in found]
+
+
+def _fit_alike(problems: Sequence[Problem], setting: Setting, average: bool, deadline: float) -> list[Fit]:
+    """Fit series that have the same times."""
+    owners = [(i, transform) for i, problem in enumerate(problems) for transform in problem.transforms]
+    z = np.stack([transform.forward(problems[i].values) for i, transform in owners], 1)
+    engine: Engine = Dense(setting.structure, setting.x, z)
+    kinds = [(output, names) for output in range(len(owners)) for names in setting.omissions]
+    found = search(setting.structure, engine, kinds, deadline=deadline)
+    fits = []
+    for i, problem in enumerate(problems):
+        own = [(owners[fitted.output][1], fitted) for fitted in found if owners[fitted.output][0] == i]
+        candidates = _weighed(problem.values, own, average)
+        fits.append(Fit(setting, candidates, _ensemble(setting, z, candidates, average)))
+    return fits
+
+
+def _weighed(
+    values: Array, fitted: list[tuple[Standardised, Fitted]], average: bool
+) -> tuple[Candidate, ...]:
+    evidences = np.array(
+        [each.laplace.log_evidence + float(transform.log_slope(values).sum()) for transform, each in fitted]
+    )
+    log_weights = POWER * evidences
+    weights = np.exp(log_weights - logsumexp(log_weights))
+    if not average:
+        weights = (np.arange(len(weights)) == weights.argmax()).astype(float)
+    candidates = [
+        Candidate(transform, each, float(evidence), float(weight))
+        for (transform, each), evidence, weight in zip(fitted, evidences, weights, strict=True)
+    ]
+    return tuple(sorted(candidates, key=lambda candidate: -candidate.log_evidence))
+
+
+def _ensemble(setting: Setting, z: Array, candidates: tuple[Candidate, ...], average: bool) -> Ensemble:
+    """Gather the members of a forecast: the most evident mode first, and for short series also draws."""
+    kept = [c for c in candidates if c.weight > NEGLIGIBLE]
+    transforms = list(dict.fromkeys(c.transform for c in kept))
+    columns = [next(c.fitted.output for c in kept if c.transform == transform) for transform in transforms]
+    drawn = min(MOST_DRAWN, FEW / len(z)) if average else 0.0
+    points, outputs, weights = [], [], []
+    for candidate in kept:
+        draws = candidate.fitted.draws(setting.structure, NUM_DRAWS if drawn > 0.0 else 0)
+        points += [candidate.fitted.search.theta[None], draws]
+        outputs += [transforms.index(candidate.transform)] * (1 + len(draws))
+        weights += [candidate.weight * (1.0 - drawn), *[candidate.weight * drawn / NUM_DRAWS] * len(draws)]
+    total = np.array(weights)
+    return Ensemble(
+        setting.structure,
+        setting.x,
+        z[:, columns],
+        tuple(transforms),
+        np.concatenate(points),
+        np.array(outputs),
+        total / total.sum(),
+    )

@@ -1,0 +1,114 @@
+"""The most probable hyperparameters of structures, and the evidence for each, many at once."""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import qmc
+
+from nonparam.forecasting.structure import Structure
+from nonparam.laplace import Laplace, from_stencil, stencil
+from nonparam.lbfgs import Minimum, descend
+
+__all__ = ["Fitted", "search"]
+
+Array = NDArray[np.float64]
+LogLikelihood = Callable[[Array, NDArray[np.intp]], tuple[Array, Array]]
+
+GRADIENT_TOLERANCE = 1e-2  # nats per unit of the logarithm of a hyperparameter
+VALUE_TOLERANCE = 1e-3  # nats gained in the last steps
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A structure with hyperparameters that suit a series.
+
+    Attributes:
+        omitted: names of the parts that are switched off.
+        output: the number of the series.
+        search: for the most probable hyperparameters.
+        laplace: of those that are not switched off.
+    """
+
+    omitted: tuple[str, ...]
+    output: int
+    search: Minimum
+    laplace: Laplace
+
+    def draws(self, structure: Structure, num: int) -> Array:
+        """Return hyperparameters as uncertain as Laplace's approximation says, ``(num, p)``.
+
+        They are the same at each call: quasi-random normal numbers (Owen 1997, scrambled nets).
+        """
+        theta, free = structure.theta(), ~structure.entries(self.omitted)
+        normal = qmc.MultivariateNormalQMC(np.zeros(int(free.sum())), seed=0, inv_transform=True).random(num)
+        points = np.tile(self.search.theta, (num, 1))
+        drawn = self.laplace.mode + normal @ self.laplace.root.T
+        points[:, free] = np.clip(drawn, theta.lower[free], theta.upper[free])
+        return points
+
+
+def search(
+    structure: Structure,
+    log_likelihood: LogLikelihood,
+    kinds: Sequence[tuple[int, Collection[str]]],
+    *,
+    deadline: float = np.inf,
+) -> list[Fitted]:
+    """Find the most probable hyperparameters of a structure, and of some without a few of its parts.
+
+    Args:
+        structure: the parts and their priors.
+        log_likelihood: takes points ``(b, p)`` and the numbers of their series ``(b,)``; returns values and
+            gradients.
+        kinds: numbers of series, and the names of the parts that are left out.
+        deadline: of `time.monotonic`, at which the search stops where it is.
+
+    Returns:
+        One for each of ``kinds``.
+    """
+    theta = structure.theta()
+    outputs = np.array([output for output, _ in kinds])
+    starts = np.stack([structure.switched_off(names) for _, names in kinds])
+    held = np.stack([structure.entries(names) for _, names in kinds])
+
+    def negative(points: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
+        values, gradients = log_likelihood(points, outputs[which])
+        densities, slopes = theta.log_prior(points)
+        return -values - densities, -gradients - slopes
+
+    iterations = descend(
+        negative,
+        starts,
+        np.where(held, starts, theta.lower),
+        np.where(held, starts, theta.upper),
+        gradient_tolerance=GRADIENT_TOLERANCE,
+        value_tolerance=VALUE_TOLERANCE,
+    )
+    for found in iterations:  # noqa: B007  # the last of them is used
+        if time.monotonic() > deadline:
+            break
+    scale = theta.prior_precision**-0.5
+    stencils = [
+        _full(each.theta, ~h, stencil(each.theta[~h], scale[~h])) for each, h in zip(found, held, strict=True)
+    ]
+    which = np.repeat(np.arange(len(kinds)), [len(points) for points in stencils])
+    values, gradients = negative(np.concatenate(stencils), which)
+    fitted = []
+    for i, (output, names) in enumerate(kinds):
+        free, ours = ~held[i], which == i
+        mode = found[i].theta
+        constant = theta.log_prior(mode[None], ~free)[0][0]
+        approximation = from_stencil(
+            mode[free], -values[ours] - constant, -gradients[ours][:, free], scale[free], step=scale[free]
+        )
+        fitted.append(Fitted(tuple(names), output, found[i], approximation))
+    return fitted
+
+
+def _full(mode: Array, free: NDArray[np.bool_], points: Array) -> Array:
+    full = np.tile(mode, (len(points), 1))
+    full[:, free] = points
+    return full
