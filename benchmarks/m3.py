@@ -2,17 +2,17 @@
 
 ``python benchmarks/m3.py COLLECTION`` with one of
 
-* ``monthly``: 1428 series, 18 steps; AutoETS, AutoTheta, AutoCES, AutoARIMA, seasonal naive and (on 60 series)
-  Prophet are stored, and so are the forecasts of the competition's entrants;
+* ``monthly``: 1428 series, 18 steps; AutoETS, AutoTheta, AutoCES, AutoARIMA, seasonal naive and (on 60
+  series) Prophet are stored, and so are the forecasts of the competition's entrants;
 * ``shifted``: 300 of them without the last 12 points of the training, so that another origin is judged;
 * ``quarterly``, ``yearly``, ``other`` (8, 6 and 8 steps): the classics are run here, once, and kept;
 * ``hourly``, ``weekly`` (48 and 13 steps): 60 series each of M4.
 
-Scores are those of `nonparam.forecasting.metrics`, of each series, averaged over series. The CRPS is that of 100
-quantiles; of others, who give two intervals, it is that of a Gaussian with the width of their 95 % interval. A
-forecast that fails is scored as the seasonal naive one, and counted. The scale of errors is that of the season
-(``--lag 1`` for weekly series is what the M4 competition did). Scores of each series are written to
-``--folder`` as they come: a run that was killed goes on where it was.
+Scores are those of `nonparam.forecasting.metrics`, of each series, averaged over series. The CRPS is that of
+100 quantiles; of others, who give two intervals, it is that of a Gaussian with the width of their 95 %
+interval. A forecast that fails is scored as the seasonal naive one, and counted. The scale of errors is that
+of the season (``--lag 1`` for weekly series is what the M4 competition did). Scores of each series are written
+to ``--folder`` as they come: a run that was killed goes on where it was.
 
 Another forecaster, ``--forecaster module:function``, is called with a `m3_data.Record` and returns a
 `m3_data.Forecast` with quantiles at `m3_data.LEVELS`. Data are read as in `m3_data`.
