@@ -11,8 +11,8 @@
 Scores are those of `nonparam.forecasting.metrics`, of each series, averaged over series. The CRPS is that of
 100 quantiles; of others, who give two intervals, it is that of a Gaussian with the width of their 95 %
 interval. A forecast that fails is scored as the seasonal naive one, and counted. The scale of errors is that
-of the season (``--lag 1`` for weekly series is what the M4 competition did). Scores of each series are written
-to ``--folder`` as they come: a run that was killed goes on where it was.
+of the season (``--lag 1`` for weekly series is what the M4 competition did). Scores of each series are
+written to ``--folder`` as they come: a run that was killed goes on where it was.
 
 Another forecaster, ``--forecaster module:function``, is called with a `m3_data.Record` and returns a
 `m3_data.Forecast` with quantiles at `m3_data.LEVELS`. Data are read as in `m3_data`.
@@ -86,6 +86,7 @@ def others(
         names = [record.name for record in series]
         forecasts[MEAN] = {n: mean_forecast([forecasts[member][n] for member in MEAN_OF]) for n in names}
     found = {name: frame(series, known, lag) for name, known in forecasts.items()}
+    found = {name: table for name, table in found.items() if len(table)}
     entrants = {name: frame(series, known, lag) for name, known in published(collection).items()}
     best = sorted(entrants, key=lambda name: entrants[name]["mase"].mean())[:ENTRANTS]
     return found | {name: entrants[name] for name in best}
