@@ -11,11 +11,11 @@
 Scores are those of `nonparam.forecasting.metrics`, of each series, averaged over series. The CRPS is that of
 100 quantiles; of others, who give two intervals, it is that of a Gaussian with the width of their 95 %
 interval. A forecast that fails is scored as the seasonal naive one, and counted. The scale of errors is that
-of the season (``--lag 1`` for weekly series is what the M4 competition did). Scores of each series are
-written to ``--folder`` as they come: a run that was killed goes on where it was.
+of the season (52 steps for weekly series; ``--lag 1`` is what the M4 competition did). Scores of each series
+are written to ``--folder`` as they come: a run that was killed goes on where it was.
 
 Another forecaster, ``--forecaster module:function``, is called with a `m3_data.Record` and returns a
-`m3_data.Forecast` with quantiles at `m3_data.LEVELS`. Data are read as in `m3_data`.
+`m3_data.Forecast` with quantiles at `nonparam.forecasting.backtest.LEVELS`. Data are read as in `m3_data`.
 """
 
 import argparse
@@ -34,7 +34,6 @@ import pandas as pd
 from m3_classics import classics, naive
 from m3_data import (
     FILES,
-    LEVELS,
     MEAN_OF,
     STORED,
     Forecast,
@@ -47,6 +46,7 @@ from m3_data import (
 from m3_scores import frame, losses_table, paired_table, score_all, scores_table
 
 from nonparam import GPForecaster
+from nonparam.forecasting.backtest import LEVELS
 
 MEAN = f"mean of {', '.join(name.removeprefix('Auto') for name in MEAN_OF)}"
 OURS = "GPForecaster"
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--rows", choices=["all", "tuned", "untuned"], default="all")
     parser.add_argument("--every", type=int, default=1, help="take each k-th series only")
     parser.add_argument("--lag", type=int, default=None, help="steps of the differences that scale errors")
-    parser.add_argument("--limit", type=int, default=30, help="seconds for a classic on one series")
+    parser.add_argument("--limit", type=int, default=30, help="processor seconds for a classic on one series")
     parser.add_argument("--losses", type=int, default=10, help="series shown")
     parser.add_argument("--classics-only", action="store_true")
     options = parser.parse_args()

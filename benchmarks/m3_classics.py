@@ -26,18 +26,18 @@ def model(method: str, m: int) -> Any:
 
 @contextmanager
 def limited(seconds: int) -> Iterator[None]:
-    """Raise `TimeoutError` after so many seconds."""
+    """Raise `TimeoutError` after so many seconds of the processor."""
 
     def stop(number: int, frame: object) -> None:
         raise TimeoutError(f"more than {seconds} s")
 
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
+    previous = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)
 
 
 def forecast(method: str, record: Record, limit: int) -> tuple[list[np.ndarray], float, str]:

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from nonparam.forecasting.backtest import LEVELS
+
 FILES = {
     "monthly": "m3_monthly",
     "shifted": "m3_monthly",
@@ -23,9 +25,7 @@ FILES = {
 SHIFT = 12  # points cut from the end of the training for "shifted"
 STORED = ("AutoETS", "AutoTheta", "AutoCES", "AutoARIMA", "SeasonalNaive")  # by other packages, on all series
 MEAN_OF = STORED[:4]
-MIDPOINTS = (np.arange(100) + 0.5) / 100.0  # levels whose mean pinball loss is the CRPS to 0.1 %
-BOUNDS = np.array([0.025, 0.1, 0.9, 0.975])
-LEVELS = np.sort(np.concatenate([MIDPOINTS, BOUNDS, [0.5]]))
+BOUNDS = np.array([0.025, 0.1, 0.9, 0.975])  # of the intervals
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Median ``(h,)``, quantiles ``(h, l)`` at ``LEVELS`` (none where only a point is known), and seconds."""
+    """Median ``(h,)``, quantiles ``(h, l)`` at `LEVELS` (none where only a point is known), and seconds."""
 
     median: np.ndarray
     quantiles: np.ndarray | None = None
@@ -78,7 +78,7 @@ def shifted(record: Record) -> Record:
 
 
 def gaussian(mean: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Return quantiles at ``LEVELS`` of a forecast known by its mean and by bounds ``(h, 4)`` at ``BOUNDS``.
+    """Return quantiles at `LEVELS` of a forecast known by its mean and by bounds ``(h, 4)`` at `BOUNDS`.
 
     Between the bounds, which are kept, they are those of a Gaussian with the width of the 95 % interval.
     """

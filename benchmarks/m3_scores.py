@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from m3_data import BOUNDS, LEVELS, MIDPOINTS, Forecast, Record
+from m3_data import BOUNDS, Forecast, Record
 from tables import header, row
 
+from nonparam.forecasting.backtest import LEVELS, MIDPOINTS
 from nonparam.forecasting.metrics import coverage, mase, msis, scaled_crps, smape
 
 RESAMPLES, SEED = 10_000, 0

@@ -1,6 +1,7 @@
 """Forecasting of time series by structural Gaussian processes."""
 
+from nonparam.forecasting.backtest import Backtest
 from nonparam.forecasting.forecaster import GPForecaster
 from nonparam.forecasting.report import ForecastReport, MemberReport
 
-__all__ = ["ForecastReport", "GPForecaster", "MemberReport"]
+__all__ = ["Backtest", "ForecastReport", "GPForecaster", "MemberReport"]

@@ -7,7 +7,6 @@ Source: Tashman (2000), "Out-of-sample tests of forecasting accuracy: an analysi
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -247,7 +246,7 @@ def _origins(n: int, h: int, initial: int | None, step: int | None) -> Steps:
 def _season(forecaster: Any, observed: Observed) -> int:
     """Return the shortest season, in steps; 1 without any."""
     season = getattr(forecaster, "season", "auto")
-    if isinstance(season, Sequence) and not isinstance(season, str):
+    if np.ndim(season):
         season = min(season)
     cycle = cycles(season, observed.line, observed.positions, observed.values)[0]
     return max(1, round(cycle.length)) if cycle.seasonal else 1
