@@ -102,6 +102,13 @@ def test_chosen_horizons_only():
     assert report.table.xs(5, level="horizon")["time"].tolist() == [54, 55, 56, 57, 58, 59]
 
 
+def test_the_method_is_the_function():
+    y, forecaster = walk(24) + 10.0, GPForecaster(season=None)
+    ours, function = forecaster.backtest(y, 2, 20, 2), backtest(forecaster, y, 2, 20, 2)
+    pd.testing.assert_frame_equal(ours.table, function.table)
+    assert not hasattr(forecaster, "members_")
+
+
 # no look ahead --------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from nonparam.errors import InputError
+from nonparam.forecasting.backtest import Backtest, backtest
 from nonparam.forecasting.fitting import Candidate, Fit, Problem, Setting, fit_problems
 from nonparam.forecasting.mixture import JointMixture, Mixture, check_joint
 from nonparam.forecasting.report import ForecastReport, MemberReport
@@ -263,6 +264,24 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         positions, _ = read_horizon(fh, self._observed.line)
         seen = observed.y.notna().to_numpy()
         return self._joint(positions[seen]).log_density(observed.values)
+
+    def backtest(self, y: Any, fh: Any, initial: int | None = None, step: int | None = None) -> Backtest:
+        """Forecast a series from several origins with a copy of this forecaster, and score what comes out.
+
+        Args:
+            y: as for `fit`.
+            fh: a number of steps, or a list of steps.
+            initial: how many steps are before the first origin; by default, there are about five origins.
+            step: from one origin to the next; by default the horizon, or less in a short series.
+
+        Returns:
+            Forecasts beside what came, and their MASE, CRPS, MSIS and coverage for each horizon; see
+            `nonparam.forecasting.backtest.backtest`, which also takes other forecasters and options.
+
+        Raises:
+            InputError: a series that cannot be read, or is too short.
+        """
+        return backtest(self, y, fh, initial, step)
 
     def _lowest(self) -> float:
         """Return the least value that a forecast may have."""
