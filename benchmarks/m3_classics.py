@@ -13,15 +13,18 @@ import numpy as np
 from m3_data import Forecast, Record, gaussian, read_intervals
 
 COLUMNS = ("series_id", "mean", "lo95", "hi95", "lo80", "hi80", "seconds", "failed")
-LONGEST_SEASON = 24  # for ARIMA; with 52, one series takes minutes (AutoETS has no season beyond 24 either)
+LONGEST_SEASON = 24  # for ARIMA, which takes minutes for one series with a season of 52
+EXACT_SEASON = 12  # beyond it, orders are compared by approximate likelihoods, which is R's default there
 RESULTS = ("mean", "lo-95", "hi-95", "lo-80", "hi-80")  # as statsforecast names them
 
 
 def model(method: str, m: int) -> Any:
     from statsforecast import models
 
-    season = 1 if method == "AutoARIMA" and m > LONGEST_SEASON else m
-    return getattr(models, method)(season_length=season)
+    if method != "AutoARIMA":
+        return getattr(models, method)(season_length=m)
+    season = m if m <= LONGEST_SEASON else 1
+    return models.AutoARIMA(season_length=season, approximation=season > EXACT_SEASON)
 
 
 @contextmanager
