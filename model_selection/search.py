@@ -28,7 +28,7 @@ from nonparam.model_selection.words import Component, sentence
 from nonparam.pathwise import FunctionSamples
 from nonparam.regression import GPRegressor
 from nonparam.scales import measure
-from nonparam.validation import check_choice, check_count, check_seed, check_table
+from nonparam.validation import check_choice, check_count, check_jobs, check_seed, check_table
 
 __all__ = ["KernelSearch"]
 
@@ -209,8 +209,7 @@ class KernelSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):  # type: 
             raise InputError(
                 f"estimator must be a GPRegressor, whose kernel is searched for; got {estimator!r}"
             )
-        if self.n_jobs == 0:
-            raise InputError("n_jobs must not be 0: take 1 for no parallel work, -1 for all cores, or None")
+        check_jobs(self.n_jobs)
         if self.criterion == "laplace" and estimator is not None and estimator.priors is None:
             raise InputError("criterion='laplace' needs priors: take priors='default', or criterion='bic'")
 

@@ -11,8 +11,9 @@ from nonparam.solvers.plan import duration
 if TYPE_CHECKING:
     import rich.progress
 
-__all__ = ["Progress", "steps_left"]
+__all__ = ["Progress", "Tally", "steps_left"]
 
+TENTHS = 10  # lines of a `Tally` that has no terminal
 RECENT = 5  # steps that the time left is judged by
 
 
@@ -86,6 +87,58 @@ class Progress:
         left = steps * elapsed / len(self._ahead)
         text = f"about {duration(left)} left in this stage"
         bar.update(task, facts=facts, left=text, total=elapsed + left, completed=elapsed)
+
+
+class Tally:
+    """Shows how many of a known number of things are done, to those who asked for it; a context manager.
+
+    Args:
+        shown: whether anything is shown at all.
+        total: how many there are.
+        what: they are.
+
+    Examples:
+        >>> with Tally(True, 4, "series") as tally:
+        ...     tally.add(2)
+        ...     tally.add(2, "1 failed")
+        2 of 4 series
+        4 of 4 series, 1 failed
+    """
+
+    def __init__(self, shown: bool, total: int, what: str) -> None:
+        self._shown, self._total, self._what = shown, total, what
+        self._bar: rich.progress.Progress | None = None
+        self._began, self._done = time.perf_counter(), 0
+
+    def __enter__(self) -> Self:
+        """Put up the bar."""
+        if self._shown and sys.stderr.isatty():
+            self._bar = _bar()
+            self._bar.add_task(self._what, total=self._total, facts="", left="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Take it down."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def add(self, count: int, facts: str = "") -> None:
+        """Tell that more are done.
+
+        Args:
+            count: how many more.
+            facts: worth knowing.
+        """
+        before, self._done = self._done, self._done + count
+        if self._bar is not None:
+            (task,) = self._bar.task_ids
+            left = (time.perf_counter() - self._began) * (self._total / self._done - 1.0)
+            text = f"{self._done:,} of {self._total:,}" + f", {facts}" * bool(facts)
+            self._bar.update(task, completed=self._done, facts=text, left=f"about {duration(left)} left")
+        elif self._shown and self._done * TENTHS // self._total > before * TENTHS // self._total:
+            facts = f", {facts}" * bool(facts)
+            print(f"{self._done:,} of {self._total:,} {self._what}{facts}", flush=True)
 
 
 def _bar() -> "rich.progress.Progress":

@@ -20,6 +20,7 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_device",
+    "check_jobs",
     "check_kernel",
     "check_noise",
     "check_numbers",
@@ -284,6 +285,18 @@ def check_seed(random_state: Any) -> np.random.RandomState:
             "random_state must be None, an integer from 0 to 2**32 - 1 or a numpy.random.RandomState, "
             f"got {random_state!r}"
         ) from error
+
+
+def check_jobs(n_jobs: Any) -> None:
+    """Raise `InputError` unless ``n_jobs`` is what joblib understands: a whole number but 0, or ``None``.
+
+    Examples:
+        >>> check_jobs(-1)
+    """
+    whole = isinstance(n_jobs, int | np.integer) and not isinstance(n_jobs, bool)
+    if n_jobs is not None and (not whole or n_jobs == 0):
+        problem = "must not be 0" if whole else f"must be a whole number or None, got {n_jobs!r}"
+        raise InputError(f"n_jobs {problem}: take 1 for no parallel work, -1 for all cores, or None")
 
 
 def check_verbose(verbose: Any) -> None:

@@ -14,7 +14,7 @@ from nonparam.comparison.hypothesis import HypothesisVerdict, judge_hypotheses
 from nonparam.comparison.measures import Measures, Splits, draw_splits, measure
 from nonparam.comparison.report import ComparisonReport, tabulate
 from nonparam.errors import InputError
-from nonparam.validation import check_count, check_numbers, check_outputs, check_seed
+from nonparam.validation import check_count, check_jobs, check_numbers, check_outputs, check_seed
 
 __all__ = ["compare"]
 
@@ -90,8 +90,7 @@ def compare(
 def _check_arguments(y: ArrayLike, orderings: int, cv: int, n_jobs: int | None) -> Array:
     """Return the outputs, ``(n,)``."""
     check_count(orderings, "orderings", 2)
-    if n_jobs == 0:
-        raise InputError("n_jobs must not be 0: take 1 for no parallel work, -1 for all cores, or None")
+    check_jobs(n_jobs)
     return check_outputs(y, np.shape(y)[0] if np.ndim(y) else 0, multi_output=False)
 
 

@@ -2,6 +2,7 @@
 
 from nonparam.forecasting.backtest import Backtest
 from nonparam.forecasting.forecaster import GPForecaster
+from nonparam.forecasting.panel import FittedPanel
 from nonparam.forecasting.report import ForecastReport, MemberReport
 
-__all__ = ["Backtest", "ForecastReport", "GPForecaster", "MemberReport"]
+__all__ = ["Backtest", "FittedPanel", "ForecastReport", "GPForecaster", "MemberReport"]

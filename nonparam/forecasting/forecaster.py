@@ -16,12 +16,15 @@ from nonparam.errors import InputError
 from nonparam.forecasting.backtest import Backtest, backtest
 from nonparam.forecasting.fitting import Candidate, Fit, Problem, Setting, fit_problems
 from nonparam.forecasting.mixture import JointMixture, Mixture, check_joint
+from nonparam.forecasting.panel import FittedPanel
+from nonparam.forecasting.panel_fit import LEVELS, PanelRequest, fit_panel
+from nonparam.forecasting.panel_reading import Names
 from nonparam.forecasting.report import ForecastReport, MemberReport
 from nonparam.forecasting.season import Cycle, cycles
 from nonparam.forecasting.structure import build_structure
 from nonparam.forecasting.timeline import irregularity
 from nonparam.forecasting.transforms import LINKS, LOG, Link, standardise
-from nonparam.forecasting.validation import Observed, read_horizon, read_levels, read_series
+from nonparam.forecasting.validation import Observed, central_levels, read_horizon, read_levels, read_series
 from nonparam.threads import threads_for
 
 __all__ = ["GPForecaster"]
@@ -59,7 +62,8 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
             units of the season, and of the standardised series.
         support: ``"positive"`` keeps forecasts at or above 0, ``"real"`` does not; ``None`` is ``"positive"``
             where no observation is below 0.
-        n_jobs: processes for panels and backtests, as joblib has them.
+        n_jobs: series of a panel that are fitted at once, as joblib counts them: ``None`` for 1, unless a
+            backend says otherwise. The result does not depend on it.
         time_limit: seconds after which searches for hyperparameters stop where they are; ``None`` for none.
         random_state: seed or generator of `sample`.
 
@@ -88,7 +92,7 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         average: bool = True,
         priors: Any = "default",
         support: str | None = None,
-        n_jobs: int | None = 1,
+        n_jobs: int | None = None,
         time_limit: float | None = None,
         random_state: Any = None,
     ) -> None:
@@ -173,6 +177,77 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
 
     def _reports(self, fit: Fit) -> tuple[MemberReport, ...]:
         return tuple(_report(candidate, fit.setting) for candidate in fit.candidates)
+
+    def fit_panel(
+        self,
+        data: Any,
+        fh: Any = None,
+        *,
+        alpha: Any = LEVELS,
+        X: Any = None,
+        id_col: str = "unique_id",
+        time_col: str = "ds",
+        target_col: str = "y",
+        store: Any = None,
+        time_limit: float | None = None,
+        verbose: int = 0,
+    ) -> FittedPanel:
+        """Fit a copy of this forecaster to each of many series.
+
+        A series that fails is reported in ``failures``, and hinders no other. Series are sent to workers by
+        joblib, some at a time, and each is fitted in one thread; a backend of your choice spreads them, over
+        the cores of a machine or over many machines::
+
+            client = dask.distributed.Client("scheduler:8786")
+            with joblib.parallel_config("dask"):
+                panel = GPForecaster().fit_panel(df, fh=12, store="sales")
+
+        The tests run it on threads, on processes of one machine and on Dask's local cluster. Ray's backend
+        (``ray.util.joblib.register_ray()``, then ``joblib.parallel_config("ray")``) is called in the same
+        way, but hands out, and so stores, all results at the end; it has not been tested, nor has a cluster
+        of several machines.
+
+        Args:
+            data: a long table with columns of ids, times and values; a wide one with the times as index and
+                a series in each column; or a dict of series. Ids keep their type and order. Times may be
+                dates, periods, numbers, or text with the year first, and may differ from series to series.
+                Further columns of a long table are regressors. In a wide table a series begins and ends with
+                its first and last number; missing values in between are gaps.
+            fh: with a horizon, as for `predict`, forecasts are made at once and are all that is kept; without
+                one the fitted forecasters are, about 150 kB for a series of a hundred observations.
+            alpha: levels of the quantiles that are kept, with ``fh``; the median is always among them.
+            X: regressors at the times of the forecast, with ``fh``: a long table of ids, times and columns.
+            id_col: the column that names the series.
+            time_col: the column of times.
+            target_col: the column of values.
+            store: a folder, new or empty, to which results are written as they come, with ``fh``. After a
+                kill the same call goes on where it was, with the same result; another call is refused.
+            time_limit: seconds after which no further series are begun; those that were not reached are in
+                ``failures``. Some that had begun end later. With ``store`` the next call goes on.
+            verbose: 1 to show how many series are done.
+
+        Returns:
+            The fitted series: `FittedPanel`.
+
+        Raises:
+            InputError: a table that cannot be read, a folder of other results, or no series that could be
+                forecast.
+            FileFormatError: a damaged file in the folder.
+            WorkerLostError: a process ended in the midst of its work.
+
+        Warns:
+            UserWarning: some series failed.
+
+        Examples:
+            >>> from nonparam.datasets import load_us_macro
+            >>> wide = load_us_macro()[["realgdp", "unemp"]][-40:]
+            >>> panel = GPForecaster().fit_panel(wide, fh=2)
+            >>> panel.predict_interval(coverage=0.8).columns.tolist()
+            ['unique_id', 'ds', 'lower', 'upper']
+        """
+        names = Names(id_col, time_col, target_col)
+        request = PanelRequest(names, fh, alpha, X, self.n_jobs, store, time_limit, verbose)
+        return fit_panel(self, data, request)
 
     # forecasts ---------------------------------------------------------------------------------
 

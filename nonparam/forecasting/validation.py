@@ -14,7 +14,7 @@ from nonparam.forecasting.calendars import YEAR
 from nonparam.forecasting.timeline import MOST_STEPS, Timeline, timeline
 from nonparam.validation import check_numbers, check_probabilities
 
-__all__ = ["Observed", "read_horizon", "read_levels", "read_series"]
+__all__ = ["Observed", "central_levels", "read_horizon", "read_levels", "read_series"]
 
 Array = NDArray[np.float64]
 
@@ -198,3 +198,14 @@ def read_levels(name: str, levels: Any) -> Array:
     if not array.size:
         raise InputError(f"{name} must be one probability or several, got {levels!r}")
     return array
+
+
+def central_levels(coverage: Array) -> Array:
+    """Return the levels ``(c, 2)`` of the quantiles that bound central intervals of ``coverage (c,)``.
+
+    Examples:
+        >>> central_levels(np.array([0.5, 0.75]))
+        array([[0.25 , 0.75 ],
+               [0.125, 0.875]])
+    """
+    return np.stack([0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage], 1)

@@ -1,0 +1,173 @@
+"""The work of one process on a few series of a panel: fit each, and forecast it where that is asked for."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from nonparam.forecasting.panel_reading import Entry, Failure, failure_of
+from nonparam.forecasting.remarks import remarks
+from nonparam.threads import threads_for
+
+if TYPE_CHECKING:
+    from nonparam.forecasting.forecaster import GPForecaster
+
+__all__ = ["Asked", "Chunk", "Fit", "Outcome", "Result", "fit_chunk", "quantiles", "work"]
+
+Array = NDArray[np.float64]
+
+ALONE = 1  # row: `threads_for` then takes a single thread, as long as a series may be
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The forecast that is wanted of every series.
+
+    Attributes:
+        fh: as for `GPForecaster.predict`.
+        levels: of the quantiles, ``(l,)``.
+    """
+
+    fh: Any
+    levels: Array
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted series.
+
+    Attributes:
+        forecaster: fitted.
+        remarks: what the fit warned of.
+    """
+
+    forecaster: "GPForecaster"
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known of a series that was fitted.
+
+    Attributes:
+        row: of the report.
+        forecaster: fitted; ``None`` where a forecast was asked for, which then is all that is kept.
+        quantiles: of the forecast, as `GPForecaster.predict_quantiles` returns them; ``None`` where none was
+            asked for.
+    """
+
+    row: dict[str, Any]
+    forecaster: "GPForecaster | None" = None
+    quantiles: pd.DataFrame | None = None
+
+
+Outcome = Result | Failure
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A few series that are sent to a process together.
+
+    Attributes:
+        number: of the chunk.
+        entries: the series, or why they cannot be read.
+        futures: regressors at the times of the forecast, for each.
+    """
+
+    number: int
+    entries: Sequence[Entry | Failure]
+    futures: Sequence[pd.DataFrame | None]
+
+
+def fit_chunk(forecaster: "GPForecaster", entries: Sequence[Entry]) -> list[Fit | Failure]:
+    """Fit a copy of a forecaster to each of a few series.
+
+    Args:
+        forecaster: not fitted; it stays as it is.
+        entries: the series.
+
+    Returns:
+        As many; a failure for each series that cannot be fitted.
+
+    Examples:
+        >>> from nonparam.forecasting import GPForecaster
+        >>> good, bad = Entry(pd.Series([1.0, 2.0, 4.0])), Entry(pd.Series([float("nan")]))
+        >>> fit, failure = fit_chunk(GPForecaster(), [good, bad])
+        >>> fit.forecaster.report_.observations, failure.error
+        (3, 'InputError')
+    """
+    return [_fit(clone(forecaster), entry) for entry in entries]
+
+
+def _fit(forecaster: Any, entry: Entry) -> Fit | Failure:
+    try:
+        with remarks() as texts:
+            forecaster.fit(entry.y) if entry.X is None else forecaster.fit(entry.y, entry.X)
+    except Exception as error:  # one series that fails must not stop the others
+        return failure_of(error)
+    return Fit(forecaster, tuple(texts))
+
+
+def quantiles(forecaster: Any, asked: Asked, X: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the quantiles of a forecast, a row for each time, with regressors where there are some."""
+    if X is None:
+        table: pd.DataFrame = forecaster.predict_quantiles(asked.fh, asked.levels)
+        return table
+    table = forecaster.predict_quantiles(asked.fh, asked.levels, X=X)
+    return table
+
+
+def work(
+    forecaster: "GPForecaster", chunk: Chunk, asked: Asked | None, deadline: float
+) -> tuple[int, list[Outcome] | None]:
+    """Fit the series of a chunk, and forecast them where that is asked for.
+
+    Every series is fitted in one thread: the processes that share a panel do not fight for the cores, and
+    the numbers do not depend on how many they are.
+
+    Args:
+        forecaster: not fitted.
+        chunk: the series.
+        asked: the forecast, or ``None`` to keep the fitted forecasters.
+        deadline: seconds since the epoch; the work does not begin after it.
+
+    Returns:
+        The number of the chunk, and what became of each of its series; ``None`` after the deadline.
+    """
+    if time.time() > deadline:
+        return chunk.number, None
+    with threads_for(ALONE):
+        fits = iter(fit_chunk(forecaster, [entry for entry in chunk.entries if isinstance(entry, Entry)]))
+        found = [entry if isinstance(entry, Failure) else next(fits) for entry in chunk.entries]
+        return chunk.number, [_result(*pair, asked) for pair in zip(found, chunk.futures, strict=True)]
+
+
+def _result(fit: Fit | Failure, X: pd.DataFrame | None, asked: Asked | None) -> Outcome:
+    if isinstance(fit, Failure):
+        return fit
+    if asked is None:
+        return Result(_row(fit), fit.forecaster)
+    try:
+        return Result(_row(fit), quantiles=quantiles(fit.forecaster, asked, X))
+    except Exception as error:  # one series that fails must not stop the others
+        return failure_of(error)
+
+
+def _row(fit: Fit) -> dict[str, Any]:
+    report = fit.forecaster.report_
+    heaviest = report.members[0]
+    return {
+        "observations": int(report.observations),
+        "missing": int(report.missing),
+        "structure": heaviest.name,
+        "weight": float(heaviest.weight),
+        "structures": len(report.members),
+        "converged": bool(report.converged),
+        "seconds": float(report.seconds),
+        "remarks": "; ".join(fit.remarks),
+    }
