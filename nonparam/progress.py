@@ -130,6 +130,8 @@ class Tally:
             count: how many more.
             facts: worth knowing.
         """
+        if not count:
+            return
         before, self._done = self._done, self._done + count
         if self._bar is not None:
             (task,) = self._bar.task_ids

@@ -10,7 +10,7 @@ import pytest
 from fits import X, Y, regressor, shrink
 
 from nonparam import progress
-from nonparam.progress import Progress, steps_left
+from nonparam.progress import Progress, Tally, steps_left
 
 
 class Terminal(io.StringIO):
@@ -111,3 +111,32 @@ def test_steps_left_where_nothing_can_be_said(ahead, target):
 
 def test_a_nan_does_not_end_up_on_the_bar():
     assert steps_left([math.nan, 1.0], 0.5) == steps_left([2.0, math.nan], 0.5) == math.inf
+
+
+# a count ----------------------------------------------------------------------------------------
+
+
+def test_a_tally_is_a_bar_on_a_terminal(monkeypatch, capsys):
+    screen = terminal_as_stderr(monkeypatch)
+    with Tally(True, 1428, "series") as tally:
+        tally.add(0)
+        tally.add(714, "3 failed")
+        assert tally._bar is not None
+        tally._bar.refresh()
+    seen = plain(screen)
+    assert "714 of 1,428, 3 failed" in seen and "series" in seen and "left" in seen
+    assert capsys.readouterr().out == ""
+
+
+def test_a_tally_writes_a_line_for_every_tenth_elsewhere(capsys):
+    with Tally(True, 1000, "series") as tally:
+        for _ in range(1000):
+            tally.add(1)
+    assert capsys.readouterr().out.splitlines() == [f"{i:,} of 1,000 series" for i in range(100, 1001, 100)]
+
+
+def test_a_tally_is_silent_when_nobody_asked(monkeypatch, capsys):
+    screen = terminal_as_stderr(monkeypatch)
+    with Tally(False, 2, "series") as tally:
+        tally.add(2)
+    assert screen.getvalue() == "" and capsys.readouterr().out == ""

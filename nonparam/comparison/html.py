@@ -1,18 +1,13 @@
 """A comparison as one page: pictures, styles and the script that sorts the table are in it."""
 
-import base64
-import io
-from collections.abc import Callable
 from functools import partial
 from html import escape
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-
 from nonparam.comparison.columns import COLUMNS
 from nonparam.comparison.plots import PANEL_SIZE, PANELS
+from nonparam.pages import STYLE, picture
 
 if TYPE_CHECKING:
     from nonparam.comparison.report import ComparisonReport
@@ -26,36 +21,7 @@ PAGE = Template("""<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 72rem;
-  margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: 0.5rem 0; }
-h2 { font-size: 1.2rem; margin: 2rem 0 0.5rem; }
-.verdicts, .plots { display: grid; gap: 1rem; }
-.verdicts { grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
-.plots { grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }
-.verdicts section { border-left: 4px solid #0072b2; background: #f4f7fa; padding: 0.1rem 1rem; }
-.verdicts h2 { margin-top: 0.8rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.35rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; vertical-align: bottom; }
-thead th { border-bottom: 2px solid #444; font-size: 0.9rem; }
-th:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
-tbody th { font-weight: 600; min-width: 8rem; max-width: 14rem; overflow-wrap: break-word; }
-td { white-space: nowrap; }
-button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: 0;
-  cursor: pointer; text-align: inherit; }
-button:focus-visible, .wide:focus-visible { outline: 2px solid #0072b2; outline-offset: 2px; }
-th[aria-sort=ascending] button::after { content: " \\25B2"; }
-th[aria-sort=descending] button::after { content: " \\25BC"; }
-small { display: block; font-weight: 400; color: #555; }
-.wide + .plots { margin-top: 1rem; }
-figure { margin: 0; max-width: 34rem; }
-img { width: 100%; height: auto; }
-figcaption { font-size: 0.9rem; color: #444; }
-dt { font-weight: 600; overflow-wrap: anywhere; }
-dd { margin: 0 0 0.4rem 1rem; overflow-wrap: anywhere; }
-li, p { overflow-wrap: anywhere; }
+$style
 </style>
 </head>
 <body>
@@ -105,6 +71,7 @@ def page(report: "ComparisonReport") -> str:
         The page.
     """
     return PAGE.substitute(
+        style=STYLE,
         title=escape(f"Comparison of {len(report.models)} models"),
         description=escape(report.description),
         verdicts=_verdicts(report),
@@ -161,7 +128,7 @@ def _row(name: str, shown: Any, values: Any) -> str:
 
 
 def _figures(report: "ComparisonReport") -> list[str]:
-    return [_figure(partial(draw, report.models), about) for draw, about in PANELS.items()]
+    return [picture(partial(draw, report.models), about, PANEL_SIZE) for draw, about in PANELS.items()]
 
 
 def _sensitivity(report: "ComparisonReport") -> str:
@@ -183,22 +150,7 @@ def _sensitivity(report: "ComparisonReport") -> str:
         '<div class="wide" role="region" aria-labelledby="widths" tabindex="0">'
         '<table aria-labelledby="widths">'
         f'<thead><tr><th scope="col">model</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
-        f'<div class="plots">{_figure(report.plot_sensitivity, about)}</div>'
-    )
-
-
-def _figure(draw: Callable[[Any], object], about: str) -> str:
-    """Return a picture within the page; ``about`` is for those who do not see it, and stands below."""
-    with rc_context({"svg.hashsalt": "nonparam"}):  # the same page for the same report
-        figure = Figure(figsize=PANEL_SIZE, layout="constrained")
-        draw(figure.subplots())
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    content = base64.b64encode(buffer.getvalue()).decode("ascii")
-    text = escape(about)
-    return (
-        f'<figure><img src="data:image/svg+xml;base64,{content}" alt="{text}">'
-        f"<figcaption>{text[0].upper()}{text[1:]}.</figcaption></figure>"
+        f'<div class="plots">{picture(report.plot_sensitivity, about, PANEL_SIZE)}</div>'
     )
 
 

@@ -109,7 +109,7 @@ def fit_panel(forecaster: "GPForecaster", data: Any, request: PanelRequest) -> F
     chunks = _chunks(panel, futures)
     store = None
     if request.store is not None and asked is not None:
-        marks = fingerprint(panel, forecaster.get_params(), futures, asked, len(chunks))
+        marks = fingerprint(forecaster, panel, futures, asked, len(chunks))
         store = Store(request.store, asked, marks)
     with Tally(bool(request.verbose), len(panel.ids), "series") as tally:
         done = [None if store is None else store.read(chunk) for chunk in chunks]

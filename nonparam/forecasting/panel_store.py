@@ -14,7 +14,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
@@ -27,6 +27,9 @@ from nonparam.forecasting.panel_reading import Entry, Failure, Panel
 from nonparam.forecasting.validation import read_horizon, read_series
 from nonparam.persistence import read_file, write_file
 
+if TYPE_CHECKING:
+    from nonparam.forecasting.forecaster import GPForecaster
+
 __all__ = ["Store", "fingerprint"]
 
 PANEL, CHUNK = "Panel", "PanelChunk"  # kinds of files
@@ -36,26 +39,31 @@ IRRELEVANT = ("n_jobs",)  # to the numbers
 
 
 def fingerprint(
-    panel: Panel, params: Mapping[str, Any], futures: Sequence[pd.DataFrame | None], asked: Asked, chunks: int
+    forecaster: "GPForecaster",
+    panel: Panel,
+    futures: Sequence[pd.DataFrame | None],
+    asked: Asked,
+    chunks: int,
 ) -> dict[str, str]:
     """Return digests of all that the results depend on.
 
     Args:
+        forecaster: its class and its parameters count.
         panel: the series.
-        params: of the forecaster.
         futures: regressors at the times of the forecast.
         asked: the forecast.
         chunks: how many there are.
 
     Returns:
-        SHA-256 digests of the series, of the parameters and of the forecast that is asked for, and the
-        version of the package.
+        Digests of the series, of the parameters and of the forecast that is asked for, and the version of
+        the package.
     """
-    kept = {name: value for name, value in params.items() if name not in IRRELEVANT}
+    params = [pair for pair in sorted(forecaster.get_params().items()) if pair[0] not in IRRELEVANT]
+    times = [_of_table(future) for future in futures if future is not None]
     return {
         "series": _digest([repr(panel.ids.dtype), chunks, *map(_of_series, panel.ids, panel.entries)]),
-        "parameters": joblib.hash(sorted(kept.items()), hash_name="sha1"),
-        "forecast": _digest([_of_times(asked.fh), asked.levels.tolist(), *map(_of_table, futures)]),
+        "parameters": joblib.hash([type(forecaster).__qualname__, params], hash_name="sha1"),
+        "forecast": _digest([_of_times(asked.fh), asked.levels.tolist(), *times]),
         "version of nonparam": version("nonparam"),
     }
 
