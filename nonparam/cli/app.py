@@ -97,7 +97,8 @@ def forecast_command(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="FILE|NAME", help="A CSV file, a bundled series such as airline, or - for standard input."
+            metavar="FILE|NAME",
+            help="A CSV or Parquet file, a bundled series such as airline, or - for standard input.",
         ),
     ],
     horizon: Annotated[
@@ -107,6 +108,11 @@ def forecast_command(
     transform: Annotated[Transform, typer.Option(help="Of the values.")] = Transform.auto,
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of times.")] = None,
     value: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to forecast.")] = None,
+    id: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column that tells several series apart.")
+    ] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Take every column of numbers as a series.")] = False,
+    jobs: Annotated[int, typer.Option(help="Series at once; -1 for one on each core.")] = 1,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="Save the plot there; by default as NAME-forecast.png."),
@@ -114,21 +120,26 @@ def forecast_command(
     no_plot: Annotated[
         bool, typer.Option("--no-plot", help="Save no plot; nor do --json and --csv - without --plot.")
     ] = False,
+    html: Annotated[Path | None, typer.Option(metavar="PATH", help="Save a page with pictures.")] = None,
     csv: Csv = None,
     as_json: Json = False,
 ) -> None:
-    """Forecast a series, with intervals and a plot.
+    """Forecast a series, or many, with intervals and a plot.
 
-    The columns of times and values are found if there is one of each. An empty value is a missing one.
+    The columns of times and values are found if there is one of each. An empty value is a missing one. Where
+    times repeat, a column of texts tells several series apart.
     """
-    from nonparam.cli.forecast import ForecastRequest, forecast
+    from nonparam.cli.forecast import forecast
+    from nonparam.cli.forecast_request import ForecastColumns, ForecastFiles, ForecastRequest
 
     if no_plot and plot is not None:
         raise typer.BadParameter("cannot be used with --plot", param_hint="'--no-plot'")
     prints_document = _prints_document(csv, as_json)
     if plot is None and not (no_plot or prints_document):
         plot = Path("forecast.png" if source == "-" else f"{Path(source).stem}-forecast.png")
-    forecast(ForecastRequest(source, horizon, season, transform.value, time, value, plot, csv, as_json))
+    columns = ForecastColumns(time, value, id, wide)
+    files = ForecastFiles(plot, html, csv, as_json)
+    forecast(ForecastRequest(source, horizon, season, transform.value, jobs, columns, files))
 
 
 def _prints_document(csv: Path | None, as_json: bool) -> bool:

@@ -22,6 +22,7 @@ __all__ = [
     "STDOUT",
     "check_writable",
     "draw",
+    "draw_grid",
     "format_for",
     "heard",
     "note",
@@ -29,13 +30,17 @@ __all__ = [
     "print_json",
     "print_table",
     "progress",
+    "save_page",
     "save_table",
+    "tell_saved",
     "writing",
 ]
 
 STDOUT = Path("-")
 PICTURES = (".png", ".pdf", ".svg")
 PICTURE_DPI = 150
+GRID_COLUMNS = 3
+GRID_SIZE = (4.5, 3.0)  # inches
 MOST_DECIMALS = 8
 LARGEST = 1e9  # beyond it numbers are written with an exponent
 
@@ -199,6 +204,36 @@ def draw(plot: "Callable[[Axes], object]", path: Path) -> None:
     plot(figure.subplots())
     with writing(path):
         figure.savefig(path, dpi=PICTURE_DPI)
+
+
+def draw_grid(plots: "Sequence[Callable[[Axes], object]]", path: Path) -> None:
+    """Let each of ``plots`` draw on axes of its own and write the figure; needs no display."""
+    from matplotlib.figure import Figure
+
+    columns = min(len(plots), GRID_COLUMNS)
+    rows = math.ceil(len(plots) / columns)
+    size = (GRID_SIZE[0] * columns, GRID_SIZE[1] * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for plot, ax in zip(plots, axes, strict=False):
+        plot(ax)
+    for ax in axes[len(plots) :]:
+        ax.set_axis_off()
+    with writing(path):
+        figure.savefig(path, dpi=PICTURE_DPI)
+
+
+def save_page(page: str, path: Path) -> None:
+    """Write a page, to be opened in a browser."""
+    with writing(path):
+        path.write_text(page, encoding="utf-8")
+
+
+def tell_saved(paths: dict[str, Path | None]) -> None:
+    """Print which files were written, by what they hold."""
+    for what, path in paths.items():
+        if path is not None:
+            typer.echo(f"\nThe {what} is saved as {path}")
 
 
 @contextmanager

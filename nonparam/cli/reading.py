@@ -120,7 +120,7 @@ def _parse_parquet(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path)
     except ImportError as error:
         raise InputError(
-            f"reading {str(path)!r} needs pyarrow: install it, or save the table as CSV"
+            f"reading {str(path)!r} needs pyarrow: pip install 'nonparam[parquet]', or save the table as CSV"
         ) from error
     except Exception as error:  # each Parquet engine has errors of its own
         raise FileFormatError(f"{str(path)!r} cannot be read as Parquet: {error}") from error

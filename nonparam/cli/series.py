@@ -10,7 +10,7 @@ from pandas.tseries.api import guess_datetime_format
 from nonparam.cli.reading import check_column, first_text, numbers
 from nonparam.errors import InputError
 
-__all__ = ["parse_times", "series_from_table"]
+__all__ = ["find_time", "find_value", "parse_times", "series_from_table", "value_columns"]
 
 TIME_NAMES = re.compile(r"time|date|ds|t|year|quarter|month|week|day|hour|period|timestamp|datetime", re.I)
 ROW_NAMES = re.compile(r"|index|id|no|nr|row|rownames|unnamed: 0", re.I)
@@ -45,8 +45,8 @@ def series_from_table(
     if time is not None:
         check_column(table, time, "--time")
     elif not given:
-        time = _time_column(table, value)
-    value = _value_column(table, time) if value is None else check_column(table, value, "--value")
+        time = find_time(table, value)
+    value = find_value(table, time) if value is None else check_column(table, value, "--value")
     y = numbers(table[value])
     y.attrs = {"units": table.attrs["units"][value]} if "units" in table.attrs else {}
     if given:
@@ -75,7 +75,8 @@ def _complete(times: pd.Index) -> pd.Index:
     return times
 
 
-def _time_column(table: pd.DataFrame, value: str | None) -> str | None:
+def find_time(table: pd.DataFrame, value: str | None = None) -> str | None:
+    """Return the first column that holds dates or is called like time, and is not ``value``; or ``None``."""
     names = [name for name in table.columns if name != value]
     return next((name for name in names if _holds_dates(table[name])), None) or next(
         (name for name in names if TIME_NAMES.fullmatch(str(name)) and len(table.columns) > 1), None
@@ -91,13 +92,22 @@ def _holds_dates(column: pd.Series) -> bool:
     return _is_time(entries.astype("string").iloc[:1])
 
 
-def _value_column(table: pd.DataFrame, time: str | None) -> str:
+def value_columns(table: pd.DataFrame, time: str | None) -> list[str]:
+    """Return the columns of numbers but that of times; one that counts the rows only where it is alone."""
     numbers = [name for name in table.columns if name != time and first_text(table[name]) is None]
-    values = [name for name in numbers if not _counts_rows(table[name])] or numbers
+    return [name for name in numbers if not _counts_rows(table[name])] or numbers
+
+
+def find_value(table: pd.DataFrame, time: str | None) -> str:
+    """Return the only column of values, or raise `InputError` where there is none or more than one."""
+    values = value_columns(table, time)
     if len(values) == 1:
         return str(values[0])
     if values:
-        raise InputError(f"more than one column of values: choose one with --value ({', '.join(values)})")
+        raise InputError(
+            f"more than one column of values: choose one with --value ({', '.join(values)}), or take each as "
+            "a series with --wide"
+        )
     others = [name for name in table.columns if name != time]
     if not others:
         raise InputError(f"expected a column of values beside the times {time!r}, and there is none")
@@ -237,7 +247,7 @@ def _sorted(y: pd.Series) -> pd.Series:
         twice = y.index[y.index.duplicated()][0]
         raise InputError(
             f"column {y.index.name!r} has more than one row for {twice}: expected one row for each time; add "
-            "up or average the rows, or put several series into files of their own"
+            "up or average the rows, or tell several series apart by a column, with --id"
         )
     return y
 

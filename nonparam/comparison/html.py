@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nonparam.comparison.columns import COLUMNS
 from nonparam.comparison.plots import PANEL_SIZE, PANELS
-from nonparam.pages import STYLE, picture
+from nonparam.pages import SORTING, STYLE, picture
 
 if TYPE_CHECKING:
     from nonparam.comparison.report import ComparisonReport
@@ -40,21 +40,7 @@ $sensitivity
 $notes
 </main>
 <script>
-for (const button of document.querySelectorAll("table.sorts thead button")) {
-  button.addEventListener("click", () => {
-    const head = button.closest("th"), body = head.closest("table").tBodies[0];
-    const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-    for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", sign === 1 ? "ascending" : "descending");
-    const key = row => row.children[head.cellIndex].dataset.value ?? row.children[head.cellIndex].textContent;
-    const order = (a, b) => {
-      const [x, y] = [key(a), key(b)];
-      if (x === "" || y === "") return (x === "") - (y === "");
-      return sign * (isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y);
-    };
-    body.append(...[...body.rows].sort(order));
-  });
-}
+$sorting
 </script>
 </body>
 </html>
@@ -72,6 +58,7 @@ def page(report: "ComparisonReport") -> str:
     """
     return PAGE.substitute(
         style=STYLE,
+        sorting=SORTING,
         title=escape(f"Comparison of {len(report.models)} models"),
         description=escape(report.description),
         verdicts=_verdicts(report),

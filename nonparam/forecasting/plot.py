@@ -25,7 +25,7 @@ def draw_forecast(y: pd.Series, quantiles: pd.DataFrame, ax: Any = None) -> Any:
 
     if ax is None:
         ax = new_axes()
-    ax.plot(places(y.index), y.to_numpy(), color=POINT_COLOR, linewidth=1.0, label=str(y.name or "series"))
+    ax.plot(places(y.index), y.to_numpy(), color=POINT_COLOR, linewidth=1.0, label=_label(y.name))
     alone = y.notna() & y.shift(1).isna() & y.shift(-1).isna()  # a line does not show them
     draw_bands(ax, places(quantiles.index), quantiles.to_numpy(), COVERAGES, label="median")
     if alone.any():
@@ -38,6 +38,12 @@ def draw_forecast(y: pd.Series, quantiles: pd.DataFrame, ax: Any = None) -> Any:
     ax.margins(x=0.01)
     draw_legend(ax)
     return ax
+
+
+def _label(name: Any) -> str:
+    """Return a name as a legend shows it: no formula, and not hidden by its first letter."""
+    text = "series" if name is None or name == "" else str(name).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def places(index: pd.Index) -> Any:
