@@ -87,14 +87,14 @@ def _summary(forecasts: Sequence[SeriesForecast], failures: Mapping[str, str]) -
     """Return what was done, in words."""
     reports = [one.forecaster.report_ for one in forecasts]
     heaviest = [report.members[0] for report in reports]
-    seasonal = sum(member.season is not None for member in heaviest)
+    seasonal = sum(bool(member.seasons) for member in heaviest)
     logs = sum(member.transform == "log" for member in heaviest)
     lost = len(failures)
     failed = f" {lost:,} more {'has' if lost == 1 else 'have'} no forecast." if lost else ""
+    least, most = (end(report.observations for report in reports) for end in (min, max))
     return (
-        f"{len(forecasts):,} series of {min(r.observations for r in reports):,} to "
-        f"{max(r.observations for r in reports):,} observations were forecast.{failed} The most probable model "
-        f"has a season in {seasonal:,} of them, and takes logarithms in {logs:,}."
+        f"{len(forecasts):,} series of {least:,} to {most:,} observations were forecast.{failed} The most "
+        f"probable model has a season in {seasonal:,} of them, and takes logarithms in {logs:,}."
     )
 
 

@@ -120,9 +120,7 @@ def _alike(series: dict[str, pd.Series]) -> dict[str, pd.Series]:
     indexes = [y.index for y in series.values() if isinstance(y.index, pd.PeriodIndex)]
     if len({index.freqstr for index in indexes}) != 1:
         return series
-    return {
-        name: y.to_period(indexes[0].freqstr)
-        if len(y) == 1 and isinstance(y.index, pd.DatetimeIndex) and y.index.tz is None
-        else y
-        for name, y in series.items()
-    }
+    for name, y in series.items():
+        if len(y) == 1 and isinstance(y.index, pd.DatetimeIndex) and y.index.tz is None:
+            series[name] = y.set_axis(y.index.to_period(indexes[0].freqstr))
+    return series

@@ -249,7 +249,7 @@ def _season(forecaster: Any, observed: Observed) -> int:
     if np.ndim(season):
         season = min(season)
     cycle = cycles(season, observed.line, observed.positions, observed.values)[0]
-    return max(1, round(cycle.length)) if cycle.seasonal else 1
+    return max(1, round(cycle.periods[0])) if cycle.periods else 1
 
 
 def _rows(model: Any, series: _Series, origin: int, ahead: Steps, m: int) -> pd.DataFrame:

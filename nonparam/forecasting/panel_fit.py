@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 
 from nonparam.errors import InputError, WorkerLostError
 from nonparam.forecasting.panel import FittedPanel, tell_failures
@@ -104,6 +105,7 @@ def fit_panel(forecaster: "GPForecaster", data: Any, request: PanelRequest) -> F
     check_verbose(request.verbose)
     check_jobs(request.n_jobs)
     asked, deadline = request.asked, request.deadline
+    forecaster = clone(forecaster)  # without what it was fitted to, which need not travel
     panel = read_panel(data, request.names)
     futures = read_futures(request.X, panel)
     chunks = _chunks(panel, futures)
