@@ -6,7 +6,9 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.special import ndtri
+from threadpoolctl import threadpool_info
 
 from nonparam import GPForecaster
 from nonparam.forecasting.report import ForecastReport, MemberReport
@@ -47,6 +49,15 @@ class Warning(Naive):
     def fit(self, y, X=None):
         time.sleep(0.01)
         warnings.warn(f"beware of {y.name}", UserWarning, stacklevel=2)
+        return super().fit(y, X)
+
+
+class Threads(Naive):
+    """Tells how many threads it has in each library."""
+
+    def fit(self, y, X=None):
+        counts = {pool["num_threads"] for pool in threadpool_info()} | {torch.get_num_threads()}
+        warnings.warn(f"threads {sorted(counts)}", UserWarning, stacklevel=2)
         return super().fit(y, X)
 
 

@@ -7,7 +7,8 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from panel_cases import Deadly, Moody, Naive, Slow, Warning
+import torch
+from panel_cases import Deadly, Moody, Naive, Slow, Threads, Warning
 
 from nonparam import GPForecaster
 from nonparam.errors import InputError, WorkerLostError
@@ -272,6 +273,20 @@ def test_warnings_become_remarks_of_their_series(backend):
         panel = Warning().fit_panel(walks(40), 1)
     assert panel.report["remarks"].tolist() == [f"beware of s{i}" for i in range(40)]
     assert (warnings.showwarning, list(warnings.filters)) == before
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_every_series_has_one_thread_however_long_it_is(backend, n_jobs):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with joblib.parallel_config(backend, n_jobs=n_jobs):
+            panel = Threads().fit_panel({"long": np.arange(5000.0), "short": np.arange(5.0)})
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert panel.report["remarks"].tolist() == ["threads [1]"] * 2
 
 
 # limits and arguments ---------------------------------------------------------------------------

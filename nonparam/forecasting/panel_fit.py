@@ -113,24 +113,34 @@ def fit_panel(forecaster: "GPForecaster", data: Any, request: PanelRequest) -> F
     if request.store is not None and asked is not None:
         marks = fingerprint(forecaster, panel, futures, asked, len(chunks))
         store = Store(request.store, asked, marks)
-    with Tally(bool(request.verbose), len(panel.ids), "series") as tally:
-        done = [None if store is None else store.read(chunk) for chunk in chunks]
-        tally.add(sum(len(outcomes or ()) for outcomes in done))
-        jobs = [
-            joblib.delayed(work)(forecaster, chunk, asked, deadline)
-            for chunk, outcomes in zip(chunks, done, strict=True)
-            if outcomes is None
-        ]
-        for number, outcomes in _finished(jobs, request.n_jobs):
-            done[number] = outcomes
-            if store is not None and outcomes is not None:
-                store.write(number, outcomes)
-            tally.add(len(outcomes or ()))
+    done = _done(forecaster, chunks, asked, store, request, deadline)
     late = Failure("TimeoutError", f"not reached within time_limit={request.time_limit} seconds")
     pairs = zip(chunks, done, strict=True)
     every = [o for chunk, outcomes in pairs for o in (outcomes or [late] * len(chunk.entries))]
     tell_failures(every, list(panel.ids), stacklevel=4)
     return FittedPanel(forecaster, panel, every, asked)
+
+
+def _done(
+    forecaster: "GPForecaster",
+    chunks: list[Chunk],
+    asked: Asked | None,
+    store: Store | None,
+    request: PanelRequest,
+    deadline: float,
+) -> list[list[Outcome] | None]:
+    """Return what became of each chunk, from the store or by new work; ``None`` for those not reached."""
+    done = [None if store is None else store.read(chunk) for chunk in chunks]
+    left = [chunk for chunk, outcomes in zip(chunks, done, strict=True) if outcomes is None]
+    jobs = [joblib.delayed(work)(forecaster, chunk, asked, deadline) for chunk in left]
+    with Tally(bool(request.verbose), sum(len(chunk.entries) for chunk in chunks), "series") as tally:
+        tally.add(sum(len(outcomes or ()) for outcomes in done))
+        for number, outcomes in _finished(jobs, request.n_jobs):
+            done[number] = outcomes
+            if store is not None and outcomes is not None:
+                store.write(number, outcomes)
+            tally.add(len(outcomes or ()))
+    return done
 
 
 def _chunks(panel: Panel, futures: list[pd.DataFrame | None]) -> list[Chunk]:
