@@ -141,6 +141,32 @@ def test_the_kind_of_the_forecaster_counts_as_well(tmp_path):
         Deadly().fit_panel(walks(4), 2, store=tmp_path)
 
 
+class Holidays(Naive):
+    """Has a table among its parameters."""
+
+    def __init__(self, holidays=None):
+        super().__init__()
+        self.holidays = holidays
+
+
+def test_equal_parameters_are_equal_however_they_lie_in_memory(tmp_path):
+    days = pd.DataFrame({"ds": pd.date_range("2020", periods=3), "name": ["a", "b", "c"]})
+    first = Holidays(days).fit_panel(walks(4), 2, store=tmp_path)
+    again = pd.DataFrame({"name": list("abc"), "ds": days["ds"]})[["ds", "name"]]
+    assert_same(first, Holidays(again).fit_panel(walks(4), 2, store=tmp_path))
+    with pytest.raises(InputError, match="which differs in the parameters"):
+        Holidays(days.assign(name=["a", "b", "d"])).fit_panel(walks(4), 2, store=tmp_path)
+
+
+def test_the_number_of_jobs_does_not_count_and_a_generator_does(tmp_path):
+    seeded = Naive(random_state=np.random.RandomState(3))
+    first = seeded.fit_panel(walks(4), 2, store=tmp_path)
+    again = Naive(random_state=np.random.RandomState(3), n_jobs=1)
+    assert_same(first, again.fit_panel(walks(4), 2, store=tmp_path))
+    with pytest.raises(InputError, match="which differs in the parameters"):
+        Naive(random_state=np.random.RandomState(4)).fit_panel(walks(4), 2, store=tmp_path)
+
+
 def test_regressors_count_as_well(tmp_path):
     data = (
         walks(2)

@@ -58,11 +58,12 @@ def fingerprint(
         Digests of the series, of the parameters and of the forecast that is asked for, and the version of
         the package.
     """
-    params = [pair for pair in sorted(forecaster.get_params().items()) if pair[0] not in IRRELEVANT]
+    params = sorted(forecaster.get_params().items())
+    relevant = [(name, _of_param(value)) for name, value in params if name not in IRRELEVANT]
     times = [_of_table(future) for future in futures if future is not None]
     return {
         "series": _digest([repr(panel.ids.dtype), chunks, *map(_of_series, panel.ids, panel.entries)]),
-        "parameters": joblib.hash([type(forecaster).__qualname__, params], hash_name="sha1"),
+        "parameters": _digest([type(forecaster).__qualname__, *relevant]),
         "forecast": _digest([_of_times(asked.fh), asked.levels.tolist(), *times]),
         "version of nonparam": version("nonparam"),
     }
@@ -87,6 +88,13 @@ def _of_table(table: pd.DataFrame | None) -> str:
         rows = np.frombuffer(repr(table).encode(), dtype=np.uint8)
     kinds = [str(table.index.dtype), *map(str, table.columns), *map(str, table.dtypes)]
     return _digest([kinds, hashlib.sha256(rows.tobytes()).hexdigest()])
+
+
+def _of_param(value: Any) -> str:
+    """Return a digest of a parameter; equal tables have equal ones, however they lie in the memory."""
+    if isinstance(value, pd.Series | pd.Index):
+        value = value.to_frame()
+    return _of_table(value) if isinstance(value, pd.DataFrame) else str(joblib.hash(value))
 
 
 def _of_times(fh: Any) -> str:
