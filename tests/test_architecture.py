@@ -24,6 +24,7 @@ ESTIMATORS = {
     "networks",
     "search",
     "comparison",
+    "integrations",
 }
 LAST = {"plotting", "cli"}
 DENSITIES = {

@@ -1,0 +1,229 @@
+"""`GPForecaster` as a model of statsforecast."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from sklearn.base import clone
+
+from nonparam.errors import InputError
+from nonparam.forecasting import GPForecaster
+from nonparam.integrations.in_sample import smoothed
+
+try:
+    from statsforecast.models import _TS
+except ImportError as error:
+    raise ImportError(
+        "nonparam.integrations.statsforecast needs statsforecast: "
+        "python -m pip install 'nonparam[statsforecast]'"
+    ) from error
+
+__all__ = ["AutoGP"]
+
+Array = NDArray[np.float64]
+Forecast = dict[str, Array]
+
+
+class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is untyped
+    """Forecast in statsforecast by an average of structural Gaussian processes.
+
+    What statsforecast calls the mean is the median of the forecast: it errs least in absolute value, and it
+    is far below the mean where growth is uncertain. The intervals hold the central part of the probability.
+
+    Args:
+        season_length: how many observations make a cycle, which need not be a whole number; 1 for no season;
+            ``"auto"`` looks for it in the numbers, as a model here is not told the frequency; ``None`` for
+            the season of ``forecaster``.
+        forecaster: with all other parameters; ``None`` for ``GPForecaster()``.
+        alias: name of the columns of the forecast.
+        prediction_intervals: ``ConformalIntervals``, to use in place of the intervals of the model.
+
+    Attributes:
+        forecaster_: fitted.
+
+    Examples:
+        >>> from nonparam.datasets import load_airline
+        >>> from nonparam.integrations.statsforecast import AutoGP
+        >>> model = AutoGP(season_length=12).fit(load_airline().to_numpy())
+        >>> sorted(model.predict(2, level=[80, 95]))
+        ['hi-80', 'hi-95', 'lo-80', 'lo-95', 'mean']
+    """
+
+    uses_exog = False
+
+    def __init__(
+        self,
+        season_length: float | str | None = "auto",
+        forecaster: GPForecaster | None = None,
+        alias: str = "AutoGP",
+        prediction_intervals: Any = None,
+    ) -> None:
+        self.season_length = season_length
+        self.forecaster = forecaster
+        self.alias = alias
+        self.prediction_intervals = prediction_intervals
+
+    def fit(self, y: Array, X: Any = None) -> Self:
+        """Fit the structures.
+
+        Args:
+            y: ``(n,)``, with NaN where one is missing.
+            X: not used.
+
+        Returns:
+            The model.
+        """
+        self._fit(y)
+        self._store_cs(y=y, X=X)
+        return self
+
+    def _fit(self, y: Array) -> Self:
+        self.forecaster_ = self._new_forecaster().fit(y)
+        self._y = np.asarray(y, dtype=np.float64)
+        return self
+
+    def _new_forecaster(self) -> GPForecaster:
+        forecaster: GPForecaster = clone(GPForecaster() if self.forecaster is None else self.forecaster)
+        if self.season_length is None:
+            return forecaster
+        return forecaster.set_params(season=None if self.season_length == 1 else self.season_length)
+
+    def predict(self, h: int, X: Any = None, level: list[float] | None = None) -> Forecast:
+        """Forecast the fitted series.
+
+        Args:
+            h: number of steps.
+            X: not used.
+            level: probabilities of the intervals, in percent.
+
+        Returns:
+            Arrays ``(h,)``: ``"mean"``, the median; ``"lo-80"``, ``"hi-80"``, ...
+        """
+        return self._forecast(h, level, None, None)
+
+    def _forecast(self, h: int, level: list[float] | None, y: Array | None, X: Any) -> Forecast:
+        """Forecast; conformal intervals take their errors from ``y``, by default those that `fit` stored."""
+        levels, median = sorted(level or []), {"mean": self.forecaster_.predict(h).to_numpy()}
+        if levels and self.prediction_intervals is not None:
+            conformal: Forecast = self._add_conformal_intervals(median, y, X, levels)
+            return conformal
+        return median | (self._intervals(h, levels) if levels else {})
+
+    def _intervals(self, h: int, level: list[float]) -> Forecast:
+        table = self.forecaster_.predict_interval(h, [percent / 100.0 for percent in level]).to_numpy()
+        lower, upper = table[:, ::2].T, table[:, 1::2].T
+        return _named("lo-", level, lower) | _named("hi-", level, upper)
+
+    def predict_in_sample(self, level: list[float] | None = None) -> Forecast:
+        r"""Return the smoothed fit, which at each time sees the whole series.
+
+        The bands are :math:`g^{-1}(g(\hat y_t) \pm z s)`, where :math:`s` is the standard deviation of the
+        residuals after the transform :math:`g`.
+
+        Args:
+            level: probabilities of the bands, in percent.
+
+        Returns:
+            Arrays ``(n,)``: ``"fitted"``, ``"fitted-lo-80"``, ``"fitted-hi-80"``, ...
+        """
+        link, sums = smoothed(self.forecaster_)
+        fit, levels = sums.to_numpy(), sorted(level or [])
+        spread = float(np.sqrt(np.nanmean((link.forward(self._y) - fit) ** 2)))
+        widths = spread * ndtri(0.5 + np.array(levels)[:, None] / 200.0)
+        lower, upper = link.inverse(fit - widths), link.inverse(fit + widths)
+        bands = _named("fitted-lo-", levels, lower) | _named("fitted-hi-", levels, upper)
+        return {"fitted": link.inverse(fit)} | bands
+
+    def forecast(
+        self,
+        y: Array,
+        h: int,
+        X: Any = None,
+        X_future: Any = None,
+        level: list[float] | None = None,
+        fitted: bool = False,
+    ) -> Forecast:
+        """Fit and forecast a series, without keeping anything.
+
+        Args:
+            y: ``(n,)``, with NaN where one is missing.
+            h: number of steps.
+            X: not used.
+            X_future: not used.
+            level: probabilities of the intervals, in percent.
+            fitted: whether the smoothed fit is wanted too.
+
+        Returns:
+            As `predict`, and as `predict_in_sample` where ``fitted``.
+        """
+        model: Self = self.new()._fit(y)
+        forecast = model._forecast(h, level, y, X)
+        return forecast | (model.predict_in_sample(level) if fitted else {})
+
+    def forward(
+        self,
+        y: Array,
+        h: int,
+        X: Any = None,
+        X_future: Any = None,
+        level: list[float] | None = None,
+        fitted: bool = False,
+    ) -> Forecast:
+        """Forecast another series; the structures are fitted to it anew.
+
+        Args:
+            y: as for `forecast`, like all that follow.
+            h: number of steps.
+            X: not used.
+            X_future: not used.
+            level: probabilities of the intervals, in percent.
+            fitted: whether the smoothed fit is wanted too.
+
+        Returns:
+            As `forecast`.
+        """
+        return self.forecast(y, h, X=X, X_future=X_future, level=level, fitted=fitted)
+
+    def simulate(
+        self,
+        h: int,
+        n_paths: int,
+        y: Array | None = None,
+        X: Any = None,
+        X_future: Any = None,
+        seed: int | None = None,
+        error_distribution: str = "normal",
+        error_params: Any = None,
+    ) -> Array:
+        """Draw possible futures.
+
+        Args:
+            h: number of steps.
+            n_paths: how many.
+            y: a series to fit first; ``None`` for the fitted one.
+            X: not used.
+            X_future: not used.
+            seed: of the draws.
+            error_distribution: only ``"normal"``; the noise is part of the model.
+            error_params: only ``None``.
+
+        Returns:
+            ``(n_paths, h)`` draws.
+
+        Raises:
+            InputError: another distribution of the errors.
+        """
+        if error_distribution != "normal" or error_params is not None:
+            raise InputError(
+                "expected error_distribution='normal' and error_params=None, the noise of the model, "
+                f"got {error_distribution!r} and {error_params!r}"
+            )
+        model = self if y is None else self.new()._fit(y)
+        draws = model.forecaster_.set_params(random_state=seed).sample(h, n_paths)
+        paths: Array = draws.to_numpy().T
+        return paths
+
+
+def _named(prefix: str, levels: list[float], rows: Array) -> Forecast:
+    return {f"{prefix}{percent}": row for percent, row in zip(levels, rows, strict=True)}
