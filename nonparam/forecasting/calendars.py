@@ -35,6 +35,8 @@ PER_YEAR = {  # of calendar offsets, by the beginning of their names; the others
     "W": 365.25 / 7.0,
     "D": 365.25,
 }
+MONTHS = 48  # which hold one leap day: so many steps of months or years have their average length
+UNITS = ("s", "ms", "us", "ns")  # of stamps, which reach the less far the finer they are
 MOST_GAPS = 3.0  # a grid is no grid where the median distance is more than so many steps
 SURE = 4.0  # bits of evidence beyond those of a pattern's description: odds of 16 to 1
 ALL_WEEK = "Mon Tue Wed Thu Fri Sat Sun"
@@ -178,10 +180,11 @@ def grid(first: pd.Timestamp, last: pd.Timestamp, offset: BaseOffset) -> pd.Date
         >>> grid(friday, sunday, pd.offsets.BDay()).strftime("%a %d").tolist()
         ['Fri 03', 'Mon 06']
     """
-    stamps = pd.date_range(first, last, freq=offset)
+    finer = max(first.unit, last.unit, key=UNITS.index)
+    stamps = pd.date_range(first, last, freq=offset, unit=finer)
     if stamps[-1] >= last:
         return stamps
-    return pd.DatetimeIndex(stamps.append(pd.date_range(stamps[-1], periods=2, freq=offset)[1:]))
+    return pd.DatetimeIndex(stamps.append(pd.date_range(stamps[-1], periods=2, freq=offset, unit=finer)[1:]))
 
 
 def is_fixed(offset: BaseOffset) -> TypeGuard[pd.tseries.offsets.Tick]:
@@ -203,15 +206,15 @@ def duration(offset: BaseOffset) -> float | None:
         >>> DAY / duration(pd.offsets.BusinessHour()), round(7.0 * DAY / duration(pd.offsets.BDay()), 9)
         (8.0, 5.0)
     """
-    months = offset.kwds.get("months")
-    if months is not None:
-        return float(months) * YEAR / 12.0
+    if type(offset) is pd.DateOffset:  # which has no name
+        start = pd.Timestamp("2001-01-01") + offset
+        return (start + MONTHS * offset - start).total_seconds() / MONTHS
     if isinstance(offset, pd.offsets.CustomBusinessDay):
         return float(offset.n) * 7.0 * DAY / float(np.sum(offset.calendar.weekmask))
     if isinstance(offset, pd.offsets.BusinessHour):
         month = pd.date_range("2001-01-01", "2001-01-31", freq=offset)
         return DAY / float(month.normalize().value_counts().max())
-    if isinstance(offset, pd.offsets.Easter):  # which has no name
+    if isinstance(offset, pd.offsets.Easter):  # which has no name either
         return float(offset.n) * YEAR
     per_year = PER_YEAR.get(offset.rule_code.split("-")[0])
     if per_year is not None:
@@ -227,7 +230,7 @@ def _candidates(index: pd.DatetimeIndex, local: pd.DatetimeIndex) -> Iterator[Ba
     daily = (local[1:] - local[:-1]).min() >= pd.Timedelta(1, "D")
     times = local if daily else index
     inferred = pd.DatetimeIndex(times, freq="infer").freq
-    if inferred is not None and len(pd.date_range(times[0], times[-1], freq=inferred)) == len(index):
+    if inferred is not None and len(grid(times[0], times[-1], inferred)) == len(index):
         yield inferred  # pandas takes every third month for every month
     distances = times[1:] - times[:-1]
     shortest = distances.min()
@@ -267,7 +270,7 @@ def _weekdays(index: pd.DatetimeIndex) -> Iterator[BaseOffset]:
     names = ALL_WEEK.split()
     offset = pd.offsets.CustomBusinessDay(weekmask=" ".join(names[day] for day in occurring))
     kept = grid(index[0], index[-1], offset)
-    all_days = pd.date_range(index[0], index[-1], freq="B" if possible == 5 else "D")
+    all_days = pd.date_range(index[0], index[-1], freq="B" if possible == 5 else "D", unit=index.unit)
     if _is_convincing(index, kept, len(all_days) - len(kept), possible):
         yield offset
 
@@ -302,4 +305,4 @@ def _keeps_to(index: pd.DatetimeIndex, offset: BaseOffset) -> bool:
     if is_fixed(offset):
         ratios = np.asarray((index - index[0]) / pd.Timedelta(offset), dtype=np.float64)
         return bool((ratios == np.round(ratios)).all())
-    return bool(index.isin(pd.date_range(index[0], index[-1], freq=offset)).all())
+    return bool(index.isin(pd.date_range(index[0], index[-1], freq=offset, unit=index.unit)).all())

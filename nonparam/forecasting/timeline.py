@@ -192,9 +192,12 @@ class Numbers(Timeline):
         step, name, (last,) = self.step, self.index.name, _wide(self.index[-1:]).tolist()
         if isinstance(last, int) and abs(last + int(steps.max()) * step) > WIDEST:
             raise OverflowError("the index leaves 64-bit integers")
-        if isinstance(self.index, pd.RangeIndex) and np.array_equal(steps, np.arange(1, len(steps) + 1)):
+        consecutive = np.array_equal(steps, np.arange(1, len(steps) + 1))
+        if isinstance(self.index, pd.RangeIndex) and consecutive:
             return pd.RangeIndex(last + step, last + step * (len(steps) + 1), step, name=name)
         later = pd.Index([last + int(k) * step for k in steps], name=name)
+        if isinstance(later, pd.TimedeltaIndex) and consecutive:
+            return pd.TimedeltaIndex(later, freq=getattr(self.index, "freq", None))
         continued: pd.Index = _narrow(later, self.index.dtype)
         return continued
 

@@ -68,7 +68,7 @@ def read_series(y: Any) -> Observed:
         raise InputError(
             f"y has values of size {size:.1g}, expected {SMALLEST:g} to {LARGEST:g}; use another unit for y"
         )
-    ordered = pd.Series(numbers, index=_checked(series.index), name=series.name).sort_index()
+    ordered = _sorted(pd.Series(numbers, index=_checked(series.index), name=series.name))
     ordered.attrs = dict(series.attrs)
     line = timeline(ordered.index)
     seen = ordered.notna().to_numpy()
@@ -112,6 +112,15 @@ def _checked(index: pd.Index) -> pd.Index:
             "y.groupby(level=0).mean() or .sum() makes it so"
         )
     return index
+
+
+def _sorted(series: pd.Series) -> pd.Series:
+    try:
+        return series.sort_index()
+    except TypeError as error:  # times of several kinds
+        raise InputError(
+            f"the index of y must be dates, periods or numbers, all of one kind, got {series.index!r}"
+        ) from error
 
 
 def _is_infinite(index: pd.Index) -> bool:

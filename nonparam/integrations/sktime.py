@@ -83,7 +83,8 @@ class NonparamForecaster(BaseForecaster):  # type: ignore[misc]  # sktime is unt
         later = index > self._seen.index.max()
         pieces = [] if later.all() else [self._smoothed(index[~later])]
         pieces += [self.forecaster_.predict(index[later])] if later.any() else []
-        return pd.concat(pieces).rename(self._seen.name)
+        forecast: pd.Series = pd.concat(pieces).rename(self._seen.name)
+        return forecast
 
     def _smoothed(self, index: pd.Index) -> pd.Series:
         link, fit = smoothed(self.forecaster_)
@@ -95,7 +96,7 @@ class NonparamForecaster(BaseForecaster):  # type: ignore[misc]  # sktime is unt
         return pd.Series(link.inverse(fit.loc[index].to_numpy()), index=index)
 
     def _predict_quantiles(self, fh: Any, X: Any, alpha: list[float]) -> pd.DataFrame:
-        table = self.forecaster_.predict_quantiles(fh.to_absolute_index(self.cutoff), alpha)
+        table: pd.DataFrame = self.forecaster_.predict_quantiles(fh.to_absolute_index(self.cutoff), alpha)
         table.columns = pd.MultiIndex.from_product([self._get_varnames(), alpha])
         return table
 

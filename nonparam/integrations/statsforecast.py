@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 Forecast = dict[str, Array]
 
 
-class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is untyped
+class AutoGP(_TS):
     """Forecast in statsforecast by an average of structural Gaussian processes.
 
     What statsforecast calls the mean is the median of the forecast: it errs least in absolute value, and it
@@ -85,9 +85,9 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is untyped
 
     def _new_forecaster(self) -> GPForecaster:
         forecaster: GPForecaster = clone(GPForecaster() if self.forecaster is None else self.forecaster)
-        if self.season_length is None:
-            return forecaster
-        return forecaster.set_params(season=None if self.season_length == 1 else self.season_length)
+        if self.season_length is not None:
+            forecaster.set_params(season=None if self.season_length == 1 else self.season_length)
+        return forecaster
 
     def predict(self, h: int, X: Any = None, level: list[float] | None = None) -> Forecast:
         """Forecast the fitted series.
