@@ -196,8 +196,8 @@ class Numbers(Timeline):
         if isinstance(self.index, pd.RangeIndex) and consecutive:
             return pd.RangeIndex(last + step, last + step * (len(steps) + 1), step, name=name)
         later = pd.Index([last + int(k) * step for k in steps], name=name)
-        if isinstance(later, pd.TimedeltaIndex) and consecutive:
-            return pd.TimedeltaIndex(later, freq=getattr(self.index, "freq", None))
+        if isinstance(self.index, pd.TimedeltaIndex) and self.index.freq is not None and consecutive:
+            return pd.TimedeltaIndex(later, freq=self.index.freq)
         continued: pd.Index = _narrow(later, self.index.dtype)
         return continued
 

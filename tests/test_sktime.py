@@ -1,0 +1,123 @@
+"""The adapter to sktime: its own checks, and the forecasts that it hands on."""
+
+import builtins
+import importlib
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from adversarial_series import seasonal
+
+from nonparam.datasets import load_airline
+from nonparam.errors import InputError
+from nonparam.forecasting import GPForecaster
+
+pytest.importorskip("sktime")
+
+from sktime.forecasting.base import ForecastingHorizon
+from sktime.forecasting.model_selection import ForecastingGridSearchCV
+from sktime.split import ExpandingWindowSplitter
+from sktime.utils.estimator_checks import check_estimator
+
+from nonparam.integrations.sktime import NonparamForecaster
+
+MONTHS = pd.period_range("2018-01", periods=60, freq="M")
+
+
+def sales(n: int = 36) -> pd.Series:
+    return pd.Series(seasonal(n, 12.0), index=MONTHS[:n], name="sales")
+
+
+def simple() -> GPForecaster:
+    return GPForecaster(season=None, transform="identity")
+
+
+@pytest.mark.filterwarnings("default")  # sktime's checks warn of sktime
+def test_the_checks_of_sktime_pass():
+    results = check_estimator(NonparamForecaster(simple()), verbose=False)
+    assert {name: result for name, result in results.items() if result != "PASSED"} == {}
+    assert len(results) > 300
+
+
+def test_forecasts_are_those_of_the_forecaster():
+    y, plain = sales(), GPForecaster(season=12).fit(sales())
+    model = NonparamForecaster(GPForecaster(season=12)).fit(y)
+    pd.testing.assert_series_equal(model.predict(fh=[1, 5]), plain.predict([1, 5]))
+    got = model.predict_quantiles(fh=[1, 5], alpha=[0.1, 0.9])
+    np.testing.assert_array_equal(got, plain.predict_quantiles([1, 5], [0.1, 0.9]))
+    assert list(got.columns) == [("sales", 0.1), ("sales", 0.9)]
+    interval = model.predict_interval(fh=[1, 5], coverage=[0.8])
+    np.testing.assert_allclose(interval, got, rtol=1e-12)
+
+
+def test_absolute_horizons_and_missing_values():
+    y = sales()
+    y.iloc[[4, 5, -1]] = np.nan
+    model = NonparamForecaster().fit(y)
+    fh = ForecastingHorizon(MONTHS[[36, 40]], is_relative=False)
+    forecast = model.predict(fh)
+    assert list(forecast.index) == list(MONTHS[[36, 40]]) and np.isfinite(forecast).all()
+    pd.testing.assert_series_equal(forecast, model.predict([1, 5]))
+
+
+def test_times_within_the_series_get_the_smoothed_fit():
+    y = load_airline()[:60]
+    model = NonparamForecaster(GPForecaster(season=12, transform="log")).fit(y)
+    fit = model.predict(fh=[-59, -30, 0, 1])
+    assert list(fit.index) == [*y.index[[0, 29, 59]], y.index[59] + 1]
+    np.testing.assert_allclose(fit.iloc[:3], y.iloc[[0, 29, 59]], rtol=0.05)
+    with pytest.raises(InputError, match="expected times of the series or after it, got PeriodIndex"):
+        model.predict(fh=[-60, 1])
+    with pytest.raises(NotImplementedError, match="in-sample"):
+        model.predict_interval(fh=[0, 1])
+
+
+def test_an_update_fits_all_that_was_seen():
+    y, model = sales(), NonparamForecaster(simple())
+    model.fit(y[:30]).update(y[28:])
+    pd.testing.assert_series_equal(model.predict([1, 2]), NonparamForecaster(simple()).fit(y).predict([1, 2]))
+    assert model.cutoff[0] == y.index[-1]
+
+
+def test_an_update_without_parameters_moves_the_origin():
+    y, model = sales(), NonparamForecaster(simple()).fit(sales()[:30])
+    expected = model.predict([7, 8])
+    model.update(y[30:], update_params=False)
+    assert list(model.predict([1, 2]).index) == list(expected.index)
+
+
+def test_a_table_is_fitted_column_by_column():
+    y = pd.DataFrame({"a": seasonal(24), "b": -seasonal(24, seed=1)}, index=MONTHS[:24])
+    table = NonparamForecaster(simple()).fit(y).predict([1, 2])
+    for name in y:
+        expected = simple().fit(y[name]).predict(2)
+        np.testing.assert_allclose(table[name], expected, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:The default of config ``remember_data``:FutureWarning")  # of the search
+def test_searches_reach_the_parameters():
+    search = ForecastingGridSearchCV(
+        NonparamForecaster(simple()),
+        ExpandingWindowSplitter(fh=[1, 2, 3], initial_window=34, step_length=3),
+        {"forecaster__season": [None, 12]},
+        error_score="raise",
+    )
+    assert search.fit(sales(40)).best_params_ == {"forecaster__season": 12}
+    given = simple()
+    NonparamForecaster(given).fit(sales())
+    assert not hasattr(given, "report_")  # the user's object stays as it was
+
+
+def test_without_sktime_the_error_says_what_to_install(monkeypatch):
+    load = builtins.__import__
+
+    def without(name, *rest):
+        if name.startswith("sktime"):
+            raise ImportError(name)
+        return load(name, *rest)
+
+    monkeypatch.delitem(sys.modules, "nonparam.integrations.sktime")
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r"needs sktime: python -m pip install 'nonparam\[sktime\]'"):
+        importlib.import_module("nonparam.integrations.sktime")
