@@ -121,6 +121,23 @@ def test_an_offset_does_not_matter(offset):
     np.testing.assert_allclose(got, expected, rtol=1e-3)
 
 
+def test_the_sign_of_a_series_does_not_matter():
+    y = seasonal()
+    forward = GPForecaster(4, "identity").fit(y).predict_quantiles(STEPS, LEVELS)
+    mirrored = GPForecaster(4, "identity").fit(-y).predict_quantiles(STEPS, LEVELS)
+    np.testing.assert_allclose(-mirrored.to_numpy()[:, ::-1], forward, rtol=1e-6)
+
+
+@pytest.mark.parametrize("season", ["auto", 4, None])
+def test_missing_values_before_and_after_change_nothing(season):
+    y, gap = seasonal(), np.full(5, np.nan)
+    expected = GPForecaster(season).fit(y).predict_quantiles(STEPS, LEVELS).to_numpy()
+    before = GPForecaster(season).fit(np.r_[gap, y]).predict_quantiles(STEPS, LEVELS)
+    after = GPForecaster(season).fit(np.r_[y, gap]).predict_quantiles(STEPS - 5, LEVELS)
+    np.testing.assert_allclose(before, expected, rtol=1e-6)
+    np.testing.assert_allclose(after, expected[5:], rtol=1e-6)
+
+
 @pytest.mark.parametrize("order", [slice(None, None, -1), np.random.RandomState(0).permutation(36)])
 def test_the_order_of_the_rows_does_not_matter(order):
     y = pd.Series(seasonal(), index=pd.date_range("2015-01-01", periods=36, freq="MS"))
