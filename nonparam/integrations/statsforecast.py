@@ -1,5 +1,6 @@
 """`GPForecaster` as a model of statsforecast."""
 
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
@@ -25,7 +26,7 @@ Array = NDArray[np.float64]
 Forecast = dict[str, Array]
 
 
-class AutoGP(_TS):
+class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
     """Forecast in statsforecast by an average of structural Gaussian processes.
 
     What statsforecast calls the mean is the median of the forecast: it errs least in absolute value, and it
@@ -220,7 +221,7 @@ class AutoGP(_TS):
                 f"got {error_distribution!r} and {error_params!r}"
             )
         model = self if y is None else self.new()._fit(y)
-        draws = model.forecaster_.set_params(random_state=seed).sample(h, n_paths)
+        draws = copy(model.forecaster_).set_params(random_state=seed).sample(h, n_paths)
         paths: Array = draws.to_numpy().T
         return paths
 
