@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from nonparam.errors import InputError
+from nonparam.forecasting.calendars import YEAR, duration
 from nonparam.forecasting.plot import places
 from nonparam.forecasting.season import Cycle, cycles
 from nonparam.forecasting.timeline import irregularity, timeline
@@ -104,7 +105,7 @@ def test_the_future_continues_the_index(name):
     later = line.future(np.arange(1, 5))
     assert type(later) is type(index)
     assert (later.dtype, later.name) == (index.dtype, index.name)
-    assert getattr(later, "freq", None) == getattr(index, "freq", None) or "durations" in name
+    assert getattr(later, "freq", None) == getattr(index, "freq", None)
     np.testing.assert_array_equal(line.locate(later), [1, 2, 3, 4])
     same = np.allclose if name == "floats" else np.array_equal
     assert same(later, index[-4:])
@@ -449,3 +450,31 @@ def test_dates_with_and_without_a_time_zone_do_not_mix(index):
         berlin.locate(other)
     same = other.tz_localize("Europe/Berlin")
     np.testing.assert_array_equal(berlin.locate(same), berlin.locate(same.tz_convert("UTC")))
+
+
+@pytest.mark.parametrize(
+    ("offset", "months"),
+    [
+        (pd.DateOffset(months=1), 1),
+        (2 * pd.DateOffset(months=1), 2),
+        (pd.DateOffset(months=3, day=31), 3),
+        (pd.DateOffset(years=4), 48),
+        (pd.DateOffset(years=1, months=6), 18),
+    ],
+)
+def test_offsets_without_a_name_have_a_duration(offset, months):
+    assert duration(offset) == pytest.approx(months * YEAR / 12.0, rel=2e-5)  # 2100 has no leap day
+    index = pd.date_range("2001-01-01", periods=20, freq=offset)
+    assert list(timeline(index).locate(index)) == list(range(-19, 1))
+
+
+def test_durations_keep_their_frequency():
+    index = pd.timedelta_range("1h", periods=20, freq="6h")
+    assert timeline(index).future(np.array([1, 2, 3])).freq == index.freq
+    assert list(timeline(index).future(np.array([2, 5]))) == [index[-1] + index.freq * k for k in (2, 5)]
+
+
+def test_dates_before_nanoseconds_are_recognised():
+    months = np.arange("1500-01", "1503-01", dtype="datetime64[M]").astype("datetime64[s]")
+    line = timeline(pd.DatetimeIndex(months))
+    assert str(line.future(np.array([1]))[0]) == "1503-01-01 00:00:00"
