@@ -295,7 +295,7 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
             the coverage.
         """
         wanted = read_levels("coverage", coverage)
-        levels = np.stack([0.5 - 0.5 * wanted, 0.5 + 0.5 * wanted], 1)
+        levels = central_levels(wanted)
         table = self.predict_quantiles(fh, levels.ravel())
         names = pd.MultiIndex.from_product([wanted, ["lower", "upper"]], names=["coverage", "bound"])
         table.columns = pd.Index(["lower", "upper"]) if np.ndim(coverage) == 0 else names
