@@ -97,7 +97,7 @@ class Timing:
 
     Attributes:
         times: ``(n,)``, increasing.
-        gaps: ``(k,)``, all that differ.
+        gaps: ``(k,)``, all that differ; 0 where there is one row only.
         gap: ``(n,)``, which of them follows each row; 0 after the last.
         step: of the grid that the times lie on; ``None`` where they do not.
 
@@ -116,7 +116,9 @@ class Timing:
     def of(cls, times: Array) -> "Timing":
         """Compare the gaps between ``times (n,)``."""
         gaps, step = np.diff(times), None
-        if len(gaps):
+        if len(times) == 1:
+            gaps = np.zeros(1)
+        else:
             span = times[-1] - times[0]
             step = span / np.rint(span / gaps.min())
             places = (times - times[0]) / step
@@ -126,7 +128,8 @@ class Timing:
             else:
                 step = None
         kinds, gap = np.unique(gaps, return_inverse=True)
-        return cls(times, kinds if step is None else kinds * step, np.append(gap, 0), step)
+        following = np.append(gap, 0)[: len(times)]
+        return cls(times, kinds if step is None else kinds * step, following, step)
 
     def steps(self, term: Term) -> int | None:
         """Return the steps in the period of a season, where its waves on the grid are all that it is."""
