@@ -21,7 +21,11 @@ TERMS = {
     "rough trend": [Term("memory", "memory"), Term("trend", "trend", nu=1.5)],
     "level": [Term("base", "base"), Term("level", "level")],
     "season": [YEAR],
-    "two seasons": [Term("long", "season", period=12.5), Term("level", "level"), Term("short", "season", period=4.0)],
+    "two seasons": [
+        Term("long", "season", period=12.5),
+        Term("level", "level"),
+        Term("short", "season", period=4.0),
+    ],
     "whole": [
         Term("base", "base"),
         Term("holidays", "features", columns=2),
@@ -59,7 +63,9 @@ def engine(request, monkeypatch):
 
 def data(times, terms, seed=0):
     rng = np.random.default_rng(seed)
-    features = rng.standard_normal((len(times), sum(term.columns for term in terms if term.kind == "features")))
+    features = rng.standard_normal(
+        (len(times), sum(term.columns for term in terms if term.kind == "features"))
+    )
     y = np.sin(times / 2.0) + 0.3 * rng.standard_normal(len(times)) + 0.1 * features.sum(1)
     return y, features
 
@@ -135,7 +141,9 @@ def test_gradient_is_that_of_differences(terms, times, engine):
     point, h = log_point(terms), 1e-5
     _, gradients = Chain.of(terms, times, y, x).log_likelihood(point[None])
     for i, slope in enumerate(gradients[0]):
-        ends = [log_density(terms, point + s * h * np.eye(len(point))[i], times, y, x, times[0]) for s in (1, -1)]
+        ends = [
+            log_density(terms, point + s * h * np.eye(len(point))[i], times, y, x, times[0]) for s in (1, -1)
+        ]
         assert slope == pytest.approx((ends[0] - ends[1]) / (2.0 * h), rel=1e-5, abs=1e-6)
 
 
@@ -148,7 +156,9 @@ def test_value_and_gradient_are_those_of_the_dense_objective(seed):
     structure, t = build_structure(times[0]), torch.from_numpy(times)[:, None]
     series = Data(t, torch.from_numpy(y)[:, None], t[:, :0], torch.ones_like(t[:, 0]), None)
     point = structure.switched_off([]) + np.random.default_rng(seed).standard_normal(11)
-    value, gradient = Objective(series, structure.theta(), with_prior=False).negative(point[None], np.array([0]))
+    value, gradient = Objective(series, structure.theta(), with_prior=False).negative(
+        point[None], np.array([0])
+    )
     values, gradients = Chain.of(terms, times, y, x).log_likelihood(point[None])
     assert values == pytest.approx(-value, rel=1e-11)
     assert gradients == pytest.approx(-gradient, rel=1e-8, abs=1e-9)
@@ -183,7 +193,9 @@ def test_forecast_is_the_conditional_of_the_dense_gaussian(terms, times, engine)
 @pytest.mark.parametrize("terms", TERMS.values(), ids=TERMS)
 def test_parts_are_the_conditionals_of_the_dense_gaussian(terms, times, engine):
     y, x = data(times, terms)
-    at = np.concatenate([times[[-1, 0, 7]], times[10] + np.array([0.5, 0.0]), times[-1] + np.array([12.0, 1.0])])
+    at = np.concatenate(
+        [times[[-1, 0, 7]], times[10] + np.array([0.5, 0.0]), times[-1] + np.array([12.0, 1.0])]
+    )
     at = np.round(at) if times[0] == round(times[0]) else at
     _, ahead = data(at, terms, seed=4)
     point = log_point(terms)
@@ -205,7 +217,9 @@ def test_parts_add_up_to_the_forecast_and_to_the_fit():
     later = times[-1] + np.arange(1.0, 19.0)
     _, ahead = data(later, terms, seed=4)
     mean, _ = chain.forecast(point, later, ahead)
-    assert sum(part for part, _ in chain.parts(point, later, ahead).values()) == pytest.approx(mean, abs=1e-12)
+    assert sum(part for part, _ in chain.parts(point, later, ahead).values()) == pytest.approx(
+        mean, abs=1e-12
+    )
     fit = sum(part for part, _ in chain.parts(point, times, x).values())
     noise = math.exp(point[-1]) * np.linalg.solve(covariance(terms, point, times, x, times[0]), y)
     assert fit == pytest.approx(y - noise, abs=1e-10)
@@ -293,7 +307,9 @@ def test_extreme_hyperparameters_are_finite(size, engine):
         later = times[-1] + np.arange(1.0, 4.0)
         mean, spread = chain.forecast(point, later, np.ones((3, 2)))
         assert np.isfinite(mean).all() and (np.diag(spread) >= 0.0).all()
-        assert all((variance >= 0.0).all() for _, variance in chain.parts(point, later, np.ones((3, 2))).values())
+        assert all(
+            (variance >= 0.0).all() for _, variance in chain.parts(point, later, np.ones((3, 2))).values()
+        )
 
 
 def test_parts_that_are_switched_off_leave_no_trace():
@@ -323,7 +339,10 @@ def test_a_chain_can_be_evaluated_in_any_unit_of_time():
     point = log_point(terms)
     days = [Term(t.name, t.kind, period=None if t.period is None else 30.4 * t.period) for t in terms]
     shift = np.log(30.4) * np.array([0, 0, 1, -1, 0, 0, 1, 0])
-    first, then = Chain.of(terms, times, y).log_likelihood(point), Chain.of(days, 30.4 * times, y).log_likelihood(point + shift)
+    first, then = (
+        Chain.of(terms, times, y).log_likelihood(point),
+        Chain.of(days, 30.4 * times, y).log_likelihood(point + shift),
+    )
     assert then[0] == pytest.approx(first[0], rel=1e-11)
     assert then[1] == pytest.approx(first[1], rel=1e-7, abs=1e-8)
 

@@ -2,13 +2,13 @@ r"""The sum of a structure's parts as a Markov chain: exact inference in :math:`
 
 .. math:: y_t = \sum_k x_{tk} c_k + \sum_i h_i(t) z_i(t) + e_t, \qquad c_k \sim N(0, v_k)
 
-Trend, level, memory and the waves of the seasons are states :math:`z` of a filter; see `structural_chain`. What is
-linear in unknown coefficients (base, drift, features) is no state: the filter takes its columns along, and a
-regression on their innovations does the rest; see `innovations`.
+Trend, level, memory and the waves of the seasons are states :math:`z` of a filter; see `structural_chain`.
+What is linear in unknown coefficients (base, drift, features) is no state: the filter takes its columns
+along, and a regression on their innovations does the rest; see `innovations`.
 
 Sources: Hartikainen and Särkkä (2010), Kalman filtering and smoothing solutions to temporal Gaussian process
-regression models, MLSP; Solin and Särkkä (2014), Explicit link between periodic covariance functions and state space
-models, AISTATS; de Jong (1991), The diffuse Kalman filter, Annals of Statistics 19.
+regression models, MLSP; Solin and Särkkä (2014), Explicit link between periodic covariance functions and
+state space models, AISTATS; de Jong (1991), The diffuse Kalman filter, Annals of Statistics 19.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,8 +37,7 @@ class Chain:
     Attributes:
         terms: the parts.
         timing: when the rows are.
-        y: ``(n,)``.
-        columns: ``(n, q)``, of the linear parts.
+        columns: ``(n, 1 + q)``, ``y`` and the columns of the linear parts.
         origin: where the level starts.
         periods: for each part the steps in its period, where a grid makes its season a finite sum of waves.
         waves: for each part ``(n, d)``.
@@ -54,7 +53,6 @@ class Chain:
 
     terms: tuple[Term, ...]
     timing: Timing
-    y: Array
     columns: Array
     origin: float
     periods: tuple[int | None, ...]
@@ -96,7 +94,8 @@ class Chain:
         timing, parts = Timing.of(t), tuple(terms)
         periods = tuple(timing.steps(term) for term in parts)
         waves = tuple(loadings(term, p, t) for term, p in zip(parts, periods, strict=True))
-        return cls(parts, timing, series, columns(parts, t, _features(features, t)), start, periods, waves)
+        rows = np.column_stack([series, columns(parts, t, _features(features, t))])
+        return cls(parts, timing, rows, start, periods, waves)
 
     @property
     def hyperparameters(self) -> int:
@@ -110,8 +109,8 @@ class Chain:
             points: ``(b, p)``, logarithms of hyperparameters.
 
         Returns:
-            ``(b,)`` values in nats, and ``(b, p)`` gradients. Where the covariance leaves the range of numbers the
-            value is minus infinity and the gradient 0.
+            ``(b,)`` values in nats, and ``(b, p)`` gradients. Where the covariance leaves the range of
+            numbers the value is minus infinity and the gradient 0.
         """
         rows = np.atleast_2d(np.asarray(points, dtype=np.float64))
         found = [self._log_likelihood(self._checked(row)) for row in rows]
@@ -120,7 +119,7 @@ class Chain:
     def forecast(
         self, point: ArrayLike, times: ArrayLike, features: ArrayLike | None = None
     ) -> tuple[Array, Array]:
-        """Return the mean ``(m,)`` and covariance ``(m, m)`` of the parts' sum after the series; no noise is added.
+        """Return mean ``(m,)`` and covariance ``(m, m)`` of the parts' sum after the series, without noise.
 
         Args:
             point: ``(p,)``.
@@ -137,7 +136,7 @@ class Chain:
                 f"times: expected later ones than {self.timing.times[-1]}, got {t[0]}; see `parts`"
             )
         space = self._space(values, self.timing, self.waves)
-        filtered = self._filtered(space, values)
+        filtered = self._filtered_rows(space)
         mixed = filtered.regression.mixed(
             np.insert(columns(self.terms, t, _features(features, t)), 0, 0.0, axis=1)
         )
@@ -156,7 +155,7 @@ class Chain:
             features: ``(m, f)``, at these times.
 
         Returns:
-            By the names of the parts ``(m,)`` means and ``(m,)`` variances. The means add up to that of the sum.
+            By the names of the parts ``(m,)`` means and ``(m,)`` variances. The means add up to the sum's.
 
         Raises:
             InputError: times or features that do not fit.
@@ -171,7 +170,7 @@ class Chain:
         timing = Timing.of(every)
         waves = [loadings(term, p, every) for term, p in zip(self.terms, self.periods, strict=True)]
         space = self._space(values, timing, waves)
-        filtered = self._filtered(space, values)
+        filtered = self._filtered_among(space)
         groups = np.zeros((len(self.terms), space.loadings.shape[1]))
         for block in space.blocks:
             groups[block.part, block.states] = 1.0
@@ -197,7 +196,7 @@ class Chain:
             if not (np.isfinite(scales).all() and (scales > 0.0).all()):
                 return nothing
             space = self._space(point, self.timing, self.waves)
-            filtered = self._filtered(space, point)
+            filtered = self._filtered_rows(space)
             value = filtered.regression.log_density
             if not np.isfinite(value):
                 return nothing
@@ -209,16 +208,23 @@ class Chain:
         origin = min(self.origin, timing.times[0])  # earlier only where nothing starts there
         return Space.at(self.terms, self.periods, point, origin, timing, waves)
 
-    def _filtered(self, space: Space, point: Array) -> Filtered:
+    def _filtered_rows(self, space: Space) -> Filtered:
+        return self._filtered(space, self.columns, np.full(len(self.columns), space.noise))
+
+    def _filtered_among(self, space: Space) -> Filtered:
+        """Filter where there are times between the rows, at which nothing was observed."""
         is_seen = np.isin(space.timing.times, self.timing.times, assume_unique=True)
-        y = np.zeros((len(is_seen), 1 + self.columns.shape[1]))
-        y[is_seen, 0], y[is_seen, 1:] = self.y, self.columns
+        y = np.zeros((len(is_seen), self.columns.shape[1]))
+        y[is_seen] = self.columns
+        return self._filtered(space, y, np.where(is_seen, space.noise, np.inf))
+
+    def _filtered(self, space: Space, y: Array, noise: Array) -> Filtered:
         linear = [
             np.repeat(v, term.columns)
             for v, term in zip(space.values, self.terms, strict=True)
             if term.is_linear
         ]
-        return space.filtered(y, is_seen, np.concatenate([np.empty(0), *linear]))
+        return space.filtered(y, noise, np.concatenate([np.empty(0), *linear]))
 
     def _loadings(self, space: Space, times: Array) -> Array:
         found = [np.empty((len(times), 0))]
@@ -236,7 +242,7 @@ class Chain:
 
 
 def _extrapolated(space: Space, filtered: Filtered, h: Array, times: Array) -> tuple[Array, Array]:
-    """Return the states' part of each column ``(m, 1 + q)`` and of the covariance ``(m, m)`` at later times."""
+    """Return the states' part of each column, ``(m, 1 + q)``, and of the covariance, ``(m, m)``, later on."""
     m, r = len(times), len(filtered.mean)
     means, covariance = np.empty((m, r)), np.zeros((m, m))
     timing = Timing.of(np.append(space.timing.times[-1], times))

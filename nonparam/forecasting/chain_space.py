@@ -1,4 +1,4 @@
-"""The chain of a structure at one value of its hyperparameters, and derivatives in them from those in the chain."""
+"""The chain of a structure at one value of its hyperparameters, and the derivatives in these."""
 
 import math
 from collections.abc import Sequence
@@ -139,13 +139,18 @@ class Space:
 
     @property
     def every(self) -> int:
-        """Rows between two copies of the covariance, so that few are kept and those in between fit the cache."""
-        n, states = self.loadings.shape
+        """Rows between two copies of the covariance: few are kept, and those in between fit the cache."""
+        n, states = len(self.timing.times), len(self.prior)
         return min(n, max(CACHE // max(1, states**2), math.isqrt(n) // 4, 1))
 
-    def filtered(self, y: Array, is_seen: NDArray[np.bool_], variances: Array) -> Filtered:
-        """Filter ``y`` and the features, ``(n, 1 + q)``, and regress one on the others."""
-        noise = np.where(is_seen, self.noise, np.inf)
+    def filtered(self, y: Array, noise: Array, variances: Array) -> Filtered:
+        """Filter ``y`` and the features, ``(n, 1 + q)``, and regress one on the others.
+
+        Args:
+            y: ``(n, 1 + q)``.
+            noise: ``(n,)``, infinite where nothing was observed.
+            variances: ``(q,)``, of the coefficients beforehand.
+        """
         found = _passes().filter_pass(
             y, noise, self.loadings, self.prior, self.timing.gap, *self.transitions, self.every
         )
@@ -213,14 +218,22 @@ def transitions(blocks: Sequence[Block], gaps: Array) -> tuple[Array, Array, Arr
             written = np.empty((k, 1 + s, s, 1))
             process.write_step(process.scaled(gaps)[:, None], written)
             decay[:, own] = written[:, 0, 0]
-            rows = [
-                np.roll(np.where(np.arange(s) > 0, written[:, 0, :, 0], 1.0), i, axis=1) for i in range(s)
-            ]
-            taylor, corner = np.triu(np.stack(rows, axis=1)), np.ascontiguousarray(written[:, 1:, :, 0])
+            taylor = _upper(written[:, 0, :, 0])
+            corner = np.ascontiguousarray(written[:, 1:, :, 0])
         else:
             decay[:, own] = process.decay(gaps)[:, None]
             diffusion[:, own] = process.spread(gaps)[:, None] * process.variance
     return decay, diffusion, taylor, corner
+
+
+def _upper(powers: Array) -> Array:
+    """Return triangles ``(k, s, s)`` with 1 on the diagonal and ``powers[:, j]`` on the ``j``-th above."""
+    k, s = powers.shape
+    taylor = np.zeros((k, s, s))
+    for i in range(s):
+        taylor[:, i, i] = 1.0
+        taylor[:, i, i + 1 :] = powers[:, 1 : s - i]
+    return taylor
 
 
 def _prior(blocks: Sequence[Block], since: float) -> Array:

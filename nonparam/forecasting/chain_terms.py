@@ -5,8 +5,8 @@ Every part but a smooth trend is a sum of known waves with amplitudes that wande
 .. math:: f(t) = \sum_i h_i(t) z_i(t), \qquad
     \mathrm{cov}(z_i(t), z_i(t')) = s_i e^{-|t - t'| / L} \text{ or } s_i \min(t - o, t' - o),
 
-with Ornstein-Uhlenbeck or Wiener processes for amplitudes: a season has cosines and sines of one period, a memory
-and a level have the one wave that is 1.
+with Ornstein-Uhlenbeck or Wiener processes for amplitudes: a season has cosines and sines of one period, a
+memory and a level have the one wave that is 1.
 """
 
 from dataclasses import dataclass

@@ -3,11 +3,12 @@ r"""The waves that a periodic process is the sum of, and how its variance is spr
 .. math:: \frac{e^{q \cos \phi} - I_0(q)}{e^q - I_0(q)} = \sum_{j \ge 1} w_j \cos j \phi, \qquad
     w_j = \frac{2 I_j(q)}{e^q - I_0(q)}, \qquad q = 1 / \ell^2
 
-with the modified Bessel functions :math:`I_j`. On a grid with a whole number ``p`` of steps in a period harmonics
-coincide with each other, and ``p`` waves, with the Fourier transform of ``p`` covariances for weights, are the process.
+with the modified Bessel functions :math:`I_j`. On a grid with a whole number ``p`` of steps in a period
+harmonics coincide with each other, and ``p`` waves, with the Fourier transform of ``p`` covariances for
+weights, are the process.
 
-Source: Solin and Särkkä (2014), Explicit link between periodic covariance functions and state space models, AISTATS;
-DLMF, equations 10.35.2 and 10.29.2.
+Source: Solin and Särkkä (2014), Explicit link between periodic covariance functions and state space models,
+AISTATS; DLMF, equations 10.35.2 and 10.29.2.
 """
 
 import math
@@ -109,15 +110,16 @@ def grid_weights(smoothness: float, p: int) -> tuple[Array, Array]:
 
 
 def _concentration(smoothness: float) -> float:
-    return min(smoothness**-2.0, SHARPEST)
+    return min(1.0 / float(smoothness) ** 2, SHARPEST)
 
 
 def _spectrum(missing: Array) -> Array:
     """Return the variances of the waves whose covariances are a constant less ``missing (p,)``."""
     p = len(missing)
-    spectrum = -np.fft.rfft(missing).real / p
+    spectrum: Array = -np.fft.rfft(missing).real / p
     twice = np.full(len(spectrum), 2.0)
     twice[0] = 1.0
     if p % 2 == 0:
         twice[-1] = 1.0
-    return spectrum * twice
+    spectrum *= twice
+    return spectrum

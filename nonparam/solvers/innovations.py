@@ -1,7 +1,7 @@
 r"""Linear regression on the innovations of a Kalman filter: features beside a process.
 
-With ``y ~ N(F c, K)`` and ``c ~ N(0, V)``, a filter of the process alone turns ``y`` and the columns of ``F`` into
-innovations :math:`\epsilon` and :math:`E`, for which the covariance is the identity. So
+With ``y ~ N(F c, K)`` and ``c ~ N(0, V)``, a filter of the process alone turns ``y`` and the columns of ``F``
+into innovations :math:`\epsilon` and :math:`E`, for which the covariance is the identity. So
 
 .. math::
 
@@ -11,8 +11,8 @@ innovations :math:`\epsilon` and :math:`E`, for which the covariance is the iden
 
 and all of it stands in one QR factor, where nothing cancels.
 
-Source: de Jong (1991), The diffuse Kalman filter, Annals of Statistics 19, section 3, for flat priors; Rasmussen and
-Williams (2006), section 2.7.
+Sources: de Jong (1991), The diffuse Kalman filter, Annals of Statistics 19; Rasmussen and Williams (2006),
+section 2.7.
 """
 
 import math
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtri
 
 __all__ = ["Regression", "regress"]
 
@@ -75,8 +75,8 @@ def regress(innovations: Array, roots: Array, variances: Array) -> Regression:
     """
     q, scales = len(variances), np.sqrt(variances)
     rows = np.concatenate([innovations[:, 1:] * scales, innovations[:, :1]], axis=1)
-    r = np.linalg.qr(np.concatenate([rows, np.eye(q, q + 1)]), mode="r")
-    inverse = solve_triangular(r[:q, :q], np.eye(q)) if q else np.empty((0, 0))
+    r = np.asarray(np.linalg.qr(np.concatenate([rows, np.eye(q, q + 1)]), mode="r"))
+    inverse = dtrtri(r[:q, :q])[0] if q else np.empty((0, 0))  # B >= I, so R has one
     b = inverse @ r[:q, q]
     seen = roots[roots > 0.0]
     log_volume = float(np.log(np.abs(np.diag(r)[:q])).sum() - np.log(seen).sum())

@@ -8,20 +8,20 @@ Each row observes what ``s`` smooth states and some Ornstein-Uhlenbeck or Wiener
     A_t = \mathrm{diag}(a_t) \begin{pmatrix} T_t & \\ & I \end{pmatrix}.
 
 A season is no rotation of its states here: in the frame that turns with it, the states only decay and the
-loadings :math:`h_t` are its cosines and sines. So a step scales the covariance entry by entry and takes a matrix
-of rank one away, in :math:`O(D^2)` whatever the gaps; nothing but the few rows of the smooth states needs a
-matrix :math:`T_t`.
+loadings :math:`h_t` are its cosines and sines. So a step scales the covariance entry by entry and takes a
+matrix of rank one away, in :math:`O(D^2)` whatever the gaps; nothing but the few rows of the smooth states
+needs a matrix :math:`T_t`.
 
-Several columns, ``y`` and features, are filtered with the same gains (de Jong 1991). The adjoint goes back over the
-rows with the derivatives :math:`\lambda` in the states' mean and :math:`G / 2` in their covariance. It finds the
-filter's covariances again from copies that were kept once every few rows, so that memory stays
-small.
+Several columns, ``y`` and features, are filtered with the same gains (de Jong 1991). The adjoint goes back
+over the rows with the derivatives :math:`\lambda` in the states' mean and :math:`G / 2` in their
+covariance. It finds the filter's covariances again from copies that were kept once every few rows, so that
+memory stays small.
 
 The steps stand here twice: in NumPy, and as loops, which `structural_chain_compiled` has Numba compile in
 their place. All of it is in one file, by which Numba knows what it compiled before.
 
-Sources: de Jong (1991), The diffuse Kalman filter, Annals of Statistics 19; Koopman and Shephard (1992), Exact score
-for time series models in state space form, Biometrika 79.
+Sources: de Jong (1991), The diffuse Kalman filter, Annals of Statistics 19; Koopman and Shephard (1992),
+Exact score for time series models in state space form, Biometrika 79.
 """
 
 import numpy as np
@@ -102,12 +102,13 @@ def adjoint_pass(  # type: ignore[no-untyped-def]
 
     .. math::
 
-        \lambda \leftarrow \lambda + g (\epsilon - u^\top \lambda), \qquad G \leftarrow G - g b^\top - b g^\top, \qquad
+        \lambda \leftarrow \lambda + g (\epsilon - u^\top \lambda), \quad
+        G \leftarrow G - g b^\top - b g^\top, \quad
         b = G u - \lambda^\top \epsilon
             + g \big(\epsilon^\top \lambda u - \tfrac12 (u^\top G u + \epsilon^\top \epsilon - 1)\big).
 
-    The first six arguments are what `filter_pass` returned; the columns may have been mixed since. The last five
-    are its own.
+    The first five arguments are what `filter_pass` returned; its columns may have been mixed since. The last
+    six are its own.
 
     Args:
         gains: ``(n, D)``.
@@ -125,11 +126,11 @@ def adjoint_pass(  # type: ignore[no-untyped-def]
         every: as in the filter.
 
     Returns:
-        The derivative in a common noise variance, doubled. ``G`` before the first row, ``(D, D)``. For each of the
-        ``k`` transitions sums over the rows behind it: of the diagonal of ``G``, ``(k, D)``; of the diagonal of
-        ``lambda m' + G P``, ``(k, D)``; of the smooth states' part of ``G``, ``(k, s, s)``; of
-        their part of ``lambda m' + G P`` above its diagonal, ``(k,)``. For each row and group the mean of each
-        column ``(n, b, r)``, and the variance ``(n, b)``.
+        The derivative in a common noise variance, doubled. ``G`` before the first row, ``(D, D)``. For each
+        of the ``k`` transitions sums over the rows behind it: of the diagonal of ``G``, ``(k, D)``; of the
+        diagonal of ``lambda m' + G P``, ``(k, D)``; of the smooth states' part of ``G``, ``(k, s, s)``; of
+        the entries just above the diagonal in their part of ``lambda m' + G P``, ``(k,)``. For each row and
+        group the mean of each column ``(n, b, r)``, and the variance ``(n, b)``.
     """
     n, states = loadings.shape
     columns, kinds, smooth = innovations.shape[1], len(decay), taylor.shape[1]

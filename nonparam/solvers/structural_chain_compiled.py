@@ -1,5 +1,7 @@
 """The passes of `structural_chain`, compiled by Numba for the processor that they run on."""
 
+from typing import Any
+
 from numba import njit
 from numba.extending import overload, register_jitable
 
@@ -8,12 +10,12 @@ from nonparam.solvers import structural_chain
 __all__ = ["adjoint_pass", "filter_pass"]
 
 FAST = {"reassoc", "contract", "nsz"}  # infinities and NaN keep their meaning
-OPTIONS = {"fastmath": FAST, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"fastmath": FAST, "error_model": "numpy"}
 
 
 def _replace(step, loop):  # type: ignore[no-untyped-def]
     """Have Numba compile ``loop`` where compiled code calls ``step``."""
-    overload(step, jit_options=OPTIONS, strict=False)(lambda *arguments: loop)
+    overload(step, jit_options=OPTIONS, strict=False)(lambda *arguments: loop)  # type: ignore[arg-type]
 
 
 for helper in structural_chain.HELPERS:
