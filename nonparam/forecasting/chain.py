@@ -48,7 +48,7 @@ class Chain:
         >>> chain = Chain.of(parts, times, np.sin(times / 12.0 * 2.0 * np.pi))
         >>> values, gradients = chain.log_likelihood(np.log([[1.0, 1.0, 2.0, 60.0, 0.01, 0.01]]))
         >>> values.round(3), gradients.shape
-        (array([12.641]), (1, 6))
+        (array([-0.438]), (1, 6))
     """
 
     terms: tuple[Term, ...]

@@ -120,7 +120,7 @@ class Timing:
             gaps = np.zeros(1)
         else:
             span = times[-1] - times[0]
-            step = span / np.rint(span / gaps.min())
+            step = float(span / np.rint(span / gaps.min()))
             places = (times - times[0]) / step
             whole = np.rint(places)
             if np.abs(places - whole).max() < ON_GRID:

@@ -21,7 +21,10 @@ __all__ = ["grid_weights", "waves", "weights"]
 
 Array = NDArray[np.float64]
 
-SHARPEST = 1e9  # q: beyond it the Bessel functions are not known in double precision
+SHARPEST, SMOOTHEST = (
+    1e-4,
+    1e8,
+)  # l: Bessel functions lose digits before the first, all but one wave after the last
 SMALL = 0.5  # q: from here down so many harmonics as below have the whole variance
 SOME = np.arange(1.0, 16.0)
 
@@ -70,7 +73,7 @@ def weights(smoothness: float, harmonics: int) -> tuple[Array, Array]:
     Examples:
         >>> share, slope = weights(1.0, 12)
         >>> share[:3].round(4), round(share.sum(), 12)
-        (array([0.7789, 0.187 , 0.0305]), np.float64(1.0))
+        (array([0.7783, 0.187 , 0.0305]), np.float64(1.0))
     """
     j, q = np.arange(1.0, harmonics + 2.0), _concentration(smoothness)
     bessel = ive(j, q)
@@ -94,7 +97,7 @@ def grid_weights(smoothness: float, p: int) -> tuple[Array, Array]:
     Examples:
         >>> share, slope = grid_weights(1.0, 12)
         >>> share[:3].round(4), round(share.sum(), 12)
-        (array([0.    , 0.7789, 0.187 ]), np.float64(1.0))
+        (array([0.    , 0.7783, 0.187 ]), np.float64(1.0))
     """
     q = _concentration(smoothness)
     exponent = -2.0 * q * np.sin(np.arange(p) * (math.pi / p)) ** 2
@@ -110,7 +113,7 @@ def grid_weights(smoothness: float, p: int) -> tuple[Array, Array]:
 
 
 def _concentration(smoothness: float) -> float:
-    return min(1.0 / float(smoothness) ** 2, SHARPEST)
+    return min(max(float(smoothness), SHARPEST), SMOOTHEST) ** -2.0
 
 
 def _spectrum(missing: Array) -> Array:
