@@ -296,7 +296,7 @@ def test_tiny_noise(noise):
 
 
 @pytest.mark.parametrize("size", [-30.0, -8.0, 8.0, 30.0])
-def test_extreme_hyperparameters_are_finite(size, engine):
+def test_extreme_hyperparameters_are_finite(size):
     terms, times = TERMS["whole"], TIMES["gaps"]
     y, x = data(times, terms)
     chain, middle = Chain.of(terms, times, y, x), log_point(terms)
