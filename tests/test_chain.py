@@ -237,6 +237,33 @@ def test_many_copies_of_the_covariance_change_nothing(monkeypatch):
         assert gradients == pytest.approx(found[0][1], rel=1e-9, abs=1e-10)
 
 
+def test_seasons_of_a_day_and_of_a_week_by_the_hour():
+    """Ninety states: the covariance is copied every few rows."""
+    terms = [
+        Term("base", "base"),
+        Term("level", "level"),
+        Term("day", "season", period=24.0),
+        Term("week", "season", period=168.0, harmonics=32),
+    ]
+    times = np.arange(-499.0, 1.0)
+    y, x = data(times, [])
+    point = np.log([1.0, 1e-3, 0.5, 0.4, 500.0, 0.5, 0.6, 2000.0, 0.05])
+    values, gradients = Chain.of(terms, times, y).log_likelihood(point)
+    assert values[0] == pytest.approx(log_density(terms, point, times, y, x, times[0]), rel=1e-10)
+    for i in range(len(point)):
+        step = 1e-4 * np.eye(len(point))[i]
+        ends, _ = Chain.of(terms, times, y).log_likelihood([point + step, point - step])
+        assert gradients[0, i] == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-5, abs=1e-5)
+
+
+def test_no_horizon_and_no_times():
+    terms, times = TERMS["trend"], TIMES["regular"]
+    chain, point = Chain.of(terms, times, data(times, terms)[0]), log_point(terms)
+    mean, spread = chain.forecast(point, [])
+    assert mean.shape == (0,) and spread.shape == (0, 0)
+    assert chain.parts(point, [])["trend"][0].shape == (0,)
+
+
 def test_harmonics_that_are_many_are_kept_and_few_share_the_variance():
     times = TIMES["irregular"]
     point = np.log([1.0, 0.05, 40.0, 0.1])  # turns as sharp as 24 harmonics can show
