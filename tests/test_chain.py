@@ -210,6 +210,24 @@ def test_parts_are_the_conditionals_of_the_dense_gaussian(terms, times, engine):
         assert variance == pytest.approx(np.diag(priors[name]) - known, abs=1e-9)
 
 
+@pytest.mark.parametrize("terms", TERMS.values(), ids=TERMS)
+def test_marginals_are_those_of_the_forecast_and_of_the_dense_gaussian(terms, engine):
+    times = TIMES["gaps"]
+    y, x = data(times, terms)
+    at = np.array([3.0, 1.0, -65.0, -62.0, 0.0])
+    _, ahead = data(at, terms, seed=4)
+    chain, point = Chain.of(terms, times, y, x), log_point(terms)
+    mean, variance = chain.marginals(point, at, ahead)
+    inverse = np.linalg.inv(covariance(terms, point, times, x, times[0]))
+    cross = total(covariances(terms, point, at, times, ahead, x, times[0]))
+    prior = total(covariances(terms, point, at, at, ahead, ahead, times[0]))
+    assert mean == pytest.approx(cross @ inverse @ y, abs=1e-9)
+    assert variance == pytest.approx(np.diag(prior - cross @ inverse @ cross.T), abs=1e-9)
+    later, spread = chain.forecast(point, at[[1, 0]], ahead[[1, 0]])
+    assert mean[[1, 0]] == pytest.approx(later, abs=1e-12)
+    assert variance[[1, 0]] == pytest.approx(np.diag(spread), abs=1e-12)
+
+
 def test_parts_add_up_to_the_forecast_and_to_the_fit():
     terms, times = TERMS["whole"], TIMES["gaps"]
     y, x = data(times, terms)
@@ -262,6 +280,7 @@ def test_no_horizon_and_no_times():
     mean, spread = chain.forecast(point, [])
     assert mean.shape == (0,) and spread.shape == (0, 0)
     assert chain.parts(point, [])["trend"][0].shape == (0,)
+    assert chain.marginals(point, [])[1].shape == (0,)
 
 
 def test_harmonics_that_are_many_are_kept_and_few_share_the_variance():
@@ -406,6 +425,8 @@ def test_questions_that_make_no_sense_are_refused():
         chain.parts(point, [-60.0])
     with pytest.raises(InputError, match="vector of finite numbers"):
         chain.parts(point, [np.nan])
+    with pytest.raises(InputError, match="features: expected shape"):
+        chain.marginals(point, [1.0], np.ones((1, 2)))
 
 
 @pytest.mark.parametrize(

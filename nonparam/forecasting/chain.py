@@ -160,25 +160,61 @@ class Chain:
         Raises:
             InputError: times or features that do not fit.
         """
-        t, values = np.asarray(times, dtype=np.float64), self._checked(point)
+        t = self._anywhen(times)
+        x = columns(self.terms, t, _features(features, t))
+        filtered, means, variances = self._smoothed(point, t, apart=True)
+        variances = variances + (means[..., 1:] ** 2).sum(-1)
+        states = {term.name: (means[:, i, 0], variances[:, i]) for i, term in enumerate(self.terms)}
+        return states | dict(self._linear_parts(filtered, x))
+
+    def marginals(
+        self, point: ArrayLike, times: ArrayLike, features: ArrayLike | None = None
+    ) -> tuple[Array, Array]:
+        """Return the mean and variance of the parts' sum at any times, given the whole series, without noise.
+
+        Args:
+            point: ``(p,)``.
+            times: ``(m,)``, in any order; with a level none before the origin.
+            features: ``(m, f)``, at these times.
+
+        Returns:
+            ``(m,)`` means and ``(m,)`` variances. After the series they are those of `forecast`, in time and
+            memory that grow with ``m`` and not with its square.
+
+        Raises:
+            InputError: times or features that do not fit.
+        """
+        t = self._anywhen(times)
+        x = columns(self.terms, t, _features(features, t))
+        filtered, means, variances = self._smoothed(point, t, apart=False)
+        directions = x @ filtered.regression.root - means[:, 0, 1:]
+        mean = x @ filtered.regression.mean + means[:, 0, 0]
+        return mean, variances[:, 0] + (directions**2).sum(1)
+
+    def _anywhen(self, times: ArrayLike) -> Array:
+        t = np.asarray(times, dtype=np.float64)
         if t.ndim != 1 or not np.isfinite(t).all():
             raise InputError(f"times: expected a vector of finite numbers, got shape {t.shape}")
         if len(t) and t.min() < self.origin and any(term.kind == "level" for term in self.terms):
             raise InputError(f"times: the level starts at {self.origin}, got {t.min()}")
-        x = columns(self.terms, t, _features(features, t))
-        every = np.union1d(self.timing.times, t)
-        timing = Timing.of(every)
+        return t
+
+    def _smoothed(self, point: ArrayLike, times: Array, apart: bool) -> tuple[Filtered, Array, Array]:
+        """Smooth the states of each part, or of all in one group, at ``times (m,)``.
+
+        Returns:
+            The filter; what each group makes of the mixed columns, ``(m, b, 1 + q)``; the groups' variances
+            ``(m, b)`` with the coefficients held.
+        """
+        every = np.union1d(self.timing.times, times)
         waves = [loadings(term, p, every) for term, p in zip(self.terms, self.periods, strict=True)]
-        space = self._space(values, timing, waves)
+        space = self._space(self._checked(point), Timing.of(every), waves)
         filtered = self._filtered_among(space)
-        groups = np.zeros((len(self.terms), space.loadings.shape[1]))
+        groups = np.zeros((len(self.terms) if apart else 1, space.loadings.shape[1]))
         for block in space.blocks:
-            groups[block.part, block.states] = 1.0
-        smoothed, rows = space.adjoint(filtered, groups), np.searchsorted(every, t)
-        means, variances = smoothed.means[rows], smoothed.variances[rows]
-        variances = np.maximum(variances, 0.0) + (means[..., 1:] ** 2).sum(-1)
-        states = {term.name: (means[:, i, 0], variances[:, i]) for i, term in enumerate(self.terms)}
-        return states | dict(self._linear_parts(filtered, x))
+            groups[block.part if apart else 0, block.states] = 1.0
+        smoothed, rows = space.adjoint(filtered, groups), np.searchsorted(every, times)
+        return filtered, smoothed.means[rows], np.maximum(smoothed.variances[rows], 0.0)
 
     def _linear_parts(self, filtered: Filtered, x: Array) -> Iterator[tuple[str, tuple[Array, Array]]]:
         used = 0

@@ -14,7 +14,7 @@ from nonparam.forecasting.chain_terms import Amplitudes, Term, Timing
 from nonparam.solvers.innovations import Regression, regress
 from nonparam.solvers.matern_process import MaternTerm
 
-__all__ = ["Adjoint", "Filtered", "Space"]
+__all__ = ["Adjoint", "Filtered", "Space", "transitions"]
 
 Array = NDArray[np.float64]
 

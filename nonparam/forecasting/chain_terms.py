@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nonparam.errors import InputError
 from nonparam.forecasting.harmonics import grid_weights, kept, waves, weights
 
-__all__ = ["Amplitudes", "Kind", "Term", "Timing"]
+__all__ = ["Amplitudes", "Kind", "Term", "Timing", "columns", "loadings"]
 
 Array = NDArray[np.float64]
 Kind = Literal["base", "drift", "features", "trend", "level", "season", "memory"]
@@ -173,7 +173,7 @@ class Amplitudes:
         if term.kind == "memory":
             return cls(values[:1], np.array([values[:1], [0.0]]), 1.0 / values[1])
         share, slope = grid_weights(values[1], p) if p is not None else weights(values[1], term.harmonics)
-        wave = kept(harmonics_of(term, p), p)
+        wave = kept(_harmonics(term, p), p)
         share, slope = values[0] * np.repeat(share, 2)[wave], values[0] * np.repeat(slope, 2)[wave]
         return cls(share, np.stack([share, slope, np.zeros_like(share)]), 1.0 / values[2])
 
@@ -194,7 +194,7 @@ class Amplitudes:
         return gaps if self.rate == 0.0 else -np.expm1(-2.0 * self.scaled(gaps))
 
 
-def harmonics_of(term: Term, p: int | None) -> NDArray[np.intp]:
+def _harmonics(term: Term, p: int | None) -> NDArray[np.intp]:
     """Return the harmonics of a season."""
     return np.arange(1, term.harmonics + 1) if p is None else np.arange(p // 2 + 1)
 
@@ -205,7 +205,7 @@ def loadings(term: Term, p: int | None, times: Array) -> Array:
         return np.empty((len(times), 0))
     if term.kind == "season":
         assert term.period is not None
-        return waves(times / term.period, harmonics_of(term, p), p)
+        return waves(times / term.period, _harmonics(term, p), p)
     if term.kind == "trend":
         return np.tile(np.eye(1, round(term.nu + 0.5)), (len(times), 1))
     return np.ones((len(times), 1))

@@ -17,14 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ive
 
-__all__ = ["grid_weights", "waves", "weights"]
+__all__ = ["grid_weights", "kept", "waves", "weights"]
 
 Array = NDArray[np.float64]
 
-SHARPEST, SMOOTHEST = (
-    1e-4,
-    1e8,
-)  # l: Bessel functions lose digits before the first, all but one wave after the last
+SHARPEST = 1e-4  # l: Bessel functions of its inverse square have their digits still
+SMOOTHEST = 1e8  # l: one wave has all the digits of the variance
 SMALL = 0.5  # q: from here down so many harmonics as below have the whole variance
 SOME = np.arange(1.0, 16.0)
 
@@ -113,7 +111,7 @@ def grid_weights(smoothness: float, p: int) -> tuple[Array, Array]:
 
 
 def _concentration(smoothness: float) -> float:
-    return min(max(float(smoothness), SHARPEST), SMOOTHEST) ** -2.0
+    return 1.0 / min(max(float(smoothness), SHARPEST), SMOOTHEST) ** 2
 
 
 def _spectrum(missing: Array) -> Array:
