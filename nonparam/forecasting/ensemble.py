@@ -1,37 +1,18 @@
 """A forecast as an average of Gaussian processes with different hyperparameters and transforms."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nonparam.forecasting.dense import Dense
+from nonparam.forecasting.engine import Engine, engine_for
 from nonparam.forecasting.mixture import JointMixture, Mixture
 from nonparam.forecasting.structure import Structure
 from nonparam.forecasting.transforms import Standardised
 
-__all__ = ["Engine", "Ensemble"]
+__all__ = ["Ensemble"]
 
 Array = NDArray[np.float64]
-
-BLOCK = 256  # rows whose joint covariance is made where only variances are wanted
-
-
-class Engine(Protocol):
-    """Series under a structure: the likelihood of hyperparameters, and what they say of other times."""
-
-    def __call__(self, points: Array, outputs: NDArray[np.intp]) -> tuple[Array, Array]:
-        """Return log likelihoods ``(b,)`` and gradients ``(b, p)`` at ``points (b, p)``."""
-        ...
-
-    def predict(self, points: Array, outputs: NDArray[np.intp], new: Array) -> tuple[Array, Array]:
-        """Return means ``(b, m)`` and covariances ``(b, m, m)`` of the functions at ``new (m, c)``."""
-        ...
-
-    def part(self, name: str, point: Array, output: int, new: Array) -> tuple[Array, Array]:
-        """Return mean ``(m,)`` and variance ``(m,)`` of a part at ``new (m, c)``."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +38,7 @@ class Ensemble:
         ...     structure, x, plain.forward(y)[:, None], (plain,), point, np.zeros(1, int), np.ones(1)
         ... )
         >>> one.marginals(np.array([[1.0]])).quantile(np.array([0.5])).round(2)
-        array([[3.21]])
+        array([[3.2]])
     """
 
     structure: Structure
@@ -71,19 +52,13 @@ class Ensemble:
     @property
     def engine(self) -> Engine:
         """The way in which the members are computed."""
-        return Dense(self.structure, self.x, self.z)
+        return engine_for(self.structure, self.x, self.z)
 
     def marginals(self, new: Array) -> Mixture:
         """Return the distributions of new observations, each by itself, at rows ``new (m, c)``."""
-        means, sds = [], []
-        for start in range(0, len(new), BLOCK):
-            mean, covariance = self.engine.predict(self.points, self.outputs, new[start : start + BLOCK])
-            variance = np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0)
-            means.append(mean)
-            sds.append(np.sqrt(variance + np.exp(self.points[:, -1:])))
-        return Mixture(
-            self.weights, self._member_transforms(), np.concatenate(means, 1), np.concatenate(sds, 1)
-        )
+        mean, variance = self.engine.marginals(self.points, self.outputs, new)
+        sd = np.sqrt(np.maximum(variance, 0.0) + np.exp(self.points[:, -1:]))
+        return Mixture(self.weights, self._member_transforms(), mean, sd)
 
     def joint(self, new: Array) -> JointMixture:
         """Return the joint distribution of new observations at rows ``new (m, c)``."""

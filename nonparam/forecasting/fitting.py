@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from nonparam.forecasting.dense import Dense
-from nonparam.forecasting.ensemble import Engine, Ensemble
+from nonparam.forecasting.engine import engine_for
+from nonparam.forecasting.ensemble import Ensemble
 from nonparam.forecasting.search import Fitted, search
 from nonparam.forecasting.season import Cycle
 from nonparam.forecasting.structure import Structure
@@ -32,6 +32,7 @@ NEGLIGIBLE = 1e-4  # the weight below which a candidate is left out of the forec
 NUM_DRAWS = 8  # of the hyperparameters of each candidate
 FEW = 15.0  # over the number of observations: the share of the draws in the forecast
 MOST_DRAWN = 0.9  # of the forecast
+MANY = 1000  # observations: their hyperparameters are known well enough
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _fit_alike(problems: Sequence[Problem], setting: Setting, average: bool, dea
     """Fit series that have the same times."""
     owners = [(i, transform) for i, problem in enumerate(problems) for transform in problem.transforms]
     z = np.stack([transform.forward(problems[i].values) for i, transform in owners], 1)
-    engine: Engine = Dense(setting.structure, setting.x, z)
+    engine = engine_for(setting.structure, setting.x, z)
     kinds = [(output, names) for output in range(len(owners)) for names in setting.omissions]
     found = search(setting.structure, engine, kinds, deadline=deadline)
     fits = []
@@ -170,7 +171,7 @@ def _ensemble(setting: Setting, z: Array, candidates: tuple[Candidate, ...], ave
     kept = [c for c in candidates if c.weight > NEGLIGIBLE]
     transforms = list(dict.fromkeys(c.transform for c in kept))
     columns = [next(c.fitted.output for c in kept if c.transform == transform) for transform in transforms]
-    drawn = min(MOST_DRAWN, FEW / len(z)) if average else 0.0
+    drawn = min(MOST_DRAWN, FEW / len(z)) if average and len(z) < MANY else 0.0
     points, outputs, weights = [], [], []
     for candidate in kept:
         draws = candidate.fitted.draws(setting.structure, NUM_DRAWS if drawn > 0.0 else 0)

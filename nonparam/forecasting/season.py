@@ -122,6 +122,7 @@ def _suggested(positions: Array, y: Array) -> list[float]:
     if power <= 0.0:
         return []
     lags = np.arange(1, n // 3 + 2)
-    r = np.array([changes[lag:] @ changes[:-lag] for lag in lags]) / power
+    spectrum = np.abs(np.fft.rfft(changes, 2 * n)) ** 2
+    r = np.fft.irfft(spectrum, 2 * n)[lags] / power
     peaks = [i for i in range(1, len(r) - 1) if r[i] > max(r[i - 1], r[i + 1], 2.0 / np.sqrt(n))]
     return [float(lags[i]) for i in sorted(peaks, key=lambda i: -r[i])[:CANDIDATES]]

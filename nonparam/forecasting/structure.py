@@ -22,6 +22,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +31,10 @@ from nonparam.errors import InputError
 from nonparam.kernels import Constant, Kernel, Linear, Matern, Periodic, Product, Scale, Sum, Wiener
 from nonparam.theta import Prior, Theta
 
-__all__ = ["Structure", "build_structure"]
+__all__ = ["Kind", "Part", "Structure", "build_structure"]
 
 Array = NDArray[np.float64]
+Kind = Literal["base", "drift", "trend", "level", "season", "memory", "features"]
 
 REACH = 8.0  # standard deviations of its prior that a search may move a hyperparameter
 SERIES_NOISE_FLOOR = 1e-8  # of the variance; `scales.NOISE_FLOOR` would widen forecasts of noiseless series
@@ -67,7 +69,7 @@ SEASON = LogNormal("variance", -1.5, 1.5)
 SEASON_SHAPE = LogNormal("smoothness", -0.2 + math.log(2.0), 1.0)
 SEASON_LIFE = LogNormal("lifetime", 3.0, 1.0)
 MEMORY = LogNormal("variance", -2.5, 1.5)
-MEMORY_LENGTH = LogNormal("lengthscale", -1.0, 1.0)
+MEMORY_LENGTH = LogNormal("lengthscale", -1.9, 1.0)
 NOISE = LogNormal("variance", -3.0, 2.0)
 REGRESSORS = LogNormal("variance", -2.0, 1.5)
 
@@ -83,15 +85,17 @@ class Part:
         name: as it is shown to users.
         kernel: at the medians of its priors.
         priors: by the names of the kernel's free parameters, in their order.
-        is_seasonal: whether it repeats.
-        is_of_time: whether it is a function of time, not of regressors.
+        kind: what it does in the series.
+        period: of a season, in units of time.
+        columns: of features, where they stand beside the time.
     """
 
     name: str
     kernel: Kernel
     priors: dict[str, LogNormal]
-    is_seasonal: bool = False
-    is_of_time: bool = True
+    kind: Kind
+    period: float | None = None
+    columns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class Structure:
     @property
     def seasons(self) -> tuple[str, ...]:
         """The names of the parts that repeat."""
-        return tuple(part.name for part in self.parts if part.is_seasonal)
+        return tuple(part.name for part in self.parts if part.kind == "season")
 
     def without(self, names: Collection[str]) -> "Structure":
         """Return the structure of the other parts."""
@@ -146,7 +150,7 @@ class Structure:
 
     def _checked(self, components: object) -> list[str]:
         names = list(components) if isinstance(components, list | tuple | set) else None
-        known = [*(part.name for part in self.parts if not part.is_seasonal), "season"]
+        known = [*(part.name for part in self.parts if part.kind != "season"), "season"]
         unknown = [name for name in names or [components] if name not in known]
         if not names or unknown:
             raise InputError(f"components must be 'auto' or a list of some of {known}, got {components!r}")
@@ -213,13 +217,13 @@ class Structure:
         for part in self.parts:
             for name, prior in part.priors.items():
                 kind = _unit(part.kernel, name.replace("raw_", ""))
-                factor = factors[kind if part.is_of_time else "y^2"]
+                factor = factors["y^2" if part.kind == "features" else kind]
                 natural[f"{part.name} {prior.label}"] = float(factor * next(values))
         return natural | {f"noise {NOISE.label}": float(scale**2 * next(values))}
 
 
 def _is_chosen(part: Part, names: Collection[str]) -> bool:
-    return part.name in names or (part.is_seasonal and "season" in names) or not part.is_of_time
+    return part.name in names or part.kind == "features" or (part.kind == "season" and "season" in names)
 
 
 def _with_priors(part: Part, priors: Mapping[str, tuple[float, float]]) -> Part:
@@ -267,19 +271,21 @@ def build_structure(
         ['base', 'drift', 'trend', 'level', 'season', 'memory']
     """
     parts = (
-        Part("base", Constant(BASE.median), {"raw_variance": BASE}),
-        Part("drift", Linear(DRIFT.median, center=0.0, active_dims=(0,)), {"raw_variance": DRIFT}),
+        Part("base", Constant(BASE.median), {"raw_variance": BASE}, "base"),
+        Part("drift", Linear(DRIFT.median, center=0.0, active_dims=(0,)), {"raw_variance": DRIFT}, "drift"),
         Part(
             "trend",
             Scale(Matern(TREND_LENGTH.median, nu=1.5), TREND.median),
             {"raw_outputscale": TREND, "kernel.raw_lengthscale": TREND_LENGTH},
+            "trend",
         ),
-        Part("level", Wiener(LEVEL.median, origin=first, active_dims=(0,)), {"raw_variance": LEVEL}),
+        Part("level", Wiener(LEVEL.median, origin=first, active_dims=(0,)), {"raw_variance": LEVEL}, "level"),
         *(_season(name, period) for name, period in seasons.items()),
         Part(
             "memory",
             Scale(Matern(MEMORY_LENGTH.median, nu=0.5), MEMORY.median),
             {"raw_outputscale": MEMORY, "kernel.raw_lengthscale": MEMORY_LENGTH},
+            "memory",
         ),
         *(_group(name, columns) for name, columns in regressors.items()),
     )
@@ -296,10 +302,11 @@ def _season(name: str, period: float) -> Part:
             "kernel.kernels.0.raw_lengthscale": SEASON_SHAPE,
             "kernel.kernels.1.raw_lengthscale": SEASON_LIFE,
         },
-        is_seasonal=True,
+        "season",
+        period=period,
     )
 
 
 def _group(name: str, columns: Sequence[int]) -> Part:
     kernel = Linear(REGRESSORS.median, center=0.0, active_dims=tuple(columns))
-    return Part(name, kernel, {"raw_variance": REGRESSORS}, is_of_time=False)
+    return Part(name, kernel, {"raw_variance": REGRESSORS}, "features", columns=tuple(columns))
