@@ -15,7 +15,7 @@ from nonparam.kernels.linear import Constant, Linear, Polynomial, WhiteNoise
 from nonparam.kernels.orthogonal import OrthogonalRBF
 from nonparam.kernels.spectral import Spectral, separable_spectral_mixture, spectral_mixture
 from nonparam.kernels.stationary import RBF, Cosine, Matern, Periodic, RationalQuadratic
-from nonparam.kernels.wiener import Wiener
+from nonparam.kernels.wiener import IntegratedWiener, Wiener
 
 __all__ = [
     "RBF",
@@ -25,6 +25,7 @@ __all__ = [
     "Cosine",
     "DeepKernel",
     "Hyperparameter",
+    "IntegratedWiener",
     "Invariant",
     "Kernel",
     "Linear",

@@ -18,7 +18,7 @@ __all__ = ["Composable", "Hyperparameter", "Kernel", "Unit", "Value"]
 MOST_COLUMNS = 2**31  # beyond any table
 
 Value = float | Sequence[float] | None
-Unit = Literal["1", "X", "1/X", "y^2", "y^2/X", "y^2/X^2"]
+Unit = Literal["1", "X", "1/X", "y^2", "y^2/X", "y^2/X^2", "y^2/X^3"]
 
 
 class Hyperparameter:

@@ -20,7 +20,7 @@ from nonparam.kernels.linear import Constant, Linear, Polynomial, WhiteNoise
 from nonparam.kernels.orthogonal import OrthogonalRBF
 from nonparam.kernels.spectral import Spectral, spectral_mixture
 from nonparam.kernels.stationary import RBF, Cosine, Matern, Periodic, RationalQuadratic
-from nonparam.kernels.wiener import Wiener
+from nonparam.kernels.wiener import IntegratedWiener, Wiener
 
 __all__ = ["NAMES", "as_kernel", "parse"]
 
@@ -53,6 +53,7 @@ NAMES: dict[str, Callable[..., gpytorch.kernels.Kernel]] = {
     "constant": Constant,
     "white": WhiteNoise,
     "wiener": Wiener,
+    "integrated_wiener": IntegratedWiener,
     "changepoint": ChangePoint,
     "additive": Additive,
     "orthogonal_rbf": OrthogonalRBF,

@@ -270,6 +270,8 @@ def _typical(declared: Hyperparameter, scales: Scales, columns: Columns) -> Arra
             return scales.y_variance / span
         case "y^2/X^2":
             return scales.y_variance / (sd**2 * d)
+        case "y^2/X^3":
+            return scales.y_variance / span**3
         case _:
             return np.ones(d if declared.per_column else 1)
 

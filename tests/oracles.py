@@ -135,6 +135,14 @@ def wiener(variance: float, origin: float) -> Entry:
     return lambda x, z, same: variance * max(0.0, min(x[0], z[0]) - origin)
 
 
+def integrated_wiener(variance: float, origin: float) -> Entry:
+    def entry(x: Row, z: Row, same: bool) -> float:
+        s, t = sorted(max(0.0, row[0] - origin) for row in (x, z))
+        return variance * (s * s * t / 2 - s**3 / 6)  # the integral of (s - u) (t - u) over u from 0 to s
+
+    return entry
+
+
 def changepoint(before: Entry, after: Entry, location: float, width: float, column: int = 0) -> Entry:
     def entry(x: Row, z: Row, same: bool) -> float:
         s, t = (1 / (1 + math.exp(-(row[column] - location) / width)) for row in (x, z))

@@ -6,7 +6,8 @@ evidence :math:`p(y \mid k)` in Laplace's approximation, the transform's slope i
 .. math:: w_k \propto p(y \mid k)^{1/2}:
 
 the evidence scores predictions one step ahead, many of them, and is surer of itself than forecasts of many
-steps ahead bear out.
+steps ahead bear out. Of trends it says even less: where they differ, in series without a season, the power
+between them is 1/10.
 """
 
 from collections.abc import Sequence
@@ -21,13 +22,14 @@ from nonparam.forecasting.ensemble import Ensemble
 from nonparam.forecasting.search import Fitted, search
 from nonparam.forecasting.season import Cycle
 from nonparam.forecasting.structure import Structure
-from nonparam.forecasting.transforms import Standardised
+from nonparam.forecasting.transforms import LOG, Standardised
 
 __all__ = ["Candidate", "Fit", "Problem", "Setting", "fit_problems"]
 
 Array = NDArray[np.float64]
 
-POWER = 0.5  # of the evidence in the weights
+POWER = 0.5  # of the evidence in the weights of transforms and seasons
+TREND_POWER = 0.1  # in those of trends, of which it says even less
 NEGLIGIBLE = 1e-4  # the weight below which a candidate is left out of the forecast
 NUM_DRAWS = 8  # of the hyperparameters of each candidate
 FEW = 15.0  # over the number of observations: the share of the draws in the forecast
@@ -139,24 +141,45 @@ def _fit_alike(problems: Sequence[Problem], setting: Setting, average: bool, dea
     owners = [(i, transform) for i, problem in enumerate(problems) for transform in problem.transforms]
     z = np.stack([transform.forward(problems[i].values) for i, transform in owners], 1)
     engine = engine_for(setting.structure, setting.x, z)
-    kinds = [(output, names) for output in range(len(owners)) for names in setting.omissions]
+    kinds = [
+        (output, names)
+        for output, (_, transform) in enumerate(owners)
+        for names in setting.omissions
+        if not _explodes(setting.structure, names, transform)
+    ]
     found = search(setting.structure, engine, kinds, deadline=deadline)
     fits = []
     for i, problem in enumerate(problems):
         own = [(owners[fitted.output][1], fitted) for fitted in found if owners[fitted.output][0] == i]
-        candidates = _weighed(problem.values, own, average)
+        candidates = _weighed(problem.values, own, set(setting.structure.seasons), average)
         fits.append(Fit(setting, candidates, _ensemble(setting, z, candidates, average)))
     return fits
 
 
+def _explodes(structure: Structure, omitted: Sequence[str], transform: Standardised) -> bool:
+    """Whether a slope wanders on a logarithm, which soon forecasts anything."""
+    has_slope = any(part.kind == "slope" and part.name not in omitted for part in structure.parts)
+    return has_slope and transform.link is LOG
+
+
+def _weights(evidences: Array, trends: Sequence[frozenset[str]]) -> Array:
+    """Return weights that sum to 1: powers of the evidence among trends, and within each of them."""
+    log_weights = np.empty(len(evidences))
+    for trend in set(trends):
+        own = np.array([other == trend for other in trends])
+        within = POWER * evidences[own]
+        log_weights[own] = TREND_POWER * logsumexp(evidences[own]) + within - logsumexp(within)
+    weights: Array = np.exp(log_weights - logsumexp(log_weights))
+    return weights
+
+
 def _weighed(
-    values: Array, fitted: list[tuple[Standardised, Fitted]], average: bool
+    values: Array, fitted: list[tuple[Standardised, Fitted]], seasons: set[str], average: bool
 ) -> tuple[Candidate, ...]:
     evidences = np.array(
         [each.laplace.log_evidence + float(transform.log_slope(values).sum()) for transform, each in fitted]
     )
-    log_weights = POWER * evidences
-    weights = np.exp(log_weights - logsumexp(log_weights))
+    weights = _weights(evidences, [frozenset(each.omitted) - seasons for _, each in fitted])
     if not average:
         weights = (np.arange(len(weights)) == weights.argmax()).astype(float)
     candidates = [

@@ -32,6 +32,7 @@ __all__ = ["GPForecaster"]
 Array = NDArray[np.float64]
 
 MOST_OBSERVATIONS = 200_000  # a fit takes about a hundred passes, each a second for 50,000
+LONGEST_SLOPE = 400  # observations: chains have no part whose slope wanders
 LONG = 2000  # observations from which seasons are not left out by turns: their variances tell
 QUANTILES = (0.1, 0.5, 0.9)
 
@@ -161,7 +162,11 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         origin = float(observed.positions[-1])
         x = _rows(cycle, origin, observed.positions)
         names = {name: period / cycle.unit for name, period in cycle.names.items()}
-        structure = build_structure(float(x[0, 0]), names).chosen(self.components, self.priors)
+        has_slope = not names and len(x) <= LONGEST_SLOPE
+        full = build_structure(float(x[0, 0]), names, has_slope=has_slope)
+        structure = full.chosen(self.components, self.priors)
+        if not names:
+            return Setting(cycle, origin, structure, x, tuple(structure.trends))
         shortest = len(structure.seasons) if len(x) > LONG else 0
         omissions = [structure.seasons[i:] for i in range(len(structure.seasons), shortest - 1, -1)]
         return Setting(cycle, origin, structure, x, tuple(omissions))

@@ -17,7 +17,6 @@ Array = NDArray[np.float64]
 CYCLES = (60.0, 3600.0, DAY, 7.0 * DAY, YEAR)  # seconds
 PREFERRED = {DAY: 0.5 * DAY, 7.0 * DAY: 3.5 * DAY, YEAR: 0.5 * YEAR}  # the longest step of each cycle
 TYPICAL_UNITS = 8.0  # how many units of time a series has that the priors were made for
-SHORTEST_UNIT = 4.0  # steps, where neither the index nor the user tells of a cycle
 CANDIDATES = 2  # cycles found in the numbers, between which the evidence decides
 
 
@@ -69,7 +68,7 @@ def cycles(season: object, line: Timeline, positions: Array, y: Array) -> list[C
     """
     span = float(positions[-1] - positions[0])
     known = _natural(line.seconds, span)
-    unit = known.unit if known is not None else max(SHORTEST_UNIT, span / TYPICAL_UNITS)
+    unit = known.unit if known is not None and known.periods else _typical(span)
     if season is None:
         return [Cycle(unit, ())]
     if isinstance(season, str) and season == "auto":
@@ -80,6 +79,11 @@ def cycles(season: object, line: Timeline, positions: Array, y: Array) -> list[C
     if not periods or len(set(periods)) < len(periods):
         raise InputError(f"season must name each cycle once, got {season!r}")
     return [Cycle(periods[0], tuple(periods))]
+
+
+def _typical(span: float) -> float:
+    """Return the unit of time of a series without a season."""
+    return max(1.0, span / TYPICAL_UNITS)
 
 
 def _checked(season: object) -> float:
@@ -98,7 +102,7 @@ def _natural(seconds: float | None, span: float) -> Cycle | None:
         return None
     preferred = next((cycle for cycle, longest in PREFERRED.items() if seconds <= longest), None)
     if preferred is None:
-        return Cycle(1.0, ())
+        return Cycle(_typical(span), ())
     fitting = [c for c in CYCLES if 4.0 * seconds <= c <= preferred or c == preferred]
     seen = [c for c in CYCLES if c >= fitting[0] and span * seconds >= 2.0 * c - seconds]
     first = max((c for c in seen if c in fitting), default=preferred)

@@ -9,6 +9,7 @@ by its variance.
     k(t, t') = \underbrace{v_b}_\text{base} + \underbrace{v_d\, t t'}_\text{drift}
         + \underbrace{v_t\, k_{3/2}(t, t')}_\text{trend}
         + \underbrace{v_l \min(t - t_1, t' - t_1)}_\text{level}
+        + \underbrace{v_w \textstyle\int\!\!\int \min}_\text{slope}
         + \underbrace{v_s\, k_\text{per}(t, t')\, e^{-|t - t'| / L}}_\text{season}
         + \underbrace{v_m\, e^{-|t - t'| / \ell}}_\text{memory}
 
@@ -28,13 +29,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonparam.errors import InputError
-from nonparam.kernels import Constant, Kernel, Linear, Matern, Periodic, Product, Scale, Sum, Wiener
+from nonparam.kernels import (
+    Constant,
+    IntegratedWiener,
+    Kernel,
+    Linear,
+    Matern,
+    Periodic,
+    Product,
+    Scale,
+    Sum,
+    Wiener,
+)
 from nonparam.theta import Prior, Theta
 
 __all__ = ["Kind", "Part", "Structure", "build_structure"]
 
 Array = NDArray[np.float64]
-Kind = Literal["base", "drift", "trend", "level", "season", "memory", "features"]
+Kind = Literal["base", "drift", "trend", "level", "slope", "season", "memory", "features"]
 
 REACH = 8.0  # standard deviations of its prior that a search may move a hyperparameter
 SERIES_NOISE_FLOOR = 1e-8  # of the variance; `scales.NOISE_FLOOR` would widen forecasts of noiseless series
@@ -65,6 +77,7 @@ DRIFT = LogNormal("variance", -2.0, 1.5)
 TREND = LogNormal("variance", -1.5, 1.5)
 TREND_LENGTH = LogNormal("lengthscale", 1.6, 1.0)
 LEVEL = LogNormal("variance", -1.0, 1.5)
+SLOPE = LogNormal("variance", -3.0, 1.5)
 SEASON = LogNormal("variance", -1.5, 1.5)
 SEASON_SHAPE = LogNormal("smoothness", -0.2 + math.log(2.0), 1.0)
 SEASON_LIFE = LogNormal("lifetime", 3.0, 1.0)
@@ -73,6 +86,12 @@ MEMORY_LENGTH = LogNormal("lengthscale", -1.9, 1.0)
 NOISE = LogNormal("variance", -3.0, 2.0)
 REGRESSORS = LogNormal("variance", -2.0, 1.5)
 
+WITHOUT = (  # what trends of series without a season may lack
+    ("slope",),
+    ("slope", "drift"),
+    ("trend", "memory"),
+    ("slope", "trend", "memory"),
+)
 ONE_SEASON: Mapping[str, float] = MappingProxyType({"season": 1.0})
 NOTHING: Mapping[str, Sequence[int]] = MappingProxyType({})
 
@@ -156,6 +175,13 @@ class Structure:
             raise InputError(f"components must be 'auto' or a list of some of {known}, got {components!r}")
         return names
 
+    @property
+    def trends(self) -> list[tuple[str, ...]]:
+        """What is left out by turns in series without a season: four ways in which trends go on."""
+        present = {part.name for part in self.parts}
+        choices = [tuple(name for name in names if name in present) for names in WITHOUT]
+        return list(dict.fromkeys(choices))
+
     def entries(self, names: Collection[str]) -> NDArray[np.bool_]:
         """Return which entries of `theta` belong to the parts of these names, ``(p,)``."""
         owners = [part.name for part in self.parts for _ in part.priors]
@@ -211,6 +237,7 @@ class Structure:
             "y^2": scale**2,
             "y^2/X": scale**2 / unit,
             "y^2/X^2": (scale / unit) ** 2,
+            "y^2/X^3": scale**2 / unit**3,
         }
         values = iter(np.exp(point))
         natural = {}
@@ -255,6 +282,8 @@ def build_structure(
     first: float,
     seasons: Mapping[str, float] = ONE_SEASON,
     regressors: Mapping[str, Sequence[int]] = NOTHING,
+    *,
+    has_slope: bool = False,
 ) -> Structure:
     """Return all the parts that a series may have.
 
@@ -262,6 +291,7 @@ def build_structure(
         first: the time of the first observation, where the level starts.
         seasons: the periods of the parts that repeat, by their names, in units of time.
         regressors: which columns belong to each group of regressors, by its name; column 0 is the time.
+        has_slope: whether there is a trend with a wandering slope besides.
 
     Returns:
         The structure.
@@ -280,6 +310,7 @@ def build_structure(
             "trend",
         ),
         Part("level", Wiener(LEVEL.median, origin=first, active_dims=(0,)), {"raw_variance": LEVEL}, "level"),
+        *([_slope(first)] if has_slope else []),
         *(_season(name, period) for name, period in seasons.items()),
         Part(
             "memory",
@@ -290,6 +321,11 @@ def build_structure(
         *(_group(name, columns) for name, columns in regressors.items()),
     )
     return Structure(parts)
+
+
+def _slope(first: float) -> Part:
+    kernel = IntegratedWiener(SLOPE.median, origin=first, active_dims=(0,))
+    return Part("slope", kernel, {"raw_variance": SLOPE}, "slope")
 
 
 def _season(name: str, period: float) -> Part:
