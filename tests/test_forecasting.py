@@ -538,9 +538,7 @@ def test_levels_outside_of_0_and_1_get_a_clear_error(mixed, levels, message):
 def test_one_observation_has_the_prior_around_it():
     quantiles = GPForecaster(None).fit([5.0]).predict_quantiles(1, list(norm.cdf([-1.0, 0.0, 1.0])))
     assert quantiles.iloc[0, 1] == pytest.approx(5.0)
-    assert (
-        0.05 < (quantiles.iloc[0, 2] - 5.0) / 5.0 < 1.5
-    )
+    assert 0.05 < (quantiles.iloc[0, 2] - 5.0) / 5.0 < 1.5
 
 
 def test_the_picture_shows_observations_between_missing_ones():

@@ -19,7 +19,7 @@ from scipy.special import logsumexp
 
 from nonparam.forecasting.engine import engine_for
 from nonparam.forecasting.ensemble import Ensemble
-from nonparam.forecasting.search import Fitted, search
+from nonparam.forecasting.search import VALUE_TOLERANCE, Fitted, search
 from nonparam.forecasting.season import Cycle
 from nonparam.forecasting.structure import Structure
 from nonparam.forecasting.transforms import LOG, Standardised
@@ -27,9 +27,13 @@ from nonparam.forecasting.transforms import LOG, Standardised
 __all__ = ["Candidate", "Fit", "Problem", "Setting", "fit_problems"]
 
 Array = NDArray[np.float64]
+Kind = tuple[int, tuple[str, ...]]
 
 POWER = 0.5  # of the evidence in the weights of transforms and seasons
 TREND_POWER = 0.1  # in those of trends, of which it says even less
+VERY_LONG, END = 5000, 2000  # rows, and how many of the last ones are looked at before all of them
+HOPELESS = 20.0  # nats behind the best at the end of a very long series
+TOLERANCE_PER_ROW = 2e-6  # nats
 NEGLIGIBLE = 1e-4  # the weight below which a candidate is left out of the forecast
 NUM_DRAWS = 8  # of the hyperparameters of each candidate
 FEW = 15.0  # over the number of observations: the share of the draws in the forecast
@@ -140,20 +144,41 @@ def _fit_alike(problems: Sequence[Problem], setting: Setting, average: bool, dea
     """Fit series that have the same times."""
     owners = [(i, transform) for i, problem in enumerate(problems) for transform in problem.transforms]
     z = np.stack([transform.forward(problems[i].values) for i, transform in owners], 1)
-    engine = engine_for(setting.structure, setting.x, z)
     kinds = [
         (output, names)
         for output, (_, transform) in enumerate(owners)
         for names in setting.omissions
         if not _explodes(setting.structure, names, transform)
     ]
-    found = search(setting.structure, engine, kinds, deadline=deadline)
+    slopes = np.stack([transform.log_slope(problems[i].values) for i, transform in owners], 1)
+    found = _found(setting, z, slopes, kinds, deadline)
     fits = []
     for i, problem in enumerate(problems):
         own = [(owners[fitted.output][1], fitted) for fitted in found if owners[fitted.output][0] == i]
         candidates = _weighed(problem.values, own, set(setting.structure.seasons), average)
         fits.append(Fit(setting, candidates, _ensemble(setting, z, candidates, average)))
     return fits
+
+
+def _found(setting: Setting, z: Array, log_slopes: Array, kinds: list[Kind], deadline: float) -> list[Fitted]:
+    """Search; in very long series their end tells first where to begin, and which candidates are hopeless."""
+    structure, n = setting.structure, len(z)
+    if n <= VERY_LONG:
+        return search(structure, engine_for(structure, setting.x, z), kinds, deadline=deadline)
+    end = engine_for(structure, setting.x[-END:], z[-END:])
+    sketch = search(structure, end, kinds, deadline=deadline)
+    evidences = np.array(
+        [each.laplace.log_evidence + log_slopes[-END:, each.output].sum() for each in sketch]
+    )
+    hopeful = np.flatnonzero(evidences >= evidences.max() - HOPELESS)
+    return search(
+        structure,
+        engine_for(structure, setting.x, z),
+        [kinds[i] for i in hopeful],
+        starts=np.stack([sketch[i].search.theta for i in hopeful]),
+        value_tolerance=max(VALUE_TOLERANCE, n * TOLERANCE_PER_ROW),
+        deadline=deadline,
+    )
 
 
 def _explodes(structure: Structure, omitted: Sequence[str], transform: Standardised) -> bool:

@@ -55,6 +55,8 @@ def search(
     log_likelihood: LogLikelihood,
     kinds: Sequence[tuple[int, Collection[str]]],
     *,
+    starts: Array | None = None,
+    value_tolerance: float = VALUE_TOLERANCE,
     deadline: float = np.inf,
 ) -> list[Fitted]:
     """Find the most probable hyperparameters of a structure, and of some without a few of its parts.
@@ -64,6 +66,8 @@ def search(
         log_likelihood: takes points ``(b, p)`` and the numbers of their series ``(b,)``; returns values and
             gradients.
         kinds: numbers of series, and the names of the parts that are left out.
+        starts: ``(k, p)``, where to begin; by default at the medians of the priors.
+        value_tolerance: a search ends where its last steps gained no more nats.
         deadline: of `time.monotonic`, at which the search stops where it is.
 
     Returns:
@@ -71,7 +75,8 @@ def search(
     """
     theta = structure.theta()
     outputs = np.array([output for output, _ in kinds])
-    starts = np.stack([structure.switched_off(names) for _, names in kinds])
+    if starts is None:
+        starts = np.stack([structure.switched_off(names) for _, names in kinds])
     held = np.stack([structure.entries(names) for _, names in kinds])
 
     def negative(points: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
@@ -85,7 +90,7 @@ def search(
         np.where(held, starts, theta.lower),
         np.where(held, starts, theta.upper),
         gradient_tolerance=GRADIENT_TOLERANCE,
-        value_tolerance=VALUE_TOLERANCE,
+        value_tolerance=value_tolerance,
     )
     for found in iterations:  # noqa: B007  # the last of them is used
         if time.monotonic() > deadline:
