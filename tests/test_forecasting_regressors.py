@@ -171,7 +171,7 @@ FORECASTS = {
     "of the past": (X[:12], r"X lacks a number at 2021-01, 2021-02, 2021-03, ... \(4 in all\)"),
     "nan": (X.assign(price=np.nan), r"X lacks a number at 2021-01, .* in column 'price'"),
     "a column less": (X[["price"]], "X lacks the column 'promotion' of the fit, it has 'price'"),
-    "other names": (X.set_axis(["a", "b"], axis=1), "X lacks the columns 'price', 'promotion' of the .* has 'a', 'b'"),
+    "other names": (X.set_axis(["a", "b"], axis=1), "X lacks the columns 'price', 'promotion' .* 'a', 'b'"),
     "text": (X.assign(price="dear"), "column 'price' of X must be .* got object such as 'dear'"),
     "rows": (np.ones((3, 2)), "X has 3 rows for 4 times, 2021-01, "),
     "columns": (np.ones((4, 3)), r"X must be 2 columns \('price', 'promotion'\), got ndarray of"),

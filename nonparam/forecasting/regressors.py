@@ -210,7 +210,8 @@ def _column(column: pd.Series) -> Array:
             f"column {column.name!r} of X must be numbers or booleans, got {kinds} such as "
             f"{known.iloc[0]!r}; pandas.get_dummies makes columns of 0 and 1 of categories"
         )
-    numbers: Array = pd.Series(known, dtype=object).astype(np.float64).reindex(column.index).to_numpy()
+    numbers = np.full(len(column), np.nan)
+    numbers[column.notna().to_numpy()] = known.to_numpy(np.float64)
     largest = float(np.nanmax(np.abs(numbers), initial=0.0))
     if largest > LARGEST:
         raise InputError(
