@@ -69,7 +69,7 @@ def test_what_was_seen(n, missing, words):
         ({"identity": -1.0, "log": -1.01}, "it is, equally as probable as the logarithm."),
         ({"identity": -1.0, "log": -2.0}, "the series as it is, 2.7 times as probable as the logarithm."),
         ({"identity": -1.0, "log": -4.0}, "20 times as probable as the logarithm: its swings do"),
-        ({"sqrt": -1.0, "log": -9.0, "identity": -3.0}, "sqrt, 7.4 times as probable as the series as it is."),
+        ({"sqrt": -1.0, "log": -9.0, "identity": -3.0}, "sqrt, 7.4 times as probable as the series as"),
     ],
 )  # fmt: skip
 def test_which_scale_and_why(transforms, words):
