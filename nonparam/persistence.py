@@ -47,7 +47,16 @@ from nonparam.structured import structured_factor
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
 
-__all__ = ["digest", "load_regressor", "read_file", "save_regressor", "writable", "write_file"]
+__all__ = [
+    "Location",
+    "complete",
+    "digest",
+    "load_regressor",
+    "read_file",
+    "save_regressor",
+    "writable",
+    "write_file",
+]
 
 Json = Any
 Model = TypeVar("Model")
@@ -304,7 +313,7 @@ def load_regressor(cls: type[Model], path: Location, kernel: gpytorch.kernels.Ke
         True
     """
     document, tensors = read_file(path, cls.__name__)
-    with _complete(path):
+    with complete(path):
         unpacker = Unpacker(tensors, kernel)
         model = cls(**unpacker.unpack(document["params"]))
         state = unpacker.unpack(document["fitted"])
@@ -314,7 +323,8 @@ def load_regressor(cls: type[Model], path: Location, kernel: gpytorch.kernels.Ke
 
 
 @contextmanager
-def _complete(path: Location) -> Iterator[None]:
+def complete(path: Location) -> Iterator[None]:
+    """Raise `FileFormatError` where a file lacks what is looked for in it, or has it of a wrong kind."""
     try:
         yield
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:

@@ -286,7 +286,8 @@ def plot_components(search: KernelSearch, axes: Sequence[Axes] | None = None) ->
         raise InputError(f"plot draws searches with one input, and this one has {model.n_features_in_}")
     grid = _grid(model.posterior_.data.x[:, 0].cpu().numpy())
     parts = search.components(_table(model, grid))
-    axes = _stacked(1 + len(parts)) if axes is None else list(np.ravel(np.asarray(axes, dtype=object)))
+    heights = [FIGURE_SIZE[1], *[PANEL] * len(parts)]
+    axes = stacked_axes(heights) if axes is None else list(np.ravel(np.asarray(axes, dtype=object)))
     if len(axes) != 1 + len(parts):
         raise InputError(
             f"axes must be {1 + len(parts)}, one for the fit and one for each term; got {len(axes)}"
@@ -301,13 +302,14 @@ def plot_components(search: KernelSearch, axes: Sequence[Axes] | None = None) ->
     return axes
 
 
-def _stacked(count: int) -> Sequence[Axes]:
-    """Return axes of a new figure, one below the other."""
+def stacked_axes(heights: Sequence[float]) -> list[Axes]:
+    """Return axes of a new figure, one below the other, of these heights in inches."""
     import matplotlib.pyplot as plt
 
-    size = (FIGURE_SIZE[0], FIGURE_SIZE[1] + PANEL * (count - 1))
-    heights = [FIGURE_SIZE[1], *[PANEL] * (count - 1)]
-    _, axes = plt.subplots(count, figsize=size, layout="constrained", squeeze=False, height_ratios=heights)
+    size = (FIGURE_SIZE[0], sum(heights))
+    _, axes = plt.subplots(
+        len(heights), figsize=size, layout="constrained", squeeze=False, height_ratios=heights
+    )
     return list(axes[:, 0])
 
 

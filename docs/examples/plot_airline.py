@@ -38,8 +38,7 @@ for name, forecast in (("forecast", median), ("seasonal naive", naive)):
 print(f"joint log density per month: {forecaster.log_predictive_density(future) / 24:.3f} nats")
 
 # %%
-# The parts of the fit, on the logarithmic scale.
+# The parts of the fit and of the forecast, on the logarithmic scale, with bands of 50, 80 and 95 %.
 
-parts = forecaster.decompose()
-parts.plot(subplots=True, figsize=(8, 10), sharex=True)
+forecaster.plot_components(24)
 plt.show()

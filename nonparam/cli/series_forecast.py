@@ -13,7 +13,9 @@ from nonparam.cli.output import format_for
 from nonparam.errors import InputError
 from nonparam.forecasting import GPForecaster, MemberReport
 from nonparam.forecasting.calendars import YEAR
+from nonparam.forecasting.findings import step_name, time_name
 from nonparam.forecasting.timeline import timeline
+from nonparam.forecasting.words import REASONS
 
 __all__ = ["LEVELS", "OVERVIEW", "SHOWN", "SeriesForecast", "check_horizon"]
 
@@ -26,20 +28,12 @@ SHOWN = {
     "upper_95": "95% high",
 }
 OVERVIEW = ("seen", "until", "model", "forecast for", "median", "80% low", "80% high")
-PERIODS = {"Y": "year", "Q": "quarter", "M": "month", "W": "week", "D": "day", "B": "day", "h": "hour"}
-SPANS = {
-    pd.Timedelta(days=7): "week",
-    pd.Timedelta(days=1): "day",
-    pd.Timedelta(hours=1): "hour",
-    pd.Timedelta(minutes=1): "minute",
-}
 LONGEST_DEFAULT = 104  # steps
 FARTHEST = 10  # times the length of the series, at most
 ALWAYS = 1000  # steps, allowed for a short series too
 LAST_YEAR = 9999  # that dates are written and drawn with
 MOST_DATES = 7  # below a picture
 SURE = 0.9  # the weight above which a reason is given
-REASONS = {"log": "its swings grow with its level", "identity": "its swings do not grow with its level"}
 
 
 @dataclass(frozen=True)
@@ -70,13 +64,13 @@ class SeriesForecast:
     @cached_property
     def table(self) -> pd.DataFrame:
         """The forecast, with a column of times as text."""
-        times = pd.Series([_time(time) for time in self.quantiles.index], name="time")
+        times = pd.Series([time_name(time) for time in self.quantiles.index], name="time")
         return pd.concat([times, self.quantiles.reset_index(drop=True)], axis=1)
 
     @property
     def step(self) -> str:
         """What a step of the index is called."""
-        return _step(self.y.index)
+        return step_name(self.y.index)
 
     @property
     def cells(self) -> list[list[str]]:
@@ -108,7 +102,7 @@ class SeriesForecast:
         report = self.forecaster.report_
         missing = f", {report.missing} missing" if report.missing else ""
         count = f"{report.observations:,} observation{'s' * (report.observations != 1)}{missing}"
-        return f"{count}, {_time(self.y.index.min())} to {_time(self.y.index.max())}"
+        return f"{count}, {time_name(self.y.index.min())} to {time_name(self.y.index.max())}"
 
     @property
     def facts(self) -> dict[str, str]:
@@ -146,7 +140,7 @@ class SeriesForecast:
         """The series in a line, for the columns of `OVERVIEW`."""
         report, last = self.forecaster.report_, self.cells[-1]
         heaviest = report.members[0]
-        return [f"{report.observations:,}", _time(self.y.index.max()), heaviest.name, *last[:4]]
+        return [f"{report.observations:,}", time_name(self.y.index.max()), heaviest.name, *last[:4]]
 
     def draw(self, ax: Any) -> None:
         """Draw the series and its forecast, with as few dates as a small picture has room for."""
@@ -194,20 +188,6 @@ def check_horizon(horizon: int | None, y: pd.Series) -> None:
             f"--horizon {horizon} is too far for {len(y)} observations: expected at most {longest} steps "
             f"({FARTHEST} times their number or {ALWAYS}, and none after the year {last})"
         )
-
-
-def _time(time: object) -> str:
-    if isinstance(time, pd.Timestamp) and time == time.normalize():
-        return time.strftime("%Y-%m-%d")
-    return format(time, ".8g") if isinstance(time, float) else str(time)
-
-
-def _step(index: pd.Index) -> str:
-    if isinstance(index, pd.PeriodIndex):
-        return PERIODS.get(index.freqstr.split("-")[0], "time")
-    if isinstance(index, pd.DatetimeIndex):
-        return SPANS.get((index[1:] - index[:-1]).to_series().median(), "time")
-    return "step"
 
 
 def _season_name(member: MemberReport, step: str) -> str:

@@ -11,7 +11,7 @@ regression models, MLSP; Solin and Särkkä (2014), Explicit link between period
 state space models, AISTATS; de Jong (1991), The diffuse Kalman filter, Annals of Statistics 19.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -160,12 +160,8 @@ class Chain:
         Raises:
             InputError: times or features that do not fit.
         """
-        t = self._anywhen(times)
-        x = columns(self.terms, t, _features(features, t))
-        filtered, means, variances = self._smoothed(point, t, apart=True)
-        variances = variances + (means[..., 1:] ** 2).sum(-1)
-        states = {term.name: (means[:, i, 0], variances[:, i]) for i, term in enumerate(self.terms)}
-        return states | dict(self._linear_parts(filtered, x))
+        names = [term.name for term in self.terms]
+        return dict(zip(names, self.sums(point, [[name] for name in names], times, features), strict=True))
 
     def marginals(
         self, point: ArrayLike, times: ArrayLike, features: ArrayLike | None = None
@@ -184,12 +180,41 @@ class Chain:
         Raises:
             InputError: times or features that do not fit.
         """
+        (found,) = self.sums(point, [[term.name for term in self.terms]], times, features)
+        return found
+
+    def sums(
+        self,
+        point: ArrayLike,
+        groups: Sequence[Collection[str]],
+        times: ArrayLike,
+        features: ArrayLike | None = None,
+    ) -> list[tuple[Array, Array]]:
+        """Return the mean and variance of sums of some parts at any times, given the whole series.
+
+        Args:
+            point: ``(p,)``.
+            groups: the names of the parts of each sum.
+            times: ``(m,)``, in any order; with a level none before the origin.
+            features: ``(m, f)``, at these times.
+
+        Returns:
+            ``(m,)`` means and ``(m,)`` variances of each sum.
+
+        Raises:
+            InputError: times or features that do not fit.
+        """
         t = self._anywhen(times)
         x = columns(self.terms, t, _features(features, t))
-        filtered, means, variances = self._smoothed(point, t, apart=False)
-        directions = x @ filtered.regression.root - means[:, 0, 1:]
-        mean = x @ filtered.regression.mean + means[:, 0, 0]
-        return mean, variances[:, 0] + (directions**2).sum(1)
+        filtered, means, variances = self._smoothed(point, t, groups)
+        owners = np.array([term.name for term in self.terms if term.is_linear for _ in range(term.columns)])
+        found = []
+        for i, names in enumerate(groups):
+            own = np.where(np.isin(owners, list(names)), x, 0.0)
+            directions = own @ filtered.regression.root - means[:, i, 1:]
+            mean = own @ filtered.regression.mean + means[:, i, 0]
+            found.append((mean, variances[:, i] + (directions**2).sum(1)))
+        return found
 
     def _anywhen(self, times: ArrayLike) -> Array:
         t = np.asarray(times, dtype=np.float64)
@@ -199,8 +224,10 @@ class Chain:
             raise InputError(f"times: the level starts at {self.origin}, got {t.min()}")
         return t
 
-    def _smoothed(self, point: ArrayLike, times: Array, apart: bool) -> tuple[Filtered, Array, Array]:
-        """Smooth the states of each part, or of all in one group, at ``times (m,)``.
+    def _smoothed(
+        self, point: ArrayLike, times: Array, names: Sequence[Collection[str]]
+    ) -> tuple[Filtered, Array, Array]:
+        """Smooth the states of groups of parts, given by their names, at ``times (m,)``.
 
         Returns:
             The filter; what each group makes of the mixed columns, ``(m, b, 1 + q)``; the groups' variances
@@ -210,20 +237,11 @@ class Chain:
         waves = [loadings(term, p, every) for term, p in zip(self.terms, self.periods, strict=True)]
         space = self._space(self._checked(point), Timing.of(every), waves)
         filtered = self._filtered_among(space)
-        groups = np.zeros((len(self.terms) if apart else 1, space.loadings.shape[1]))
+        groups = np.zeros((len(names), space.loadings.shape[1]))
         for block in space.blocks:
-            groups[block.part if apart else 0, block.states] = 1.0
+            groups[[self.terms[block.part].name in group for group in names], block.states] = 1.0
         smoothed, rows = space.adjoint(filtered, groups), np.searchsorted(every, times)
         return filtered, smoothed.means[rows], np.maximum(smoothed.variances[rows], 0.0)
-
-    def _linear_parts(self, filtered: Filtered, x: Array) -> Iterator[tuple[str, tuple[Array, Array]]]:
-        used = 0
-        for term in self.terms:
-            if term.is_linear:
-                own = slice(used, used + term.columns)
-                directions = x[:, own] @ filtered.regression.root[own]
-                yield term.name, (x[:, own] @ filtered.regression.mean[own], (directions**2).sum(1))
-                used += term.columns
 
     def _log_likelihood(self, point: Array) -> tuple[float, Array]:
         nothing = -np.inf, np.zeros_like(point)

@@ -1,5 +1,6 @@
 """Long series under many hyperparameters: each in time that grows with the length, one after the other."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -76,9 +77,11 @@ class Chains:
         means, variances = zip(*found, strict=True)
         return np.stack(means), np.stack(variances)
 
-    def part(self, name: str, point: Array, output: int, new: Array) -> tuple[Array, Array]:
-        """Return mean ``(m,)`` and variance ``(m,)`` of a part at ``new (m, c)``."""
-        return self._chains[output].parts(point, new[:, 0], new[:, self._columns])[name]
+    def sums(
+        self, groups: Sequence[Collection[str]], point: Array, output: int, new: Array
+    ) -> list[tuple[Array, Array]]:
+        """Return mean ``(m,)`` and variance ``(m,)`` of sums of parts at ``new (m, c)``."""
+        return self._chains[output].sums(point, groups, new[:, 0], new[:, self._columns])
 
 
 def _term(part: Part) -> Term:

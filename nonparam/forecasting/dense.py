@@ -12,7 +12,7 @@ Source: Rasmussen and Williams (2006), equations 2.23, 2.24, 5.8 and 5.9.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -89,7 +89,7 @@ class Dense:
 
         def moments(points: Array, outputs: NDArray[np.intp]) -> tuple[Array, Array]:
             joint, _ = both.matrices(points)
-            return self._conditional(joint, joint, points, outputs)
+            return self._conditional(*self._factor(joint, points, outputs), joint)
 
         return _in_chunks(moments, len(both.x), points, outputs)
 
@@ -100,25 +100,47 @@ class Dense:
         variances = [np.diagonal(covariance, axis1=1, axis2=2) for covariance in covariances]
         return np.concatenate(means, 1), np.concatenate(variances, 1)
 
-    def part(self, name: str, point: Array, output: int, new: Array) -> tuple[Array, Array]:
-        """Return mean ``(m,)`` and variance ``(m,)`` of a part at rows ``new (m, c)``, old or new ones."""
-        rows = np.concatenate([self.x, new])
-        part = self.structure.without([p.name for p in self.structure.parts if p.name != name])
-        own = np.append(point[self.structure.entries([name])], point[-1])
-        all_parts, _ = Covariances(self.structure, rows).matrices(point[None])
-        one_part, _ = Covariances(part, rows).matrices(own[None])
-        mean, covariance = self._conditional(all_parts, one_part, point[None], np.array([output]))
-        return mean[0], np.diagonal(covariance[0])
+    def sums(
+        self, groups: Sequence[Collection[str]], point: Array, output: int, new: Array
+    ) -> list[tuple[Array, Array]]:
+        """Return what is known of sums of parts at rows ``new (m, c)``, old or new ones.
 
-    def _conditional(
-        self, joint: Tensor, wanted: Tensor, points: Array, outputs: NDArray[np.intp]
+        Args:
+            groups: the names of the parts of each sum.
+            point: ``(p,)``, logarithms of hyperparameters.
+            output: the column of ``y``.
+            new: ``(m, c)``.
+
+        Returns:
+            Mean ``(m,)`` and variance ``(m,)`` of each sum.
+        """
+        root, y = self._factor(self._covariances.matrices(point[None])[0], point[None], np.array([output]))
+        return [self._sum(names, point, root, y, new) for names in groups]
+
+    def _sum(
+        self, names: Collection[str], point: Array, root: Tensor, y: Tensor, new: Array
     ) -> tuple[Array, Array]:
-        """Condition on the first rows: ``joint`` is of all parts, ``wanted`` of those that are asked for."""
+        some = self.structure.without([part.name for part in self.structure.parts if part.name not in names])
+        own = np.append(point[self.structure.entries(names)], point[-1])
+        means, variances = [], []
+        for i in range(0, len(new), BLOCK):
+            rows = np.concatenate([self.x, new[i : i + BLOCK]])
+            mean, covariance = self._conditional(root, y, Covariances(some, rows).matrices(own[None])[0])
+            means.append(mean[0])
+            variances.append(np.diagonal(covariance[0]))
+        return np.concatenate(means), np.concatenate(variances)
+
+    def _factor(self, joint: Tensor, points: Array, outputs: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        """Return the factors of the covariances of the series, and by them whitened series."""
         n = len(self.x)
         a = joint[:, :n, :n] + torch.from_numpy(np.exp(points[:, -1]))[:, None, None] * torch.eye(n)
-        root, cross = torch.linalg.cholesky(a), wanted[:, n:, :n]
-        white = torch.linalg.solve_triangular(root, cross.mT, upper=False)
-        y = torch.linalg.solve_triangular(root, self._chosen(outputs), upper=False)
+        root = torch.linalg.cholesky(a)
+        return root, torch.linalg.solve_triangular(root, self._chosen(outputs), upper=False)
+
+    def _conditional(self, root: Tensor, y: Tensor, wanted: Tensor) -> tuple[Array, Array]:
+        """Condition functions, whose covariances ``wanted`` have the series' rows first, on the series."""
+        n = len(self.x)
+        white = torch.linalg.solve_triangular(root, wanted[:, n:, :n].mT, upper=False)
         mean = (white.mT @ y)[:, :, 0]
         return mean.numpy(), (wanted[:, n:, n:] - white.mT @ white).numpy()
 

@@ -1,5 +1,6 @@
 """Which way a series is computed: by factors of its covariance, or as a chain."""
 
+from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from typing import Protocol
 
@@ -32,8 +33,10 @@ class Engine(Protocol):
         """Return means and variances ``(b, m)`` at ``new (m, c)``."""
         ...
 
-    def part(self, name: str, point: Array, output: int, new: Array) -> tuple[Array, Array]:
-        """Return mean ``(m,)`` and variance ``(m,)`` of a part at ``new (m, c)``."""
+    def sums(
+        self, groups: Sequence[Collection[str]], point: Array, output: int, new: Array
+    ) -> list[tuple[Array, Array]]:
+        """Return mean ``(m,)`` and variance ``(m,)`` of sums of parts at ``new (m, c)``."""
         ...
 
 

@@ -1,5 +1,6 @@
 """A forecast as an average of Gaussian processes with different hyperparameters and transforms."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,21 +67,34 @@ class Ensemble:
         noise = np.exp(self.points[:, -1])[:, None, None] * np.eye(len(new))
         return JointMixture(self.weights, self._member_transforms(), mean, covariance + noise)
 
-    def parts(self, new: Array) -> dict[str, tuple[Array, Array]]:
-        """Return mean and standard deviation ``(m,)`` of each part of the first member's ``g(y)``.
+    @property
+    def first_transform(self) -> Standardised:
+        """The transform of the first member."""
+        return self.transforms[int(self.outputs[0])]
 
-        The base contains the transform's centre. Parts that the member lacks are left out.
+    @property
+    def present(self) -> tuple[str, ...]:
+        """The names of the parts that the first member has."""
+        off = self.structure.switched_off_in(self.points[0])
+        return tuple(part.name for part in self.structure.without(off).parts)
+
+    def parts(self, new: Array, groups: Mapping[str, Collection[str]]) -> dict[str, tuple[Array, Array]]:
+        """Return mean and standard deviation ``(m,)`` of sums of parts of the first member's ``g(y)``.
+
+        Args:
+            new: ``(m, c)``.
+            groups: the names of the parts of each sum, by a name for it. The base contains the transform's
+                centre, also where the structure has no base.
         """
-        output, point = int(self.outputs[0]), self.points[0]
-        transform, found = self.transforms[output], {}
-        for part in self.structure.without(self.structure.switched_off_in(point)).parts:
-            mean, variance = self.engine.part(part.name, point, output, new)
-            centre = transform.centre if part.name == "base" else 0.0
-            found[part.name] = (
-                centre + transform.scale * mean,
+        transform = self.first_transform
+        sums = self.engine.sums(list(groups.values()), self.points[0], int(self.outputs[0]), new)
+        return {
+            name: (
+                transform.scale * mean + transform.centre * ("base" in groups[name]),
                 transform.scale * np.sqrt(np.maximum(variance, 0.0)),
             )
-        return found
+            for name, (mean, variance) in zip(groups, sums, strict=True)
+        }
 
     def _member_transforms(self) -> tuple[Standardised, ...]:
         return tuple(self.transforms[output] for output in self.outputs)

@@ -59,6 +59,15 @@ class Setting:
     x: Array
     omissions: tuple[tuple[str, ...], ...]
 
+    def rows(self, positions: Array, beside: Array) -> Array:
+        """Return what the structure is a function of, ``(m, c)``.
+
+        Args:
+            positions: ``(m,)``, of the timeline.
+            beside: ``(m, k)``, regressors and holidays there.
+        """
+        return np.column_stack([(positions - self.origin) / self.cycle.unit, beside])
+
     def is_like(self, other: "Setting") -> bool:
         """Whether both can be fitted together."""
         return (

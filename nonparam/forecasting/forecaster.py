@@ -1,8 +1,10 @@
 """Forecasts of a time series by an average of structural Gaussian processes."""
 
+import os
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from nonparam.errors import InputError
 from nonparam.forecasting.backtest import Backtest, backtest
+from nonparam.forecasting.beside import Beside, read_beside
+from nonparam.forecasting.explained import Explained
+from nonparam.forecasting.files import load_forecaster, save_forecaster
 from nonparam.forecasting.fitting import Candidate, Fit, Problem, Setting, fit_problems
 from nonparam.forecasting.mixture import JointMixture, Mixture, check_joint
 from nonparam.forecasting.panel import FittedPanel
@@ -24,7 +29,7 @@ from nonparam.forecasting.season import Cycle, cycles
 from nonparam.forecasting.structure import build_structure
 from nonparam.forecasting.timeline import irregularity
 from nonparam.forecasting.transforms import LINKS, LOG, Link, standardise
-from nonparam.forecasting.validation import Observed, central_levels, read_horizon, read_levels, read_series
+from nonparam.forecasting.validation import Observed, central_levels, read_levels, read_series
 from nonparam.threads import threads_for
 
 __all__ = ["GPForecaster"]
@@ -37,7 +42,7 @@ LONG = 2000  # observations from which seasons are not left out by turns: their 
 QUANTILES = (0.1, 0.5, 0.9)
 
 
-class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     r"""Forecast a series by an average of structural Gaussian processes.
 
     A series, or its logarithm, is the sum of a base, a drift, a smooth trend, a wandering level, seasons
@@ -62,6 +67,10 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         priors: ``"default"``, or a dictionary that replaces some of them, such as
             ``{"trend lengthscale": (5.0, 1.0)}``: the median, and the standard deviation of the logarithm; in
             units of the season, and of the standardised series.
+        holidays: days with effects of their own: a table with the columns ``holiday`` and ``ds`` (and perhaps
+            ``lower_window`` and ``upper_window``), a mapping of names to dates, or a country's code such as
+            ``"AU"`` or ``"AU-VIC"``, which needs the extra ``holidays``. In series of weeks or longer steps
+            the days within each are counted.
         support: ``"positive"`` keeps forecasts at or above 0, ``"real"`` does not; ``None`` is ``"positive"``
             where no observation is below 0.
         n_jobs: series of a panel that are fitted at once, as joblib counts them: ``None`` for 1, unless a
@@ -93,6 +102,7 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         components: str | Sequence[str] = "auto",
         average: bool = True,
         priors: Any = "default",
+        holidays: Any = None,
         support: str | None = None,
         n_jobs: int | None = None,
         time_limit: float | None = None,
@@ -103,23 +113,28 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         self.components = components
         self.average = average
         self.priors = priors
+        self.holidays = holidays
         self.support = support
         self.n_jobs = n_jobs
         self.time_limit = time_limit
         self.random_state = random_state
 
-    def fit(self, y: Any) -> Self:
+    def fit(self, y: Any, X: Any = None) -> Self:
         """Fit the structures.
 
         Args:
             y: Series, table of one column, list or array. The index may hold dates, periods or numbers, with
                 gaps or irregular; it is sorted. NaN means missing.
+            X: what else is known at each time: a table, Series or array ``(n, k)`` of numbers or booleans,
+                whose effects on ``g(y)`` are linear. It is matched with ``y`` by its index and may cover more
+                times; an array, by its rows.
 
         Returns:
             The forecaster.
 
         Raises:
-            InputError: a series that cannot be read, or an unknown season, transform or part.
+            InputError: a series, regressors or holidays that cannot be read, or an unknown season, transform
+                or part.
 
         Warns:
             UserWarning: dates that keep to no calendar; steps of their median distance continue them.
@@ -129,17 +144,20 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         remark = irregularity(observed.line)
         if remark is not None:
             warnings.warn(remark, UserWarning, stacklevel=2)
-        problem = self.problem(observed)
+        beside = read_beside(X, self.holidays, observed)
+        problem = self.problem(observed, beside)
         deadline = np.inf if self.time_limit is None else began + self.time_limit
         with threads_for(len(observed.values)):
             (fit,) = fit_problems([problem], average=self.average, deadline=deadline)
-        self.accept(observed, fit, time.monotonic() - began)
+        members = tuple(_report(candidate, fit.setting) for candidate in fit.candidates)
+        n, seconds = len(observed.values), time.monotonic() - began
+        self.accept(observed, beside, fit, ForecastReport(members, n, len(observed.y) - n, seconds))
         return self
 
     # what fits of one series and of many share -------------------------------------------------
 
-    def problem(self, observed: Observed) -> Problem:
-        """Return what is to be fitted to a series."""
+    def problem(self, observed: Observed, beside: Beside) -> Problem:
+        """Return what is to be fitted to a series, with what is known beside it."""
         if len(observed.values) > MOST_OBSERVATIONS:
             raise InputError(
                 f"expected at most {MOST_OBSERVATIONS:,} observations, got {len(observed.values):,}; "
@@ -147,29 +165,29 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
             )
         transforms = tuple(standardise(link, observed.values) for link in self._links(observed.values))
         options = cycles(self.season, observed.line, observed.positions, observed.values)
-        return Problem(
-            observed.values, transforms, tuple(self._setting(cycle, observed) for cycle in options)
-        )
+        settings = tuple(self.setting(cycle, observed, beside) for cycle in options)
+        return Problem(observed.values, transforms, settings)
 
-    def accept(self, observed: Observed, fit: Fit, seconds: float) -> None:
+    def accept(self, observed: Observed, beside: Beside, fit: Fit, report: ForecastReport) -> None:
         """Take a fit of a series as this forecaster's."""
-        self._observed, self._fit = observed, fit
-        self.ensemble_ = fit.ensemble
-        missing = len(observed.y) - len(observed.values)
-        self.report_ = ForecastReport(self._reports(fit), len(observed.values), missing, seconds)
+        self._observed, self._beside, self._fit = observed, beside, fit
+        self.ensemble_, self.report_ = fit.ensemble, report
 
-    def _setting(self, cycle: Cycle, observed: Observed) -> Setting:
-        origin = float(observed.positions[-1])
-        x = _rows(cycle, origin, observed.positions)
+    def setting(self, cycle: Cycle, observed: Observed, beside: Beside) -> Setting:
+        """Return how a series is read with a choice of its seasons."""
+        n, origin = len(observed.values), float(observed.positions[-1])
         names = {name: period / cycle.unit for name, period in cycle.names.items()}
-        has_slope = not names and len(x) <= LONGEST_SLOPE
-        full = build_structure(float(x[0, 0]), names, has_slope=has_slope)
+        first, has_slope = (
+            (float(observed.positions[0]) - origin) / cycle.unit,
+            not names and n <= LONGEST_SLOPE,
+        )
+        full = build_structure(first, names, beside.groups, has_slope=has_slope)
         structure = full.chosen(self.components, self.priors)
-        if not names:
-            return Setting(cycle, origin, structure, x, tuple(structure.trends))
-        shortest = len(structure.seasons) if len(x) > LONG else 0
+        shortest = len(structure.seasons) if n > LONG else 0
         omissions = [structure.seasons[i:] for i in range(len(structure.seasons), shortest - 1, -1)]
-        return Setting(cycle, origin, structure, x, tuple(omissions))
+        ways = tuple(omissions) if names else tuple(structure.trends)
+        bare = Setting(cycle, origin, structure, np.zeros((0, 1)), ways)
+        return replace(bare, x=bare.rows(observed.positions, beside.seen()[observed.y.notna().to_numpy()]))
 
     def _links(self, values: Array) -> list[Link]:
         if self.transform == "auto":
@@ -181,9 +199,6 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
                 f"transform='log' needs positive observations, got {values.min():g}; try transform='auto'"
             )
         return [LINKS[self.transform]]
-
-    def _reports(self, fit: Fit) -> tuple[MemberReport, ...]:
-        return tuple(_report(candidate, fit.setting) for candidate in fit.candidates)
 
     def fit_panel(
         self,
@@ -258,44 +273,48 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
 
     # forecasts ---------------------------------------------------------------------------------
 
-    def predict(self, fh: Any) -> pd.Series:
+    def predict(self, fh: Any, X: Any = None) -> pd.Series:
         """Return the median of the forecast.
 
         Args:
             fh: a number of steps after the end of the series; a list of steps (1 is the first); or an index
                 of future times.
+            X: the regressors at these times, if the fit had some; a table may have more rows and columns.
 
         Returns:
             Series with the continued index.
 
         Raises:
-            InputError: a horizon that is none, or beyond what is sensible or what the calendar can tell.
+            InputError: a horizon that is none, or beyond what is sensible or what the calendar can tell, or
+                regressors that are missing.
         """
-        table = self.predict_quantiles(fh, 0.5)
+        table = self.predict_quantiles(fh, 0.5, X)
         return pd.Series(table.to_numpy()[:, 0], index=table.index, name=self._observed.y.name)
 
-    def predict_quantiles(self, fh: Any, alpha: Any = QUANTILES) -> pd.DataFrame:
+    def predict_quantiles(self, fh: Any, alpha: Any = QUANTILES, X: Any = None) -> pd.DataFrame:
         """Return quantiles of the forecast of each observation, noise included.
 
         Args:
             fh: as for `predict`.
             alpha: one or several levels between 0 and 1.
+            X: as for `predict`.
 
         Returns:
             One row for each time, one column, named by the level, for each of ``alpha``.
         """
         check_is_fitted(self)
         levels = read_levels("alpha", alpha)
-        positions, index = read_horizon(fh, self._observed.line)
-        table = np.maximum(self._marginals(positions).quantile(levels), self._lowest())
+        rows, index = self._ahead(fh, X)
+        table = np.maximum(self._marginals(rows).quantile(levels), self._lowest())
         return pd.DataFrame(table, index=index, columns=pd.Index(levels, name="quantile"))
 
-    def predict_interval(self, fh: Any, coverage: Any = 0.9) -> pd.DataFrame:
+    def predict_interval(self, fh: Any, coverage: Any = 0.9, X: Any = None) -> pd.DataFrame:
         """Return central intervals, between the quantiles ``(1 - coverage) / 2`` and ``(1 + coverage) / 2``.
 
         Args:
             fh: as for `predict`.
             coverage: one or several probabilities.
+            X: as for `predict`.
 
         Returns:
             Columns ``"lower"`` and ``"upper"``; for a list of coverages, these below a first level that has
@@ -303,17 +322,18 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         """
         wanted = read_levels("coverage", coverage)
         levels = central_levels(wanted)
-        table = self.predict_quantiles(fh, levels.ravel())
+        table = self.predict_quantiles(fh, levels.ravel(), X)
         names = pd.MultiIndex.from_product([wanted, ["lower", "upper"]], names=["coverage", "bound"])
         table.columns = pd.Index(["lower", "upper"]) if np.ndim(coverage) == 0 else names
         return table
 
-    def sample(self, fh: Any, n: int = 1) -> pd.DataFrame:
+    def sample(self, fh: Any, n: int = 1, X: Any = None) -> pd.DataFrame:
         """Draw possible futures.
 
         Args:
             fh: as for `predict`.
             n: how many.
+            X: as for `predict`.
 
         Returns:
             One row for each time, one column for each draw.
@@ -322,16 +342,17 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
             InsufficientMemoryError: the joint covariance of so many times does not fit.
         """
         check_is_fitted(self)
-        positions, index = read_horizon(fh, self._observed.line)
-        draws = self._joint(positions).sample(n, check_random_state(self.random_state))
+        rows, index = self._ahead(fh, X)
+        draws = self._joint(rows).sample(n, check_random_state(self.random_state))
         return pd.DataFrame(np.maximum(draws, self._lowest()).T, index=index)
 
-    def log_predictive_density(self, y: Any) -> float:
+    def log_predictive_density(self, y: Any, X: Any = None) -> float:
         """Return the joint log density of what came after, in nats.
 
         Args:
             y: a Series with an index after that of the fitted series, or an array of the observations that
                 follow immediately; NaN means missing.
+            X: as for `predict`.
 
         Returns:
             The log density, noise included.
@@ -343,9 +364,9 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         came = y if isinstance(y, pd.Series | pd.DataFrame) else None
         observed = read_series(y)
         fh = observed.y.index if came is not None else np.arange(1, len(observed.y) + 1)
-        positions, _ = read_horizon(fh, self._observed.line)
+        rows, _ = self._ahead(fh, X)
         seen = observed.y.notna().to_numpy()
-        return self._joint(positions[seen]).log_density(observed.values)
+        return self._joint(rows[seen]).log_density(observed.values)
 
     def backtest(self, y: Any, fh: Any, initial: int | None = None, step: int | None = None) -> Backtest:
         """Forecast a series from several origins with a copy of this forecaster, and score what comes out.
@@ -374,52 +395,24 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         )
         return 0.0 if is_positive else -np.inf
 
-    def _new(self, positions: Array) -> Array:
-        setting = self._fit.setting
-        return _rows(setting.cycle, setting.origin, positions)
-
-    def _marginals(self, positions: Array) -> Mixture:
+    def _marginals(self, rows: Array) -> Mixture:
         with threads_for(len(self._observed.values)):
-            return self.ensemble_.marginals(self._new(positions))
+            return self.ensemble_.marginals(rows)
 
-    def _joint(self, positions: Array) -> JointMixture:
+    def _joint(self, rows: Array) -> JointMixture:
         ensemble = self.ensemble_
-        check_joint(len(positions), len(self._observed.values), len(ensemble.weights))
+        check_joint(len(rows), len(self._observed.values), len(ensemble.weights))
         with threads_for(len(self._observed.values)):
-            return ensemble.joint(self._new(positions))
+            return ensemble.joint(rows)
 
-    # explanations ------------------------------------------------------------------------------
+    # pictures and files ------------------------------------------------------------------------
 
-    def decompose(self, fh: Any = None) -> pd.DataFrame:
-        """Split the heaviest member's fit into its parts.
-
-        The parts add up to the fit on the scale of that member's transform: of the logarithm of the series,
-        say, which ``attrs["transform"]`` of the result tells. They are posterior means.
-
-        Args:
-            fh: also split the forecast, as for `predict`.
-
-        Returns:
-            A column for each part (base, drift, trend, level, season where there is one, memory) and their
-            sum, ``fit``.
-        """
-        check_is_fitted(self)
-        line, index = self._observed.line, self._observed.y.index
-        positions = line.locate(index)
-        if fh is not None:
-            later, future = read_horizon(fh, line)
-            positions, index = np.concatenate([positions, later]), index.append(future)
-        parts = self.ensemble_.parts(self._new(positions))
-        table = pd.DataFrame({name: mean for name, (mean, _) in parts.items()}, index=index)
-        table["fit"] = table.sum(axis=1)
-        table.attrs["transform"] = self.report_.members[0].transform
-        return table
-
-    def plot(self, fh: Any = None, *, ax: Any = None) -> Any:
+    def plot(self, fh: Any = None, *, X: Any = None, ax: Any = None) -> Any:
         """Draw the series and its forecast: median, and the central 50, 80 and 95 %.
 
         Args:
             fh: as for `predict`; by default two cycles of the season, or a quarter of the series.
+            X: as for `predict`.
             ax: matplotlib axes to draw on; new ones by default.
 
         Returns:
@@ -431,27 +424,36 @@ class GPForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn is unty
         check_is_fitted(self)
         if fh is None:
             fh = self.default_horizon()
-        return draw_forecast(self._observed.y, self.predict_quantiles(fh, band_probabilities(COVERAGES)), ax)
+        quantiles = self.predict_quantiles(fh, band_probabilities(COVERAGES), X)
+        return draw_forecast(self._observed.y, quantiles, ax)
 
-    def default_horizon(self) -> int:
-        """Return two seasons, or a quarter of a series without any, in steps."""
-        check_is_fitted(self)
-        cycle = self._fit.setting.cycle
-        return round(2.0 * cycle.periods[0]) if cycle.periods else max(1, len(self._observed.y) // 4)
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted forecaster to a file, which holds numbers and JSON only.
 
-    def summary(self) -> str:
-        """Return what was fitted: the members with their weights, and the heaviest one's hyperparameters."""
-        check_is_fitted(self)
-        heaviest = self.report_.members[0]
-        table = [f"  {name:20} {value:.4g}" for name, value in heaviest.hyperparameters.items()]
-        unit = "lengths in steps of the index, variances in squared units of the transformed series"
-        return "\n".join([str(self.report_), f"{heaviest.name} ({unit}):", *table])
+        Args:
+            path: of the file, such as ``"passengers.safetensors"``.
 
+        Raises:
+            NotFittedError: there is no fit.
+            InputError: a parameter, an index or a name that a file cannot hold, or no such folder.
+        """
+        save_forecaster(self, self._fitted(), path)
 
-def _rows(cycle: Cycle, origin: float, positions: Array) -> Array:
-    """Return what the structure is a function of, ``(m, c)``, at positions ``(m,)``."""
-    rows: Array = ((positions - origin) / cycle.unit)[:, None]
-    return rows
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote; no code of the file's is run.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            The fitted forecaster, whose forecasts are those from before.
+
+        Raises:
+            InputError: no such file, or one of another class.
+            FileFormatError: the file is damaged, was changed, or is of another program or version.
+        """
+        return load_forecaster(cls, path)
 
 
 def _report(candidate: Candidate, setting: Setting) -> MemberReport:

@@ -30,12 +30,14 @@ class Observed:
     Attributes:
         y: with the user's index and name; missing values are NaN.
         line: its times.
+        given: the index in the order in which the rows came.
         positions: of the observations that are not missing, ``(n,)``.
         values: these observations, ``(n,)``.
     """
 
     y: pd.Series
     line: Timeline
+    given: pd.Index
     positions: Array
     values: Array
 
@@ -72,7 +74,7 @@ def read_series(y: Any) -> Observed:
     ordered.attrs = dict(series.attrs)
     line = timeline(ordered.index)
     seen = ordered.notna().to_numpy()
-    return Observed(ordered, line, line.locate(ordered.index)[seen], ordered.to_numpy()[seen])
+    return Observed(ordered, line, series.index, line.locate(ordered.index)[seen], ordered.to_numpy()[seen])
 
 
 def _as_series(y: Any) -> pd.Series:

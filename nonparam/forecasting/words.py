@@ -8,7 +8,7 @@ import numpy as np
 
 from nonparam.forecasting.transforms import Link
 
-__all__ = ["Estimate", "Findings", "Reading", "describe", "odds", "rounded"]
+__all__ = ["REASONS", "Estimate", "Findings", "Reading", "describe", "odds", "rounded"]
 
 NORMAL_95 = 1.959963984540054  # standard deviations on either side
 SURE = 0.999  # a probability that is called certain
@@ -100,7 +100,7 @@ class Findings:
         missing: how many were missing.
         reading: of the heaviest member's scale.
         transforms: log evidence by transform, in nats.
-        seasons: log evidence by the length of the season in steps, ``None`` for none.
+        seasons: log evidence by the lengths of the seasons in steps, ``()`` for none.
         swing: the lowest and the highest value of the season's last cycle; ``None`` without a season.
         share: of the variance of ``g(y)`` that the season makes.
         trend: the change of the trend over the last ``span``; ``None`` where there is no trend.
@@ -118,7 +118,7 @@ class Findings:
     missing: int
     reading: Reading
     transforms: Mapping[str, float]
-    seasons: Mapping[float | None, float]
+    seasons: Mapping[tuple[float, ...], float]
     swing: tuple[float, float] | None
     share: float
     trend: Estimate | None
@@ -162,14 +162,14 @@ def _transform(findings: Findings) -> str:
 
 
 def _season(findings: Findings) -> str:
-    lengths = {name: value for name, value in findings.seasons.items() if name is not None}
+    lengths = {names: value for names, value in findings.seasons.items() if names}
     if not lengths:
         return "Season: none was looked for."
-    best = max(lengths, key=lambda name: lengths[name])
-    cycle = f"{best:g} {findings.step}s"
-    if None not in findings.seasons:
+    best = max(lengths, key=lambda names: lengths[names])
+    cycle = f"{' and '.join(f'{length:g}' for length in best)} {findings.step}s"
+    if () not in findings.seasons:
         return f"Season: {cycle}{_size(findings)}; a series without it was not tried."
-    gain = lengths[best] - findings.seasons[None]
+    gain = lengths[best] - findings.seasons[()]
     probability = 1.0 / (1.0 + math.exp(-max(gain, -700.0)))
     if gain < 0.0:
         return (

@@ -1,0 +1,135 @@
+"""What a fitted forecaster says of itself: its parts, pictures, words."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from sklearn.utils.validation import check_is_fitted
+
+from nonparam.forecasting.beside import Beside
+from nonparam.forecasting.ensemble import Ensemble
+from nonparam.forecasting.findings import Fitted, find
+from nonparam.forecasting.fitting import Fit
+from nonparam.forecasting.report import ForecastReport
+from nonparam.forecasting.validation import Observed, read_horizon, read_levels
+from nonparam.forecasting.words import Findings, describe
+from nonparam.threads import threads_for
+
+__all__ = ["Explained"]
+
+Array = NDArray[np.float64]
+
+
+class Explained:
+    """The explanations of a forecaster, which fills in the attributes below.
+
+    Examples:
+        >>> from nonparam import GPForecaster
+        >>> from nonparam.datasets import load_airline
+        >>> forecaster = GPForecaster().fit(load_airline())
+        >>> print(forecaster.summary().splitlines()[1])
+        Scale: the logarithm, 10^14 times as probable as the series as it is: its swings grow with its level.
+    """
+
+    report_: ForecastReport
+    ensemble_: Ensemble
+    _observed: Observed
+    _beside: Beside
+    _fit: Fit
+
+    def _fitted(self) -> Fitted:
+        check_is_fitted(self)
+        return Fitted(self._observed, self._beside, self._fit.setting, self.ensemble_, self.report_)
+
+    def _ahead(self, fh: Any, X: Any) -> tuple[Array, pd.Index]:
+        """Return rows of the ensemble, ``(m, c)``, and their times, for a horizon."""
+        positions, index = read_horizon(fh, self._observed.line)
+        return self._fit.setting.rows(positions, self._beside.ahead(X, index)), index
+
+    def decompose(self, fh: Any = None, X: Any = None, coverage: float = 0.95) -> pd.DataFrame:
+        """Split the heaviest member's fit into its parts, each with its band, from the first observation on.
+
+        The means of the parts add up to that of the fit, on the scale of that member's transform: of the
+        logarithm of the series, say, which ``attrs["transform"]`` of the result tells. Parts that look alike
+        (base and level, drift and trend) are known less well than their sum.
+
+        Args:
+            fh: also split the forecast, as for `predict`.
+            X: as for `predict`.
+            coverage: of the bands, which do not contain the noise.
+
+        Returns:
+            Columns ``"mean"``, ``"lower"`` and ``"upper"`` below a first level: base, drift, trend, level,
+            seasons, memory, regressors and holidays, those that the member has, and their sum, ``"fit"``.
+            Where ``y`` and ``X`` are missing together, the regressors' part and the fit are NaN.
+        """
+        present = self._fitted().ensemble.present
+        (level,) = read_levels("coverage", coverage)
+        groups = {name: (name,) for name in ("base", *present)}  # which has the centre, whatever else
+        parts, index = self._parts(fh, X, {**groups, "fit": ("base", *present)})
+        reach = ndtri(0.5 + 0.5 * level) * np.array([[0.0, -1.0, 1.0]])
+        columns = pd.MultiIndex.from_product([parts, ["mean", "lower", "upper"]], names=["part", "bound"])
+        tables = [mean[:, None] + sd[:, None] * reach for mean, sd in parts.values()]
+        table = pd.DataFrame(np.concatenate(tables, 1), index=index, columns=columns)
+        table.attrs["transform"] = self.report_.members[0].transform
+        return table
+
+    def _parts(
+        self, fh: Any, X: Any, groups: Mapping[str, Collection[str]]
+    ) -> tuple[dict[str, tuple[Array, Array]], pd.Index]:
+        """Return mean and standard deviation of sums of parts, from the first observation to a horizon."""
+        first = int(self._observed.y.notna().argmax())
+        index = self._observed.y.index[first:]
+        rows = self._fit.setting.rows(self._observed.line.locate(index), self._beside.seen()[first:])
+        if fh is not None:
+            later, future = self._ahead(fh, X)
+            rows, index = np.concatenate([rows, later]), index.append(future)
+        with threads_for(len(self._observed.values)):
+            return self.ensemble_.parts(rows, groups), index
+
+    def plot_components(self, fh: Any = None, *, X: Any = None, axes: Any = None) -> Any:
+        """Draw each part of the heaviest member's fit below the other, along the series and its forecast.
+
+        The bands are the central 50, 80 and 95 %, without noise, on the scale of the member's transform.
+        Base, drift, trend and level share a panel: one by one they are known less well than their sum.
+
+        Args:
+            fh: as for `predict`; by default two cycles of the season, or a quarter of the series.
+            X: as for `predict`.
+            axes: matplotlib axes to draw on, one for each part; those of a new figure by default.
+
+        Returns:
+            The axes.
+
+        Raises:
+            InputError: another number of axes.
+        """
+        from nonparam.forecasting.plot import draw_parts, panels
+
+        groups = panels(self._fitted().ensemble.present)
+        parts, index = self._parts(self.default_horizon() if fh is None else fh, X, groups)
+        return draw_parts(self._observed.y, parts, index, self.ensemble_.first_transform.link, axes)
+
+    def default_horizon(self) -> int:
+        """Return two seasons, or a quarter of a series without any, in steps."""
+        check_is_fitted(self)
+        cycle = self._fit.setting.cycle
+        return round(2.0 * cycle.periods[0]) if cycle.periods else max(1, len(self._observed.y) // 4)
+
+    def summary(self) -> str:
+        """Return what was found, in words.
+
+        In a line each: what was seen; on which scale and why; whether there is a season, and how large it
+        is; the change of the trend, with its interval; the noise; the effects of regressors and holidays; and
+        what to distrust. Below, all structures with their weights and evidences.
+        """
+        return f"{describe(self.findings())}\n\n{self.report_}"
+
+    def findings(self) -> Findings:
+        """Return what `summary` tells, as numbers on the scale of the heaviest member's ``g(y)``."""
+        fitted = self._fitted()
+        with threads_for(len(self._observed.values)):
+            return find(fitted, self.default_horizon())
