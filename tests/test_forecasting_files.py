@@ -35,7 +35,7 @@ def kept(forecaster, path):
 
 @pytest.mark.parametrize("name", INDEXES)
 def test_the_forecast_is_the_same_to_the_last_bit(name, tmp_path):
-    y = pd.Series(VALUES, index=INDEXES[name], name="sales")
+    y = pd.Series(VALUES.copy(), index=INDEXES[name], name="sales")
     y.attrs["units"] = "pieces"
     y.iloc[7] = np.nan
     forecaster = GPForecaster(4, random_state=0).fit(y)

@@ -1,6 +1,6 @@
 """What a fitted forecaster says of itself: its parts, pictures, words."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from nonparam.forecasting.ensemble import Ensemble
 from nonparam.forecasting.findings import Fitted, find
 from nonparam.forecasting.fitting import Fit
 from nonparam.forecasting.report import ForecastReport
+from nonparam.forecasting.structures import compare_structures
 from nonparam.forecasting.validation import Observed, read_horizon, read_levels
 from nonparam.forecasting.words import Findings, describe
 from nonparam.threads import threads_for
@@ -127,6 +128,40 @@ class Explained:
         what to distrust. Below, all structures with their weights and evidences.
         """
         return f"{describe(self.findings())}\n\n{self.report_}"
+
+    def compare(
+        self, structures: Sequence[str] | None = None, *, fh: int | None = None, origins: int = 3
+    ) -> pd.DataFrame:
+        """Fit named structures to the series, and tell which one the data support.
+
+        Args:
+            structures: names such as ``"season"``, ``"no season"``, ``"log"``, ``"identity"``, ``"no trend"``
+                (neither drift nor trend), ``"no level"``, ``"no memory"``, ``"level only"``, or several at
+                once, as in ``"no season, log"``. What a name leaves open is chosen by evidence. By default,
+                all that the forecaster can do without.
+            fh: also predict the last ``fh`` steps of the series from what is before them, the ``fh`` steps
+                before, and so on.
+            origins: from how many origins.
+
+        Returns:
+            A row for each name, the most evident first: ``log_evidence`` in nats (hyperparameters integrated
+            out, on the scale of the series, whatever the transform), ``log_density`` with ``fh`` (joint, of
+            held-out observations, per observation, in nats), ``weight`` (the probability of the row if one of
+            them is true), ``effective_parameters``, the ``transform`` and the ``parts``.
+
+        Raises:
+            InputError: a name that is unknown, or a series that is too short for ``fh``.
+
+        Examples:
+            >>> from nonparam import GPForecaster
+            >>> from nonparam.datasets import load_airline
+            >>> forecaster = GPForecaster().fit(load_airline())
+            >>> forecaster.compare(["season", "no season"])["weight"].round(3).to_dict()
+            {'season': 1.0, 'no season': 0.0}
+        """
+        fitted = self._fitted()
+        with threads_for(len(self._observed.values)):
+            return compare_structures(self, fitted, structures, fh, origins)
 
     def findings(self) -> Findings:
         """Return what `summary` tells, as numbers on the scale of the heaviest member's ``g(y)``."""

@@ -163,7 +163,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
                 f"expected at most {MOST_OBSERVATIONS:,} observations, got {len(observed.values):,}; "
                 "fit the last years only, or sum them over longer periods, as in y.resample('D').sum()"
             )
-        transforms = tuple(standardise(link, observed.values) for link in self._links(observed.values))
+        transforms = tuple(standardise(link, observed.values) for link in self.links(observed.values))
         options = cycles(self.season, observed.line, observed.positions, observed.values)
         settings = tuple(self.setting(cycle, observed, beside) for cycle in options)
         return Problem(observed.values, transforms, settings)
@@ -189,7 +189,8 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         bare = Setting(cycle, origin, structure, np.zeros((0, 1)), ways)
         return replace(bare, x=bare.rows(observed.positions, beside.seen()[observed.y.notna().to_numpy()]))
 
-    def _links(self, values: Array) -> list[Link]:
+    def links(self, values: Array) -> list[Link]:
+        """Return the transforms that are tried on a series ``(n,)``."""
         if self.transform == "auto":
             return [link for link in LINKS.values() if link.suits(values)]
         if not isinstance(self.transform, str) or self.transform not in LINKS:
