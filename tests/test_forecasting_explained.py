@@ -14,6 +14,9 @@ from sklearn.exceptions import NotFittedError
 from nonparam.datasets import load_airline
 from nonparam.errors import InputError
 from nonparam.forecasting import GPForecaster
+from nonparam.forecasting.chains import Chains
+from nonparam.forecasting.dense import Dense
+from nonparam.forecasting.structure import build_structure
 
 N, AHEAD = 140, 10
 DAYS = pd.date_range("2021-11-01", periods=N + AHEAD)
@@ -209,6 +212,31 @@ def test_bands_of_parts_are_those_of_the_textbook():
         sd = scale * np.sqrt(np.diag(k - k[:, :20] @ np.linalg.solve(a, k[:20])))
         np.testing.assert_allclose(table[name]["mean"], mean, atol=1e-7)
         np.testing.assert_allclose((table[name]["upper"] - table[name]["mean"]) / 1.959964, sd, atol=1e-5)
+
+
+def test_chains_know_the_sums_of_parts_as_well_as_dense_matrices():
+    times = np.arange(-59.0, 1.0) / 7.0
+    columns = RNG.standard_normal((70, 2))
+    x = np.column_stack([times, columns[:60]])
+    y = (np.sin(2 * np.pi * times) + x[:, 1] + 0.1 * NOISE[:60])[:, None]
+    structure = build_structure(times[0], regressors={"regressors": (1, 2)})
+    new = np.column_stack([np.r_[times[[0, 0, 30, 59]], np.arange(1.0, 7.0) / 7.0], columns[60:]])
+    groups = [
+        ["trend", "level", "base", "drift"],
+        ["regressors"],
+        ["season", "regressors"],
+        structure_names(structure),
+        [],
+    ]
+    point = structure.theta().start
+    dense, chains = (kind(structure, x, y).sums(groups, point, 0, new) for kind in (Dense, Chains))
+    for (mean, variance), (other_mean, other_variance) in zip(dense, chains, strict=True):
+        np.testing.assert_allclose(other_mean, mean, atol=1e-4)
+        np.testing.assert_allclose(other_variance, variance, atol=1e-4)
+
+
+def structure_names(structure):
+    return [part.name for part in structure.parts]
 
 
 def test_a_series_without_a_base_keeps_its_centre():

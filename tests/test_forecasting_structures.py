@@ -67,6 +67,8 @@ def test_all_that_can_be_left_out_is_compared_by_default(airline):
     assert table.at["level only", "log_evidence"] < table.at["season", "log_evidence"] - 20.0
     plain = GPForecaster(None, transform="identity", components=["base", "level"]).fit(np.arange(9.0))
     assert set(plain.compare().index) == {"no level", "level only"}
+    slope = GPForecaster(None).fit(np.arange(30.0) ** 2 - 5.0).compare()
+    assert "no slope" in slope.index and "season" not in slope.index
 
 
 def test_held_out_densities_are_those_of_forecasters_fitted_before():

@@ -51,7 +51,7 @@ class Explained:
         return self._fit.setting.rows(positions, self._beside.ahead(X, index)), index
 
     def decompose(self, fh: Any = None, X: Any = None, coverage: float = 0.95) -> pd.DataFrame:
-        """Split the heaviest member's fit into its parts, each with its band, from the first observation on.
+        """Split the most evident member's fit into its parts, each with its band; from the first observation.
 
         The means of the parts add up to that of the fit, on the scale of that member's transform: of the
         logarithm of the series, say, which ``attrs["transform"]`` of the result tells. Parts that look alike
@@ -64,7 +64,7 @@ class Explained:
 
         Returns:
             Columns ``"mean"``, ``"lower"`` and ``"upper"`` below a first level: base, drift, trend, level,
-            seasons, memory, regressors and holidays, those that the member has, and their sum, ``"fit"``.
+            slope, seasons, memory, regressors and holidays, those that the member has, and their sum, ``"fit"``.
             Where ``y`` and ``X`` are missing together, the regressors' part and the fit are NaN.
         """
         present = self._fitted().ensemble.present
@@ -75,7 +75,7 @@ class Explained:
         columns = pd.MultiIndex.from_product([parts, ["mean", "lower", "upper"]], names=["part", "bound"])
         tables = [mean[:, None] + sd[:, None] * reach for mean, sd in parts.values()]
         table = pd.DataFrame(np.concatenate(tables, 1), index=index, columns=columns)
-        table.attrs["transform"] = self.report_.members[0].transform
+        table.attrs["transform"] = self.ensemble_.first_transform.link.name
         return table
 
     def _parts(
@@ -92,7 +92,7 @@ class Explained:
             return self.ensemble_.parts(rows, groups), index
 
     def plot_components(self, fh: Any = None, *, X: Any = None, axes: Any = None) -> Any:
-        """Draw each part of the heaviest member's fit below the other, along the series and its forecast.
+        """Draw the parts of the most evident member's fit, along the series and its forecast.
 
         The bands are the central 50, 80 and 95 %, without noise, on the scale of the member's transform.
         Base, drift, trend and level share a panel: one by one they are known less well than their sum.
@@ -136,7 +136,7 @@ class Explained:
 
         Args:
             structures: names such as ``"season"``, ``"no season"``, ``"log"``, ``"identity"``, ``"no trend"``
-                (neither drift nor trend), ``"no level"``, ``"no memory"``, ``"level only"``, or several at
+                (neither drift, trend nor slope), ``"no level"``, ``"no memory"``, ``"level only"``, or several at
                 once, as in ``"no season, log"``. What a name leaves open is chosen by evidence. By default,
                 all that the forecaster can do without.
             fh: also predict the last ``fh`` steps of the series from what is before them, the ``fh`` steps
@@ -164,7 +164,7 @@ class Explained:
             return compare_structures(self, fitted, structures, fh, origins)
 
     def findings(self) -> Findings:
-        """Return what `summary` tells, as numbers on the scale of the heaviest member's ``g(y)``."""
+        """Return what `summary` tells, as numbers on the scale of the most evident member."""
         fitted = self._fitted()
         with threads_for(len(self._observed.values)):
             return find(fitted, self.default_horizon())

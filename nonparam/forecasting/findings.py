@@ -26,7 +26,7 @@ SPANS = {7.0 * DAY: "week", DAY: "day", 3600.0: "hour", 60.0: "minute", 1.0: "se
 STEPS = {YEAR: "year", YEAR / 4.0: "quarter", YEAR / 12.0: "month", **SPANS}
 NEAR = 0.03  # of its length: months differ
 LONGER = {YEAR: "year", **SPANS}  # what a trend is counted over, the longest first
-TREND = ("drift", "trend", "level")
+TREND = ("drift", "trend", "level", "slope")
 MOST_EFFECTS = 12  # that are told
 FEW_CYCLES = 3.0
 FEW_OBSERVATIONS = 10
@@ -63,18 +63,23 @@ class Fitted:
 
     @property
     def present(self) -> tuple[str, ...]:
-        """The parts that the heaviest member has."""
+        """The parts that the most evident member has."""
         return self.ensemble.present
 
     @property
     def seasons(self) -> tuple[str, ...]:
-        """The seasons that the heaviest member has."""
+        """The seasons that the most evident member has."""
         return tuple(name for name in self.ensemble.structure.seasons if name in self.present)
 
     @property
     def g(self) -> Array:
-        """The observations on the scale of the heaviest member."""
+        """The observations on the scale of the most evident member."""
         return self.ensemble.first_transform.link.forward(self.observed.values)
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of the noise on that scale."""
+        return float(self.ensemble.first_transform.scale * np.exp(0.5 * self.ensemble.points[0, -1]))
 
 
 def find(fitted: Fitted, horizon: int) -> Findings:
@@ -84,7 +89,7 @@ def find(fitted: Fitted, horizon: int) -> Findings:
         fitted: the series and its forecast.
         horizon: steps ahead at which members are compared.
     """
-    y, report, heaviest = fitted.observed.y, fitted.report, fitted.report.members[0]
+    y, report = fitted.observed.y, fitted.report
     values = fitted.observed.values
     span, steps = _span(fitted)
     swing, share = _season(fitted)
@@ -104,7 +109,7 @@ def find(fitted: Fitted, horizon: int) -> Findings:
         share=share,
         trend=_trend(fitted, steps),
         span=span,
-        noise=heaviest.hyperparameters["noise variance"] ** 0.5,
+        noise=fitted.noise,
         effects=_effects(fitted),
         cautions=tuple(_cautions(fitted, horizon)),
     )
@@ -228,8 +233,7 @@ def _breaks(fitted: Fitted) -> Iterator[str]:
             f"the level jumps between {time_name(times[jump])} and {time_name(times[jump + 1])}; intervals "
             "allow for such jumps to come."
         )
-    noise = fitted.report.members[0].hyperparameters["noise variance"] ** 0.5
-    far = np.abs(fitted.g - fit) / noise
+    far = np.abs(fitted.g - fit) / fitted.noise
     if far.max() > FAR:
         yield (
             f"the observation at {time_name(times[int(far.argmax())])} is {far.max():.2g} standard "

@@ -177,16 +177,14 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         """Return how a series is read with a choice of its seasons."""
         n, origin = len(observed.values), float(observed.positions[-1])
         names = {name: period / cycle.unit for name, period in cycle.names.items()}
-        first, has_slope = (
-            (float(observed.positions[0]) - origin) / cycle.unit,
-            not names and n <= LONGEST_SLOPE,
-        )
-        full = build_structure(first, names, beside.groups, has_slope=has_slope)
+        first, has_slope = float(observed.positions[0]) - origin, not names and n <= LONGEST_SLOPE
+        full = build_structure(first / cycle.unit, names, beside.groups, has_slope=has_slope)
         structure = full.chosen(self.components, self.priors)
         shortest = len(structure.seasons) if n > LONG else 0
         omissions = [structure.seasons[i:] for i in range(len(structure.seasons), shortest - 1, -1)]
-        ways = tuple(omissions) if names else tuple(structure.trends)
-        bare = Setting(cycle, origin, structure, np.zeros((0, 1)), ways)
+        bare = Setting(
+            cycle, origin, structure, np.zeros((0, 1)), tuple(omissions if names else structure.trends)
+        )
         return replace(bare, x=bare.rows(observed.positions, beside.seen()[observed.y.notna().to_numpy()]))
 
     def links(self, values: Array) -> list[Link]:

@@ -16,7 +16,7 @@ __all__ = ["COVERAGES", "draw_forecast", "draw_parts", "panels"]
 Array = NDArray[np.float64]
 
 COVERAGES = (0.5, 0.8, 0.95)
-SMOOTH = ("base", "drift", "trend", "level")  # each is known less well than their sum
+SMOOTH = ("base", "drift", "trend", "level", "slope")  # each is known less well than their sum
 
 
 def draw_forecast(y: pd.Series, quantiles: pd.DataFrame, ax: Any = None) -> Any:

@@ -32,8 +32,8 @@ __all__ = ["compare_structures"]
 Array = NDArray[np.float64]
 
 WITHOUT = {  # parts that a name leaves out
-    "no trend": ("drift", "trend"),
-    **{f"no {name}": (name,) for name in ("drift", "level", "memory", "regressors", "holidays")},
+    "no trend": ("drift", "trend", "slope"),
+    **{f"no {name}": (name,) for name in ("drift", "level", "slope", "memory", "regressors", "holidays")},
 }
 SEASONS = ("season", "no season")
 LEVEL_ONLY = "level only"
@@ -135,10 +135,12 @@ def _choice(name: str, structure: Structure, tried: tuple[str, ...]) -> _Choice:
     if LEVEL_ONLY in terms:
         out |= {part.name for part in structure.parts} - {"base", "level"}
     seasons = structure.seasons
-    kept = {"season": [len(seasons)], "no season": [0]}.get(
-        next((t for t in terms if t in SEASONS), ""), None
-    )
-    options = [set(seasons[i:]) | out for i in (range(len(seasons) + 1) if kept is None else kept)]
+    ways = [seasons[i:] for i in range(len(seasons) + 1)] if seasons else structure.trends
+    if seasons and "season" in terms:
+        ways = [()]
+    elif seasons and "no season" in terms:
+        ways = [seasons]
+    options = [{*way, *out} for way in ways]
     ordered = (tuple(part.name for part in structure.parts if part.name in option) for option in options)
     return _Choice(tuple(links) or tried, tuple(dict.fromkeys(ordered)))
 
