@@ -97,7 +97,7 @@ def test_regressors_and_holidays_can_be_left_out():
 
 
 BAD = {
-    "unknown": (["seasonal"], "structures has 'seasonal'; names are 'season', 'no season', 'identity', 'log'"),
+    "unknown": (["seasonal"], "structures has 'seasonal'; names are 'season', 'no season', 'iden"),
     "one of two": (["no season, logs"], r"structures has 'logs'; names are"),
     "text": ("season", "structures must be a list of names, got 'season'; names are"),
     "numbers": ([1], r"structures must be a list of names, got \[1\]"),

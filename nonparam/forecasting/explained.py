@@ -64,7 +64,8 @@ class Explained:
 
         Returns:
             Columns ``"mean"``, ``"lower"`` and ``"upper"`` below a first level: base, drift, trend, level,
-            slope, seasons, memory, regressors and holidays, those that the member has, and their sum, ``"fit"``.
+            slope, seasons, memory, regressors and holidays, those that the member has, and their sum,
+            ``"fit"``.
             Where ``y`` and ``X`` are missing together, the regressors' part and the fit are NaN.
         """
         present = self._fitted().ensemble.present
@@ -136,9 +137,9 @@ class Explained:
 
         Args:
             structures: names such as ``"season"``, ``"no season"``, ``"log"``, ``"identity"``, ``"no trend"``
-                (neither drift, trend nor slope), ``"no level"``, ``"no memory"``, ``"level only"``, or several at
-                once, as in ``"no season, log"``. What a name leaves open is chosen by evidence. By default,
-                all that the forecaster can do without.
+                (neither drift, trend nor slope), ``"no level"``, ``"no memory"``, ``"level only"``, or
+                several at once, as in ``"no season, log"``. What a name leaves open is chosen by evidence. By
+                default, all that the forecaster can do without.
             fh: also predict the last ``fh`` steps of the series from what is before them, the ``fh`` steps
                 before, and so on.
             origins: from how many origins.
