@@ -27,4 +27,4 @@ def smoothed(forecaster: GPForecaster) -> tuple[Link, pd.Series]:
         {3: 1.0, 4: 2.0, 5: 3.0, 6: 4.0}
     """
     parts = forecaster.decompose()
-    return LINKS[parts.attrs["transform"]], parts["fit"]
+    return LINKS[parts.attrs["transform"]], parts["fit", "mean"]
