@@ -42,6 +42,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # O
 POINT_COLOR = "#333333"
 FIGURE_SIZE = (8.0, 4.5)  # inches
 PANEL = 2.0  # inches: the height of a component
+BAR = 6.0  # points: the width of a band of one row
 BELOW_FRAME = 2.4  # above lines, which are at 2, and below the frame of the axes, at 2.5
 GRID = 600  # places at which the curves are evaluated, besides the data
 MARGIN = 0.06  # of the span of the data, drawn on either side
@@ -86,7 +87,7 @@ def draw_bands(
     label: str = "mean",
     name_bands: bool = True,
 ) -> None:
-    """Draw a line with nested bands around it.
+    """Draw a line with nested bands around it; a dot with nested bars where there is one row.
 
     Args:
         ax: where to draw.
@@ -114,13 +115,17 @@ def draw_bands(
             f"quantiles must have {2 * k + 1} columns, two for each of {k} coverages and the middle; got an "
             f"array of shape {table.shape}"
         )
-    ax.plot(x, table[:, k], color=color, linewidth=1.5, zorder=3, label=label)
+    single = len(table) == 1  # a line and an area of no length would not be seen
+    dot = "o" if single else None
+    ax.plot(x, table[:, k], color=color, marker=dot, linewidth=1.5, zorder=3, label=label)
     for i, coverage in enumerate(sorted(coverages)):
         name = f"{100.0 * coverage:g} %" if name_bands else "_"
         alpha = 0.15 + 0.25 * (k - 1 - i) / k
-        ax.fill_between(
-            x, table[:, k - 1 - i], table[:, k + 1 + i], color=color, alpha=alpha, linewidth=0.0, label=name
-        )
+        low, high = table[:, k - 1 - i], table[:, k + 1 + i]
+        if single:
+            ax.vlines(x, low, high, color=color, alpha=alpha, linewidth=BAR, label=name)
+        else:
+            ax.fill_between(x, low, high, color=color, alpha=alpha, linewidth=0.0, label=name)
 
 
 def draw_points(ax: Axes, x: Any, y: ArrayLike, *, color: str = POINT_COLOR, label: str = "data") -> None:

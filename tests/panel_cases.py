@@ -20,7 +20,7 @@ class Naive(GPForecaster):
 
     def fit(self, y, X=None):
         self._observed, self._regressors = read_series(y), X
-        member = MemberReport(None, "identity", 1.0, 0.0, {}, 0, 0, True, "")
+        member = MemberReport((), "identity", 1.0, 0.0, {}, 0, 0, True, "")
         seen = len(self._observed.values)
         self.report_ = ForecastReport((member,), seen, len(self._observed.y) - seen, 0.0)
         return self

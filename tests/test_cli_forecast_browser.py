@@ -127,7 +127,7 @@ def test_pages_are_painted(pages, tmp_path: Path, kind):
 def test_only_the_first_series_are_drawn(monkeypatch):
     monkeypatch.setattr(forecast_page, "DRAWN", 2)
     y = pd.Series([1.0, 3.0, 2.0, 4.0])
-    forecaster = GPForecaster(None, "identity").fit(y)
+    forecaster = GPForecaster(None, transform="identity").fit(y)
     many = [SeriesForecast(y.rename(f"s{i}"), forecaster, 2) for i in range(4)]
     text = page(many, {}, ["'s1': beware"])
     assert text.count("<figure>") == text.count('<a href="#series-') == 2

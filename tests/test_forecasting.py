@@ -498,7 +498,7 @@ def test_the_picture_needs_no_arguments():
     ax = GPForecaster(4).fit(seasonal(20)).plot()
     assert tuple(ax.figure.get_size_inches()) == FIGURE_SIZE
     assert len(ax.get_lines()[1].get_xdata()) == 8
-    ax = GPForecaster(None).fit(seasonal(20)).plot()
+    ax = GPForecaster(1).fit(seasonal(20)).plot()
     assert len(ax.get_lines()[1].get_xdata()) == 5
     matplotlib.pyplot.close("all")
 
@@ -546,3 +546,11 @@ def test_the_picture_shows_observations_between_missing_ones():
     ax = GPForecaster(None).fit(y).plot(H, ax=Figure().add_subplot())
     dots = ax.get_lines()[-1]
     assert dots.get_marker() == "." and len(dots.get_xdata()) == 20
+
+
+@pytest.mark.parametrize("season", [1, 1.0, np.int64(1)])
+def test_a_season_of_one_is_none(season):
+    y = pd.Series(seasonal(30), index=pd.period_range("2010-01", periods=30, freq="M"))
+    one, none = GPForecaster(season).fit(y), GPForecaster(None).fit(y)
+    pd.testing.assert_frame_equal(one.predict_quantiles(H), none.predict_quantiles(H))
+    assert {member.seasons for member in one.report_.members} == {()}

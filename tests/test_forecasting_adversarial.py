@@ -23,7 +23,7 @@ def fitted(case: Case, transform: str = "auto") -> GPForecaster:
     """Fit, with the warning that is owed and no other."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        forecaster = GPForecaster(case.season, transform, random_state=0).fit(case.build())
+        forecaster = GPForecaster(case.season, transform=transform, random_state=0).fit(case.build())
     seen = [str(warning.message) for warning in caught if "torch.jit" not in str(warning.message)]
     assert len(seen) == (case.warns is not None), seen
     assert all(re.search(str(case.warns), text) for text in seen), seen
@@ -121,15 +121,15 @@ def test_the_unit_of_a_series_does_not_matter(scale, plain):
 @pytest.mark.parametrize("offset", [-1e9, 1e6, 1e9])
 def test_an_offset_does_not_matter(offset):
     y = np.round(seasonal() * 1024.0) / 1024.0  # exact also with the offset
-    expected = GPForecaster(4, "identity").fit(y).predict_quantiles(STEPS, LEVELS)
-    got = GPForecaster(4, "identity").fit(y + offset).predict_quantiles(STEPS, LEVELS) - offset
+    expected = GPForecaster(4, transform="identity").fit(y).predict_quantiles(STEPS, LEVELS)
+    got = GPForecaster(4, transform="identity").fit(y + offset).predict_quantiles(STEPS, LEVELS) - offset
     np.testing.assert_allclose(got, expected, rtol=1e-3)
 
 
 def test_the_sign_of_a_series_does_not_matter():
     y = seasonal()
-    forward = GPForecaster(4, "identity").fit(y).predict_quantiles(STEPS, LEVELS)
-    mirrored = GPForecaster(4, "identity").fit(-y).predict_quantiles(STEPS, LEVELS)
+    forward = GPForecaster(4, transform="identity").fit(y).predict_quantiles(STEPS, LEVELS)
+    mirrored = GPForecaster(4, transform="identity").fit(-y).predict_quantiles(STEPS, LEVELS)
     np.testing.assert_allclose(-mirrored.to_numpy()[:, ::-1], forward, rtol=1e-6)
 
 

@@ -132,6 +132,15 @@ def test_a_series_without_spread_is_scaled_by_its_size(y, scale):
         ([-1.0, 2.0], False),
         ([0.01, 2.0, 3.0], False),
         ([2.0, 2.0], False),
+        ([0.01, 2.0], False),
+        (np.exp(0.5 * np.arange(30)), True),
+        (np.exp(-0.5 * np.arange(30)), True),
+        (np.exp(0.5 * np.arange(30) + 0.8 * np.random.RandomState(0).standard_normal(30)), True),
+        (np.r_[1e-3, np.linspace(2.0, 4.0, 29)], False),
+        (np.r_[np.linspace(2.0, 4.0, 14), 1e-3, np.linspace(4.0, 6.0, 14)], False),
+        (np.exp(0.5 * np.arange(30) + 4.0 * (np.arange(30) == 0)), True),
+        (np.exp(3.0 * np.sin(np.arange(60) / 6.0)), False),
+        (np.r_[np.full(15, 0.01), np.linspace(2.0, 4.0, 16)], False),
     ],
 )
 def test_the_logarithm_is_tried_where_it_is_safe(y, suits):

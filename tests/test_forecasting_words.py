@@ -17,7 +17,7 @@ PASSENGERS = Findings(
     missing=0,
     reading=Reading(LOG, 300.0, "thousands"),
     transforms={"identity": -490.0, "log": -465.0},
-    seasons={12.0: -465.0, None: -580.0},
+    seasons={(12.0,): -465.0, (): -580.0},
     swing=(-0.2, 0.21),
     share=0.093,
     trend=Estimate(0.1, 0.02),
@@ -79,12 +79,12 @@ def test_which_scale_and_why(transforms, words):
 @pytest.mark.parametrize(
     ("seasons", "words"),
     [
-        ({None: -3.0}, "Season: none was looked for."),
-        ({7.0: -3.0}, "Season: 7 months; it moves the series from -18 % to +23 % and"),
-        ({7.0: -3.0, None: -4.0}, "7 months, probability 73 %, 2.7 times as probable as none; it"),
-        ({7.0: -9.0, 6.5: -3.0, None: -4.0}, "Season: 6.5 months, probability 73 %"),
-        ({7.0: -4.0, None: -3.0}, "probably none (probability of one of 7 months: 27 %); a series "),
-        ({7.0: -1000.0, None: -3.0}, "probably none (probability of one of 7 months: below 0.1 %)"),
+        ({(): -3.0}, "Season: none was looked for."),
+        ({(7.0,): -3.0}, "Season: 7 months; it moves the series from -18 % to +23 % and"),
+        ({(7.0,): -3.0, (): -4.0}, "7 months, probability 73 %, 2.7 times as probable as none; it"),
+        ({(7.0,): -9.0, (6.5,): -3.0, (): -4.0}, "Season: 6.5 months, probability 73 %"),
+        ({(7.0,): -4.0, (): -3.0}, "probably none (probability of one of 7 months: 27 %); a series "),
+        ({(7.0,): -1000.0, (): -3.0}, "probably none (probability of one of 7 months: below 0.1 %)"),
     ],
 )  # fmt: skip
 def test_whether_there_is_a_season(seasons, words):

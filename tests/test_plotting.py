@@ -50,6 +50,16 @@ def band(ax: Axes, label: str) -> np.ndarray:
     return np.column_stack([list(corners.groups), corners.min(), corners.max()])
 
 
+def test_a_band_of_one_row_is_a_dot_and_bars():
+    ax = Figure().add_subplot()
+    draw_bands(ax, [3.0], [[-2.0, -1.0, 0.0, 1.0, 2.0]], [0.5, 0.9])
+    (line,), (inner, outer) = ax.lines, ax.collections
+    assert line.get_marker() == "o" and line.get_xydata().tolist() == [[3.0, 0.0]]
+    assert inner.get_segments()[0].tolist() == [[3.0, -1.0], [3.0, 1.0]]
+    assert outer.get_segments()[0].tolist() == [[3.0, -2.0], [3.0, 2.0]]
+    assert inner.get_alpha() > outer.get_alpha() and inner.get_linewidth()[0] > 3.0
+
+
 def test_line_bands_and_dots_are_the_model_and_the_data(model):
     ax = plot_regression(model)
     dots, mean = line(ax, "data"), line(ax, "mean")

@@ -14,6 +14,7 @@ __all__ = [
     "MOST_GAPS",
     "YEAR",
     "Hours",
+    "days_a_week",
     "duration",
     "find_hours",
     "find_offset",
@@ -220,6 +221,19 @@ def duration(offset: BaseOffset) -> float | None:
     if per_year is not None:
         return float(offset.n) * YEAR / per_year
     return pd.Timedelta(offset).total_seconds() if isinstance(offset, pd.tseries.offsets.Tick) else None
+
+
+def days_a_week(offset: BaseOffset) -> float:
+    """Return how many days of a week have steps, where steps count as shares of such a day.
+
+    Examples:
+        >>> days_a_week(pd.offsets.BusinessHour()), days_a_week(pd.offsets.Hour())
+        (5.0, 7.0)
+    """
+    if isinstance(offset, pd.offsets.CustomBusinessHour):
+        mask = offset.calendar.weekmask  # type: ignore[attr-defined]  # the stubs lack it
+        return float(np.sum(mask))
+    return 5.0 if isinstance(offset, pd.offsets.BusinessHour) else 7.0
 
 
 def _candidates(index: pd.DatetimeIndex, local: pd.DatetimeIndex) -> Iterator[BaseOffset]:

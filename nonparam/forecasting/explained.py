@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from sklearn.utils.validation import check_is_fitted
 
-from nonparam.forecasting.beside import Beside
-from nonparam.forecasting.ensemble import Ensemble
 from nonparam.forecasting.findings import Fitted, find
-from nonparam.forecasting.fitting import Fit
+from nonparam.forecasting.predicting import Predicting
 from nonparam.forecasting.report import ForecastReport
 from nonparam.forecasting.structures import compare_structures
-from nonparam.forecasting.validation import Observed, read_horizon, read_levels
+from nonparam.forecasting.validation import read_levels
 from nonparam.forecasting.words import Findings, describe
 from nonparam.threads import threads_for
 
@@ -24,7 +22,7 @@ __all__ = ["Explained"]
 Array = NDArray[np.float64]
 
 
-class Explained:
+class Explained(Predicting):
     """The explanations of a forecaster, which fills in the attributes below.
 
     Examples:
@@ -36,19 +34,10 @@ class Explained:
     """
 
     report_: ForecastReport
-    ensemble_: Ensemble
-    _observed: Observed
-    _beside: Beside
-    _fit: Fit
 
     def _fitted(self) -> Fitted:
         check_is_fitted(self)
         return Fitted(self._observed, self._beside, self._fit.setting, self.ensemble_, self.report_)
-
-    def _ahead(self, fh: Any, X: Any) -> tuple[Array, pd.Index]:
-        """Return rows of the ensemble, ``(m, c)``, and their times, for a horizon."""
-        positions, index = read_horizon(fh, self._observed.line)
-        return self._fit.setting.rows(positions, self._beside.ahead(X, index)), index
 
     def decompose(self, fh: Any = None, X: Any = None, coverage: float = 0.95) -> pd.DataFrame:
         """Split the most evident member's fit into its parts, each with its band; from the first observation.

@@ -121,6 +121,8 @@ def _state(fitted: Fitted) -> dict[str, Any]:
     ensemble, report = fitted.ensemble, fitted.report
     return {
         "cycle": asdict(fitted.setting.cycle),
+        "origin": fitted.setting.origin,
+        "has_slope": any(part.kind == "slope" for part in fitted.setting.structure.parts),
         "transforms": [[t.link.name, t.centre, t.scale] for t in ensemble.transforms],
         "points": ensemble.points,
         "outputs": ensemble.outputs,
@@ -152,7 +154,8 @@ def load_forecaster(cls: type[Forecaster], path: Location) -> Forecaster:
         observed = read_series(_series(document["series"], tensors))
         beside = _beside(observed, document, unpacker)
         state = unpacker.unpack(document["fit"])
-        setting = forecaster.setting(Cycle(**state["cycle"]), observed, beside)
+        reading = {"origin": state["origin"], "has_slope": state["has_slope"]}
+        setting = forecaster.setting(Cycle(**state["cycle"]), observed, beside, **reading)
         _check(path, state, setting.structure.theta().size)
         members = tuple(MemberReport(**member) for member in state["report"].pop("members"))
         fit = Fit(setting, (), _ensemble(setting, observed, state))

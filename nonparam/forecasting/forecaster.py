@@ -8,10 +8,8 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from nonparam.errors import InputError
@@ -20,7 +18,6 @@ from nonparam.forecasting.beside import Beside, read_beside
 from nonparam.forecasting.explained import Explained
 from nonparam.forecasting.files import load_forecaster, save_forecaster
 from nonparam.forecasting.fitting import Candidate, Fit, Problem, Setting, fit_problems
-from nonparam.forecasting.mixture import JointMixture, Mixture, check_joint
 from nonparam.forecasting.panel import FittedPanel
 from nonparam.forecasting.panel_fit import LEVELS, PanelRequest, fit_panel
 from nonparam.forecasting.panel_reading import Names
@@ -29,7 +26,8 @@ from nonparam.forecasting.season import Cycle, cycles
 from nonparam.forecasting.structure import build_structure
 from nonparam.forecasting.timeline import irregularity
 from nonparam.forecasting.transforms import LINKS, LOG, Link, standardise
-from nonparam.forecasting.validation import Observed, central_levels, read_levels, read_series
+from nonparam.forecasting.updating import joined, joined_beside, reweighed
+from nonparam.forecasting.validation import Observed, read_series
 from nonparam.threads import threads_for
 
 __all__ = ["GPForecaster"]
@@ -56,10 +54,10 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
     Args:
         season: how many observations make a cycle, which need not be a whole number, or a list of such
             numbers; ``"auto"`` takes them from the frequency of the index (12 for months, 7 for days, 24 and
-            168 for hours, ...) or, if it has none, looks for one in the numbers; ``None`` for no season. A
-            season that the data do not support gets little weight.
+            168 for hours, ...) or, if it has none, looks for one in the numbers; ``None`` or 1 for no season.
+            A season that the data do not support gets little weight.
         transform: ``"identity"``, ``"log"``, or ``"auto"`` for both, weighted by evidence, where no
-            observation is below 5 % of the median.
+            observation is below 5 % of the median or the logarithms lie near a straight line.
         components: ``"auto"`` for all parts, or a list of those that the series may have, of ``"base"``,
             ``"drift"``, ``"trend"``, ``"level"``, ``"season"`` and ``"memory"``.
         average: whether to average over structures, transforms and hyperparameters, or to take the most
@@ -173,11 +171,21 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         self._observed, self._beside, self._fit = observed, beside, fit
         self.ensemble_, self.report_ = fit.ensemble, report
 
-    def setting(self, cycle: Cycle, observed: Observed, beside: Beside) -> Setting:
-        """Return how a series is read with a choice of its seasons."""
-        n, origin = len(observed.values), float(observed.positions[-1])
+    def setting(
+        self,
+        cycle: Cycle,
+        observed: Observed,
+        beside: Beside,
+        *,
+        origin: float | None = None,
+        has_slope: bool | None = None,
+    ) -> Setting:
+        """Return how a series is read with a choice of its seasons; after an update, as before it."""
+        n = len(observed.values)
         names = {name: period / cycle.unit for name, period in cycle.names.items()}
-        first, has_slope = float(observed.positions[0]) - origin, not names and n <= LONGEST_SLOPE
+        origin = float(observed.positions[-1]) if origin is None else origin
+        has_slope = not names and n <= LONGEST_SLOPE if has_slope is None else has_slope
+        first = float(observed.positions[0]) - origin
         full = build_structure(first / cycle.unit, names, beside.groups, has_slope=has_slope)
         structure = full.chosen(self.components, self.priors)
         shortest = len(structure.seasons) if n > LONG else 0
@@ -270,102 +278,48 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         request = PanelRequest(names, fh, alpha, X, self.n_jobs, store, time_limit, verbose)
         return fit_panel(self, data, request)
 
-    # forecasts ---------------------------------------------------------------------------------
+    def update(self, y_new: Any, X: Any = None, *, refit: bool = False) -> Self:
+        r"""Take in what came after the series.
 
-    def predict(self, fh: Any, X: Any = None) -> pd.Series:
-        """Return the median of the forecast.
+        Without a refit hyperparameters and transforms stay as they are, and each member is weighed by how
+        well it foresaw the new observations: :math:`w_k' \propto w_k\, p_k(y_{n+1:m} \mid y_{1:n})`. That
+        takes the time of a forecast. ``report_`` still tells of the fit.
 
         Args:
-            fh: a number of steps after the end of the series; a list of steps (1 is the first); or an index
-                of future times.
-            X: the regressors at these times, if the fit had some; a table may have more rows and columns.
+            y_new: a Series with later times, or an array of what follows immediately; NaN means missing.
+            X: the regressors at these times, if the fit had some.
+            refit: whether to fit everything anew to the longer series.
 
         Returns:
-            Series with the continued index.
+            The forecaster.
 
         Raises:
-            InputError: a horizon that is none, or beyond what is sensible or what the calendar can tell, or
-                regressors that are missing.
-        """
-        table = self.predict_quantiles(fh, 0.5, X)
-        return pd.Series(table.to_numpy()[:, 0], index=table.index, name=self._observed.y.name)
+            InputError: times that are not later, regressors that are missing, or without ``refit``
+                observations that no member allows for.
 
-    def predict_quantiles(self, fh: Any, alpha: Any = QUANTILES, X: Any = None) -> pd.DataFrame:
-        """Return quantiles of the forecast of each observation, noise included.
-
-        Args:
-            fh: as for `predict`.
-            alpha: one or several levels between 0 and 1.
-            X: as for `predict`.
-
-        Returns:
-            One row for each time, one column, named by the level, for each of ``alpha``.
+        Examples:
+            >>> from nonparam.datasets import load_airline
+            >>> y = load_airline()
+            >>> forecaster = GPForecaster().fit(y[:-3]).update(y[-3:])
+            >>> forecaster.predict(1).index[0]
+            Period('1961-01', 'M')
         """
         check_is_fitted(self)
-        levels = read_levels("alpha", alpha)
-        rows, index = self._ahead(fh, X)
-        table = np.maximum(self._marginals(rows).quantile(levels), self._lowest())
-        return pd.DataFrame(table, index=index, columns=pd.Index(levels, name="quantile"))
-
-    def predict_interval(self, fh: Any, coverage: Any = 0.9, X: Any = None) -> pd.DataFrame:
-        """Return central intervals, between the quantiles ``(1 - coverage) / 2`` and ``(1 + coverage) / 2``.
-
-        Args:
-            fh: as for `predict`.
-            coverage: one or several probabilities.
-            X: as for `predict`.
-
-        Returns:
-            Columns ``"lower"`` and ``"upper"``; for a list of coverages, these below a first level that has
-            the coverage.
-        """
-        wanted = read_levels("coverage", coverage)
-        levels = central_levels(wanted)
-        table = self.predict_quantiles(fh, levels.ravel(), X)
-        names = pd.MultiIndex.from_product([wanted, ["lower", "upper"]], names=["coverage", "bound"])
-        table.columns = pd.Index(["lower", "upper"]) if np.ndim(coverage) == 0 else names
-        return table
-
-    def sample(self, fh: Any, n: int = 1, X: Any = None) -> pd.DataFrame:
-        """Draw possible futures.
-
-        Args:
-            fh: as for `predict`.
-            n: how many.
-            X: as for `predict`.
-
-        Returns:
-            One row for each time, one column for each draw.
-
-        Raises:
-            InsufficientMemoryError: the joint covariance of so many times does not fit.
-        """
-        check_is_fitted(self)
-        rows, index = self._ahead(fh, X)
-        draws = self._joint(rows).sample(n, check_random_state(self.random_state))
-        return pd.DataFrame(np.maximum(draws, self._lowest()).T, index=index)
-
-    def log_predictive_density(self, y: Any, X: Any = None) -> float:
-        """Return the joint log density of what came after, in nats.
-
-        Args:
-            y: a Series with an index after that of the fitted series, or an array of the observations that
-                follow immediately; NaN means missing.
-            X: as for `predict`.
-
-        Returns:
-            The log density, noise included.
-
-        Raises:
-            InsufficientMemoryError: the joint covariance of so many times does not fit.
-        """
-        check_is_fitted(self)
-        came = y if isinstance(y, pd.Series | pd.DataFrame) else None
-        observed = read_series(y)
-        fh = observed.y.index if came is not None else np.arange(1, len(observed.y) + 1)
-        rows, _ = self._ahead(fh, X)
-        seen = observed.y.notna().to_numpy()
-        return self._joint(rows[seen]).log_density(observed.values)
+        observed = joined(self._observed, y_new)
+        beside = joined_beside(self._beside, observed, X)
+        if refit:
+            table = None if beside.regressors is None else beside.regressors.table
+            return self.fit(observed.y, table)
+        old, moved = self._fit.setting, observed.line.locate(self._observed.y.index[-1:])[0]
+        has_slope = any(part.kind == "slope" for part in old.structure.parts)
+        origin = old.origin + float(moved)
+        setting = self.setting(old.cycle, observed, beside, origin=origin, has_slope=has_slope)
+        with threads_for(len(observed.values)):
+            ensemble = reweighed(self.ensemble_, setting.x, observed.values)
+        n = len(observed.values)
+        report = replace(self.report_, observations=n, missing=len(observed.y) - n)
+        self.accept(observed, beside, Fit(setting, (), ensemble), report)
+        return self
 
     def backtest(self, y: Any, fh: Any, initial: int | None = None, step: int | None = None) -> Backtest:
         """Forecast a series from several origins with a copy of this forecaster, and score what comes out.
@@ -384,25 +338,6 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
             InputError: a series that cannot be read, or is too short.
         """
         return backtest(self, y, fh, initial, step)
-
-    def _lowest(self) -> float:
-        """Return the least value that a forecast may have."""
-        if self.support not in (None, "positive", "real"):
-            raise InputError(f"support must be None, 'positive' or 'real', got {self.support!r}")
-        is_positive = self.support == "positive" or (
-            self.support is None and self._observed.values.min() >= 0
-        )
-        return 0.0 if is_positive else -np.inf
-
-    def _marginals(self, rows: Array) -> Mixture:
-        with threads_for(len(self._observed.values)):
-            return self.ensemble_.marginals(rows)
-
-    def _joint(self, rows: Array) -> JointMixture:
-        ensemble = self.ensemble_
-        check_joint(len(rows), len(self._observed.values), len(ensemble.weights))
-        with threads_for(len(self._observed.values)):
-            return ensemble.joint(rows)
 
     # pictures and files ------------------------------------------------------------------------
 

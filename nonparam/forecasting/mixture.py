@@ -69,6 +69,14 @@ class Mixture:
         )
         return invert_cdf(self.cdf, levels, members.min(0), members.max(0))
 
+    def moments(self) -> tuple[Array, Array]:
+        """Return means ``(m,)`` and variances ``(m,)`` of the numbers."""
+        pairs = [
+            transform.moments(np.stack([mean, mean]), np.stack([sd, sd]) ** 2, sd**2)
+            for transform, mean, sd in zip(self.transforms, self.mean, self.sd, strict=True)
+        ]
+        return _mixed_moments(self.weights, pairs)
+
 
 @dataclass(frozen=True)
 class JointMixture:
@@ -103,19 +111,29 @@ class JointMixture:
             draws[chosen == k] = transform.inverse(mean + normal[chosen == k] @ root.T)
         return draws
 
+    def moments(self) -> tuple[Array, Array]:
+        """Return means ``(m, m)``, the same in each column, and covariances ``(m, m)`` of the numbers."""
+        pairs = []
+        for transform, mean, covariance in zip(self.transforms, self.mean, self.covariance, strict=True):
+            means, variances = (
+                np.stack(np.broadcast_arrays(v[:, None], v)) for v in (mean, np.diagonal(covariance))
+            )
+            pairs.append(transform.moments(means, variances, covariance))
+        return _mixed_moments(self.weights, pairs)
+
     def log_density(self, y: Array) -> float:
         """Return the log density in nats at ``y (m,)``."""
+        return float(logsumexp(self.log_densities(y) + np.log(self.weights)))
+
+    def log_densities(self, y: Array) -> Array:
+        """Return the log density of each member in nats at ``y (m,)``: ``(k,)``."""
         terms = [
-            np.log(weight)
-            + _log_normal(transform.forward(y) - mean, covariance)
-            + transform.log_slope(y).sum()
+            _log_normal(transform.forward(y) - mean, covariance) + transform.log_slope(y).sum()
             if np.isfinite(transform.forward(y)).all()
             else -np.inf
-            for weight, transform, mean, covariance in zip(
-                self.weights, self.transforms, self.mean, self.covariance, strict=True
-            )
+            for transform, mean, covariance in zip(self.transforms, self.mean, self.covariance, strict=True)
         ]
-        return float(logsumexp(terms))
+        return np.array(terms)
 
 
 def check_joint(m: int, n: int, k: int, *, available: int | None = None) -> None:
@@ -137,6 +155,16 @@ def check_joint(m: int, n: int, k: int, *, available: int | None = None) -> None
             f"the joint distribution of {m:,} times needs about {readable(memory)}, and "
             f"{readable(available)} are free: ask for fewer times, or for predict_quantiles, which needs none"
         )
+
+
+def _mixed_moments(weights: Array, pairs: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Return the first means and the covariances of pairs of numbers from those of the members."""
+    mean = sum(weight * means for weight, (means, _) in zip(weights, pairs, strict=True))
+    apart = [(means - mean).prod(0) for means, _ in pairs]
+    covariance = sum(
+        weight * (own + between) for weight, (_, own), between in zip(weights, pairs, apart, strict=True)
+    )
+    return np.asarray(mean)[0], np.asarray(covariance)
 
 
 def _log_normal(residual: Array, covariance: Array) -> float:

@@ -14,8 +14,9 @@ __all__ = ["Cycle", "cycles"]
 
 Array = NDArray[np.float64]
 
-CYCLES = (60.0, 3600.0, DAY, 7.0 * DAY, YEAR)  # seconds
-PREFERRED = {DAY: 0.5 * DAY, 7.0 * DAY: 3.5 * DAY, YEAR: 0.5 * YEAR}  # the longest step of each cycle
+SHORT_CYCLES = (60.0, 3600.0, DAY)  # seconds
+WEEK = 7.0 * DAY
+PREFERRED = {DAY: 0.5 * DAY, WEEK: 0.5 * WEEK, YEAR: 0.5 * YEAR}  # the longest step of each cycle
 TYPICAL_UNITS = 8.0  # how many units of time a series has that the priors were made for
 CANDIDATES = 2  # cycles found in the numbers, between which the evidence decides
 
@@ -48,7 +49,7 @@ def cycles(season: object, line: Timeline, positions: Array, y: Array) -> list[C
     """Return the cycles worth a try.
 
     Args:
-        season: ``"auto"``, ``None``, the number of observations in a cycle, or several such numbers.
+        season: ``"auto"``, ``None`` or 1 for none, the number of observations in a cycle, or several of them.
         line: the times of the series.
         positions: of the observations, ``(n,)``.
         y: ``(n,)``.
@@ -67,9 +68,9 @@ def cycles(season: object, line: Timeline, positions: Array, y: Array) -> list[C
         [Cycle(unit=12.0, periods=(12.0,))]
     """
     span = float(positions[-1] - positions[0])
-    known = _natural(line.seconds, span)
+    known = _natural(line, span)
     unit = known.unit if known is not None and known.periods else _typical(span)
-    if season is None:
+    if season is None or (_is_number(season) and season == 1):
         return [Cycle(unit, ())]
     if isinstance(season, str) and season == "auto":
         if known is not None:
@@ -86,28 +87,33 @@ def _typical(span: float) -> float:
     return max(1.0, span / TYPICAL_UNITS)
 
 
+def _is_number(season: object) -> bool:
+    return isinstance(season, int | float | np.number) and not isinstance(season, bool)
+
+
 def _checked(season: object) -> float:
-    number = isinstance(season, int | float | np.number) and not isinstance(season, bool)
-    if not number or not 2 <= float(season) < np.inf:  # type: ignore[arg-type]  # it is a number
+    if not _is_number(season) or not 2 <= float(season) < np.inf:  # type: ignore[arg-type]  # it is a number
         raise InputError(
-            "season must be 'auto', None, or the number of observations in a cycle (2 or more), or a list of "
-            f"such numbers, got {season!r}"
+            "season must be 'auto', None or 1 for none, or the number of observations in a cycle (2 or more) "
+            f"or a list of such numbers, got {season!r}"
         )
     return float(season)  # type: ignore[arg-type]
 
 
-def _natural(seconds: float | None, span: float) -> Cycle | None:
+def _natural(line: Timeline, span: float) -> Cycle | None:
     """Return the cycles that people live by: days, weeks and years; hours and minutes in short records."""
+    seconds = line.seconds
     if seconds is None:
         return None
     preferred = next((cycle for cycle, longest in PREFERRED.items() if seconds <= longest), None)
     if preferred is None:
         return Cycle(_typical(span), ())
-    fitting = [c for c in CYCLES if 4.0 * seconds <= c <= preferred or c == preferred]
-    seen = [c for c in CYCLES if c >= fitting[0] and span * seconds >= 2.0 * c - seconds]
+    present = line.days_a_week / 7.0  # other days have no steps
+    steps = {c: c / seconds for c in SHORT_CYCLES} | {c: present * c / seconds for c in (WEEK, YEAR)}
+    fitting = [c for c in steps if 4.0 * seconds <= c <= preferred or c == preferred]
+    seen = [c for c in steps if c >= fitting[0] and span >= 2.0 * steps[c] - 1.0]
     first = max((c for c in seen if c in fitting), default=preferred)
-    periods = tuple(round(c / seconds, 9) for c in seen if c >= first)
-    return Cycle(round(first / seconds, 9), periods)
+    return Cycle(round(steps[first], 9), tuple(round(steps[c], 9) for c in seen if c >= first))
 
 
 def _suggested(positions: Array, y: Array) -> list[float]:

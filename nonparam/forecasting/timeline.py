@@ -13,6 +13,7 @@ from nonparam.forecasting.calendars import (
     DAY,
     MOST_GAPS,
     Hours,
+    days_a_week,
     duration,
     find_hours,
     find_offset,
@@ -51,6 +52,11 @@ class Timeline(ABC):
     @abstractmethod
     def seconds(self) -> float | None:
         """The duration of a step on average; ``None`` where the index are numbers."""
+
+    @property
+    def days_a_week(self) -> float:
+        """How many days of a week have steps, where a step is a share of such a day."""
+        return 7.0
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,11 @@ class Stamps(Timeline):
         """The average length of a step."""
         return duration(self.freq)
 
+    @property
+    def days_a_week(self) -> float:
+        """Of the frequency."""
+        return days_a_week(self.freq)
+
 
 @dataclass(frozen=True)
 class Sessions(Timeline):
@@ -163,6 +174,11 @@ class Sessions(Timeline):
     def seconds(self) -> float | None:
         """A share of the day."""
         return DAY / len(self.hours.clock)
+
+    @property
+    def days_a_week(self) -> float:
+        """Those that have sessions."""
+        return 7.0 * DAY / (duration(self.hours.days) or DAY)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ __all__ = ["IDENTITY", "LINKS", "LOG", "Link", "Standardised", "standardise"]
 
 Array = NDArray[np.float64]
 
-LOG_GUARD = 0.05  # of the median: a log series with smaller values is ruled by its few smallest
+LOG_GUARD = 0.05  # of the median: a log series with smaller values is ruled by its few smallest, unless
+STRAIGHT = 0.95  # of its variance is that of a line in time: then it grows, or falls, by the same factor
 LARGEST_EXPONENT = 700.0  # exp of more is infinite
 LEAST_RANGE = 1e-4  # of the smallest observation: below it the logarithm is a straight line
 
@@ -39,6 +40,19 @@ class Link(ABC):
         """Return ``log g'(y)``."""
 
     @abstractmethod
+    def moments(self, mean: Array, variance: Array, covariance: Array) -> tuple[Array, Array]:
+        """Return what means and covariances become where ``g(y)`` is Gaussian.
+
+        Args:
+            mean: ``(2, ...)``, of the two numbers of each pair.
+            variance: ``(2, ...)``, of these.
+            covariance: ``(...)``, of each pair.
+
+        Returns:
+            The means ``(2, ...)`` and covariances ``(...)`` of the pairs of ``y``.
+        """
+
+    @abstractmethod
     def suits(self, y: Array) -> bool:
         """Whether the function is worth a try on these observations, ``(n,)``."""
 
@@ -63,6 +77,10 @@ class Identity(Link):
     def log_slope(self, y: Array) -> Array:
         """Return zeros."""
         return np.zeros_like(y)
+
+    def moments(self, mean: Array, variance: Array, covariance: Array) -> tuple[Array, Array]:
+        """Return the same."""
+        return mean, covariance
 
     def suits(self, y: Array) -> bool:
         """Always."""
@@ -93,15 +111,31 @@ class Log(Link):
         """Return ``-log y``."""
         return -self.forward(y)
 
+    def moments(self, mean: Array, variance: Array, covariance: Array) -> tuple[Array, Array]:
+        """Return those of log-normal numbers, kept finite."""
+        log_mean = np.minimum(mean + 0.5 * variance, 0.4 * LARGEST_EXPONENT)
+        relative = np.expm1(np.minimum(covariance, 0.2 * LARGEST_EXPONENT))
+        return np.exp(log_mean), np.exp(log_mean.sum(0)) * relative
+
     def suits(self, y: Array) -> bool:
-        """Whether all are positive, none is tiny, and they are not almost equal."""
+        """Whether all are positive, none is tiny but by steady growth, and they are not almost equal."""
         lowest = float(y.min())
-        guarded = lowest > LOG_GUARD * float(np.median(y))
-        return lowest > 0.0 and guarded and float(np.ptp(y)) > LEAST_RANGE * lowest
+        if lowest <= 0.0 or float(np.ptp(y)) <= LEAST_RANGE * lowest:
+            return False
+        return lowest > LOG_GUARD * float(np.median(y)) or _straightness(np.log(y)) > STRAIGHT
 
     def size(self, y: Array) -> float:
         """Return 1, a factor of e."""
         return 1.0
+
+
+def _straightness(g: Array) -> float:
+    """Return the share of the variance of ``g (n,)`` that a line explains, adjusted for its two numbers."""
+    n = len(g)
+    if n < 3:
+        return 0.0
+    correlation = float(np.corrcoef(np.arange(n), g)[0, 1])
+    return 1.0 - (1.0 - correlation**2) * (n - 1) / (n - 2)
 
 
 IDENTITY, LOG = Identity(), Log()
@@ -135,6 +169,11 @@ class Standardised:
     def inverse(self, z: Array) -> Array:
         """Return ``y`` for ``z`` of any shape."""
         return self.link.inverse(self.centre + self.scale * z)
+
+    def moments(self, mean: Array, variance: Array, covariance: Array) -> tuple[Array, Array]:
+        """Return what `Link.moments` does, for pairs of Gaussian ``z``."""
+        scale = self.scale
+        return self.link.moments(self.centre + scale * mean, scale**2 * variance, scale**2 * covariance)
 
     def log_slope(self, y: Array) -> Array:
         r"""Return :math:`\log dz/dy`, by which a density of ``z`` becomes one of ``y``."""

@@ -14,7 +14,15 @@ from nonparam.forecasting.calendars import YEAR
 from nonparam.forecasting.timeline import MOST_STEPS, Timeline, timeline
 from nonparam.validation import check_numbers, check_probabilities
 
-__all__ = ["Observed", "central_levels", "read_horizon", "read_levels", "read_series"]
+__all__ = [
+    "Observed",
+    "as_numbers",
+    "as_series",
+    "central_levels",
+    "read_horizon",
+    "read_levels",
+    "read_series",
+]
 
 Array = NDArray[np.float64]
 
@@ -54,12 +62,8 @@ def read_series(y: Any) -> Observed:
     Raises:
         InputError: no numbers, infinite numbers, none at all, or two with the same time.
     """
-    series = _as_series(y)
-    if pd.api.types.is_bool_dtype(series.dtype) or not pd.api.types.is_any_real_numeric_dtype(series.dtype):
-        raise InputError(
-            f"y must be numbers, got {series.dtype} such as {series.iloc[0]!r}" if len(series) else EMPTY
-        )
-    numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    series = as_series(y)
+    numbers = as_numbers(series)
     if np.isinf(numbers).any():
         where = series.index[int(np.flatnonzero(np.isinf(numbers))[0])]
         raise InputError(f"y is infinite at {where}; expected numbers, with NaN where one is missing")
@@ -77,7 +81,18 @@ def read_series(y: Any) -> Observed:
     return Observed(ordered, line, series.index, line.locate(ordered.index)[seen], ordered.to_numpy()[seen])
 
 
-def _as_series(y: Any) -> pd.Series:
+def as_numbers(series: pd.Series) -> Array:
+    """Return the numbers of a series, NaN where one is missing; raise `InputError` for anything else."""
+    if pd.api.types.is_bool_dtype(series.dtype) or not pd.api.types.is_any_real_numeric_dtype(series.dtype):
+        raise InputError(
+            f"y must be numbers, got {series.dtype} such as {series.iloc[0]!r}" if len(series) else EMPTY
+        )
+    numbers: Array = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    return numbers
+
+
+def as_series(y: Any) -> pd.Series:
+    """Return what a user gave as one series; raise `InputError` where it is none."""
     if isinstance(y, pd.Series):
         return y
     if isinstance(y, pd.DataFrame):
