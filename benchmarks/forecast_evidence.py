@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from forecast_trends import DEFAULT, TRENDS, Comparison, compare_alike, forecast_of, weightings
+from forecast_trends import DEFAULT, TRENDS, Comparison, compare_alike, forecasts_of
 from m3 import gp
 from m3_data import Record, records, shifted
 from m3_scores import frame, interval, paired_table, score_all, scores_table
@@ -66,14 +66,10 @@ def report_trends(title: str, found: list[Comparison]) -> None:
     seconds = pd.DataFrame([comparison.seconds for comparison in found]).mean()
     spent = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
     print(f"\n{title}: {len(found)} series; seconds for each: {spent}\n")
-    weights = [weightings(comparison) for comparison in found]
+    series, forecasts = [c.record for c in found], [forecasts_of(c) for c in found]
     scores = {
-        name: frame(
-            [c.record for c in found],
-            {c.record.name: forecast_of(c, w[name]) for c, w in zip(found, weights, strict=True)},
-            None,
-        )
-        for name in weights[0]
+        name: frame(series, {r.name: f[name] for r, f in zip(series, forecasts, strict=True)}, None)
+        for name in forecasts[0]
     }
     header("trend", "MASE", "scaled CRPS", "MSIS", "80 %", "95 %", *(f"{m}, minus default" for m in MEASURES))
     default = scores[DEFAULT]

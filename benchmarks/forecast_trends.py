@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 from m3_data import Forecast, Record
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 from scipy.stats import multivariate_normal, norm
 
 from nonparam import GPForecaster
@@ -34,9 +34,9 @@ DEFAULT = "all parts"
 SEASONS = ((), ("season",))  # what is left out
 ORIGINS = 3  # from which the end of the training is forecast
 POWER = 0.5  # of the evidence in the weights of season and transform
-NEGLIGIBLE = 1e-4  # the weight below which a candidate is left out of the forecast
-NATS = (0.02, 0.1, 0.5, np.inf)  # factors of criteria that are log densities
-ERRORS = (1.0, 4.0, 16.0, np.inf)  # of those that are logarithms of mean errors
+NATS = (0.1, 0.5, np.inf)  # factors of criteria that are log densities
+ERRORS = (4.0, 16.0, np.inf)  # of those that are logarithms of mean errors
+FAVOUR = np.log(10.0)  # nats that the default trend has before the others where it is favoured
 Key = tuple[str, bool, str]
 
 
@@ -210,23 +210,33 @@ def weightings(comparison: Comparison) -> dict[str, np.ndarray]:
     k, criteria = len(comparison.keys), comparison.criteria
     found = {trend: fixed(comparison, trend) for trend in TRENDS}
     found["equal weights"] = within(comparison, np.zeros(k), 1.0)
+    favour = FAVOUR * np.array([trend == DEFAULT for *_, trend in comparison.keys])
     for name, criterion in criteria.items():
-        for eta in NATS if "block" in name or name.startswith(("evidence", "horizons")) else ERRORS:
+        in_nats = name.startswith(("evidence", "block", "horizons"))
+        for eta in NATS if in_nats else ERRORS:
             shown = "best" if np.isinf(eta) else f"x {eta:g}"
             found[f"{name}, {shown}"] = within(comparison, criterion, eta)
+        middle = (NATS if in_nats else ERRORS)[1]
+        favoured = within(comparison, middle * criterion + favour, 1.0)
+        found[f"{name}, x {middle:g}, default favoured"] = favoured
     return found
 
 
-def forecast_of(comparison: Comparison, weights: np.ndarray) -> Forecast:
-    """Return the forecast with some weights; that of a positive series is positive."""
-    kept, forecast = weights > NEGLIGIBLE, comparison.forecast
-    mixture = Mixture(
-        weights[kept] / weights[kept].sum(),
-        tuple(t for t, k in zip(forecast.transforms, kept, strict=True) if k),
-        forecast.mean[kept],
-        forecast.sd[kept],
-    )
-    quantiles = mixture.quantile(LEVELS)
-    if comparison.record.train.min() >= 0.0:
-        quantiles = np.maximum(quantiles, 0.0)
-    return Forecast(quantiles[:, np.searchsorted(LEVELS, 0.5)], quantiles)
+def forecasts_of(comparison: Comparison) -> dict[str, Forecast]:
+    """Return the forecast of every way to choose; that of a positive series is positive.
+
+    They are mixtures of the same members, whose distribution functions are computed once, at the quantiles
+    of all; between these the mixture's is taken for linear.
+    """
+    members = comparison.forecast
+    each = list(zip(members.transforms, members.mean[:, :, None], members.sd[:, :, None], strict=True))
+    grid = np.sort(np.concatenate([t.inverse(mean + sd * ndtri(LEVELS)) for t, mean, sd in each], 1), 1)
+    below = np.stack([ndtr((t.forward(grid) - mean) / sd) for t, mean, sd in each])
+    lowest = 0.0 if comparison.record.train.min() >= 0.0 else -np.inf
+    found = {}
+    for name, weights in weightings(comparison).items():
+        cdf = np.tensordot(weights, below, 1)
+        quantiles = np.stack([np.interp(LEVELS, *step) for step in zip(cdf, grid, strict=True)])
+        quantiles = np.maximum(quantiles, lowest)
+        found[name] = Forecast(quantiles[:, np.searchsorted(LEVELS, 0.5)], quantiles)
+    return found
