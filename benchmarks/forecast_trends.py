@@ -18,6 +18,7 @@ from scipy.stats import multivariate_normal, norm
 
 from nonparam import GPForecaster
 from nonparam.forecasting.backtest import LEVELS
+from nonparam.forecasting.beside import read_beside
 from nonparam.forecasting.dense import Dense
 from nonparam.forecasting.fitting import Candidate, Fit, Problem, Setting, fit_problems
 from nonparam.forecasting.mixture import Mixture
@@ -61,7 +62,8 @@ class Comparison:
 
 def problem_of(record: Record, links: list[Link] | None = None) -> Problem:
     """Return the series with all the candidates, on these transforms or on those worth a try."""
-    problem = GPForecaster(record.m).problem(read_series(pd.Series(record.train)))
+    observed = read_series(pd.Series(record.train))
+    problem = GPForecaster(record.m).problem(observed, read_beside(None, None, observed))
     (setting,) = problem.settings
     omissions = tuple((*season, *trend) for trend in TRENDS.values() for season in SEASONS)
     known = [transform.link for transform in problem.transforms] if links is None else dict.fromkeys(links)
