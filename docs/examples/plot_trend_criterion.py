@@ -192,7 +192,7 @@ print(f"{'chosen in hindsight':44} {'':9} {change.min(1).mean():9.3f}")
 # In short
 # --------
 #
-# * Season and transform: the evidence. `GPForecaster` weights them by its root.
+# * Season and transform: the evidence. ``GPForecaster`` weights them by its root.
 # * The trend of a series with a season: all parts, with priors that shrink what is not needed.
 # * Where you know that a series cannot drift, say so: ``components=["base", "level", "season"]``.
 # * ``compare`` shows evidence and density of the last block side by side; do not choose a trend by a few
