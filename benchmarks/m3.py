@@ -54,10 +54,11 @@ ENTRANTS = 5  # of the competition that are shown, the best in MASE
 warnings.simplefilter("ignore")
 
 
-def gp(record: Record) -> Forecast:
+def gp(record: Record, average: bool = True) -> Forecast:
     """Forecast with the defaults and the season of the collection."""
     began = time.process_time()
-    forecaster = GPForecaster(record.m if record.m > 1 else None).fit(pd.Series(record.train))
+    season = record.m if record.m > 1 else None
+    forecaster = GPForecaster(season, average=average).fit(pd.Series(record.train))
     quantiles = forecaster.predict_quantiles(len(record.test), LEVELS).to_numpy()
     seconds = time.process_time() - began
     return Forecast(quantiles[:, np.searchsorted(LEVELS, 0.5)], quantiles, seconds)

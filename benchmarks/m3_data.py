@@ -22,7 +22,6 @@ FILES = {
     "hourly": "m4_hourly_sample60",
     "weekly": "m4_weekly_sample60",
 }
-SHIFT = 12  # points cut from the end of the training for "shifted"
 STORED = ("AutoETS", "AutoTheta", "AutoCES", "AutoARIMA", "SeasonalNaive")  # by other packages, on all series
 MEAN_OF = STORED[:4]
 BOUNDS = np.array([0.025, 0.1, 0.9, 0.975])  # of the intervals
@@ -73,7 +72,8 @@ def records(collection: str) -> list[Record]:
 
 
 def shifted(record: Record) -> Record:
-    y, n, h = np.concatenate([record.train, record.test]), len(record.train) - SHIFT, len(record.test)
+    """Return the series with its origin a season earlier."""
+    y, n, h = np.concatenate([record.train, record.test]), len(record.train) - record.m, len(record.test)
     return Record(record.name, record.m, y[:n], y[n : n + h], record.tuned)
 
 
