@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from nonparam.forecasting.engine import Engine, engine_for
 from nonparam.forecasting.mixture import JointMixture, Mixture
+from nonparam.forecasting.outliers import tamed
 from nonparam.forecasting.structure import Structure
 from nonparam.forecasting.transforms import Standardised
 
@@ -23,7 +24,7 @@ class Ensemble:
     Attributes:
         structure: all parts; the ones that a member lacks have a variance of nothing.
         x: ``(n, c)``, times and regressors of the observations.
-        z: ``(n, t)``, the observations, transformed.
+        z: ``(n, t)``, the observations, transformed, and outliers brought nearer.
         transforms: ``t`` of them.
         points: ``(k, p)``, hyperparameters of the members; the first is the most evident one.
         outputs: ``(k,)``, the transform of each.
@@ -49,6 +50,27 @@ class Ensemble:
     points: Array
     outputs: NDArray[np.intp]
     weights: Array
+
+    @classmethod
+    def given(
+        cls,
+        structure: Structure,
+        x: Array,
+        values: Array,
+        transforms: tuple[Standardised, ...],
+        points: Array,
+        outputs: NDArray[np.intp],
+        weights: Array,
+    ) -> "Ensemble":
+        """Return members given the observations ``values (n,)``, of which outliers are brought nearer.
+
+        What an outlier is, the first member of each transform says; see `outliers`. The other arguments are
+        the attributes.
+        """
+        z = np.stack([transform.forward(values) for transform in transforms], 1)
+        first = {int(output): points[np.flatnonzero(outputs == output)[0]] for output in np.unique(outputs)}
+        near = tamed(structure, x, z, first)
+        return cls(structure, x, near, transforms, points, outputs, weights)
 
     @property
     def engine(self) -> Engine:

@@ -165,9 +165,8 @@ def load_forecaster(cls: type[Forecaster], path: Location) -> Forecaster:
 
 def _ensemble(setting: Setting, observed: Observed, state: dict[str, Any]) -> Ensemble:
     transforms = tuple(Standardised(LINKS[name], c, s) for name, c, s in state["transforms"])
-    z = np.stack([transform.forward(observed.values) for transform in transforms], 1)
     points, outputs, weights = state["points"], state["outputs"], state["weights"]
-    return Ensemble(setting.structure, setting.x, z, transforms, points, outputs, weights)
+    return Ensemble.given(setting.structure, setting.x, observed.values, transforms, points, outputs, weights)
 
 
 def _beside(observed: Observed, document: Json, unpacker: Unpacker) -> Beside:

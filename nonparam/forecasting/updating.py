@@ -107,15 +107,15 @@ def reweighed(ensemble: Ensemble, x: Array, values: Array) -> Ensemble:
         )
     weights = np.exp(log_weights - logsumexp(log_weights))
     kept = np.argsort(-weights, kind="stable")[: int((weights > NEGLIGIBLE).sum())]
-    used = np.unique(ensemble.outputs[kept])
+    used, outputs = np.unique(ensemble.outputs[kept], return_inverse=True)
     transforms = tuple(ensemble.transforms[output] for output in used)
-    return Ensemble(
+    return Ensemble.given(
         ensemble.structure,
         x,
-        np.stack([transform.forward(values) for transform in transforms], 1),
+        values,
         transforms,
         ensemble.points[kept],
-        np.searchsorted(used, ensemble.outputs[kept]),
+        outputs,
         weights[kept] / weights[kept].sum(),
     )
 

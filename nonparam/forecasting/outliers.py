@@ -1,0 +1,101 @@
+r"""Observations far from what all others say of them, brought nearer.
+
+With mean :math:`m_{-i}` and standard deviation :math:`s_{-i}` of observation :math:`y_i` given all others,
+
+.. math:: y_i^* = m_{-i} + s_{-i}\, \psi_c\!\left(\frac{y_i - m_{-i}}{s_{-i}}\right), \qquad
+    \psi_c(u) = \max(-c, \min(c, u)):
+
+one strike, flood or slip of the pen no longer bends the trend, nor widens every interval. Where a series is
+often far from what its neighbours say, that is how it is, and `c` is larger. Steps of the level stay.
+
+Sources: Gelper, Fried and Croux (2010), Robust forecasting with exponential and Holt-Winters smoothing,
+Journal of Forecasting 29, for one-step forecasts; Rasmussen and Williams (2006), Gaussian processes for
+machine learning, equation 5.12, for the moments given all others.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nonparam.forecasting.engine import engine_for
+from nonparam.forecasting.structure import Structure
+
+__all__ = ["left_out", "tamed"]
+
+Array = NDArray[np.float64]
+
+LIMIT = 2.5  # standard deviations
+MOST = 0.05  # of the observations that may be brought nearer
+FEWEST = 10  # observations: of fewer, none is known to be far from the others
+STEP = 0.75  # of an observation's distance, that a neighbour is off to the other side: a step, no outlier
+LEAST_FREEDOM = 1e-6  # the share of the noise that a fit leaves; below it, rounding is all that is seen
+
+
+def left_out(
+    structure: Structure, x: Array, z: Array, points: Mapping[int, Array]
+) -> dict[int, tuple[Array, Array]]:
+    """Return mean and standard deviation ``(n,)`` of each observation given all others.
+
+    Args:
+        structure: of the series.
+        x: ``(n, c)``, their rows.
+        z: ``(n, t)``, the series.
+        points: logarithms of hyperparameters ``(p,)`` by the columns of ``z`` that are wanted.
+
+    Returns:
+        Means and standard deviations by columns. Where the hyperparameters leave no noise, nothing can be
+        said: the mean is the observation.
+    """
+    outputs, theta = np.array(list(points)), np.stack(list(points.values()))
+    means, variances = engine_for(structure, x, z).marginals(theta, outputs, x)
+    found = {}
+    for output, point, mean, variance in zip(outputs, theta, means, variances, strict=True):
+        y, noise = z[:, output], np.exp(point[-1])
+        freedom = 1.0 - variance / noise
+        seen = freedom > LEAST_FREEDOM
+        freedom = np.where(seen, freedom, 1.0)
+        found[int(output)] = y - np.where(seen, (y - mean) / freedom, 0.0), np.sqrt(noise / freedom)
+    return found
+
+
+def tamed(structure: Structure, x: Array, z: Array, points: Mapping[int, Array]) -> Array:
+    """Return the series ``(n, t)``; what is far from all else that a series says is brought nearer.
+
+    Args:
+        structure: as for `left_out`.
+        x: as for `left_out`.
+        z: as for `left_out`.
+        points: as for `left_out`; the other columns stay as they are.
+
+    Examples:
+        >>> from nonparam.forecasting.structure import build_structure
+        >>> x, y = np.linspace(-2.0, 0.0, 21)[:, None], np.cos(np.arange(21.0))
+        >>> y[10] = 30.0
+        >>> structure = build_structure(-2.0)
+        >>> near = tamed(structure, x, y[:, None], {0: structure.theta().start})[:, 0]
+        >>> bool(near[10] < 10.0), np.flatnonzero(near != y).tolist()
+        (True, [10])
+    """
+    near = z.copy()
+    if len(z) < FEWEST or not points:
+        return near
+    for output, (mean, sd) in left_out(structure, x, z, points).items():
+        distance = (z[:, output] - mean) / sd
+        limit = max(LIMIT, float(np.quantile(np.abs(distance), 1.0 - MOST)))
+        nearest = mean + np.sign(distance) * limit * sd
+        near[:, output] = np.where(_are_outliers(distance, limit), nearest, z[:, output])
+    return near
+
+
+def _are_outliers(distance: Array, limit: float) -> NDArray[np.bool_]:
+    """Whether observations, ``distance (n,)`` standard deviations from what all others say, stand alone.
+
+    A spike makes its neighbours look half as far off, to the other side; at a step of the level two
+    neighbours are as far off as each other.
+    """
+    size = np.abs(distance)
+    before, after = np.append(0.0, distance[:-1]), np.append(distance[1:], 0.0)
+    alone = (size >= np.abs(before)) & (size >= np.abs(after))
+    opposite = np.maximum(-np.sign(distance) * before, -np.sign(distance) * after)
+    return (size > limit) & alone & (opposite < STEP * size)
