@@ -162,7 +162,8 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
         Returns:
             As `predict`, and as `predict_in_sample` where ``fitted``.
         """
-        return self.new()._fit(y, X)._answer(y, h, X, X_future, level, fitted)
+        model: Self = self.new()._fit(y, X)
+        return model._answer(y, h, X, X_future, level, fitted)
 
     def _answer(
         self, y: Array, h: int, X: Any, X_future: Any, level: list[float] | None, fitted: bool
@@ -199,7 +200,8 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
 
     def _moved_to(self, y: Array, X: Any) -> Self:
         """Return the model of another series; that of the fitted one stays as it is."""
-        model, n = self.new(), len(self._y)
+        model: Self = self.new()
+        n = len(self._y)
         if not np.array_equal(y[:n], self._y, equal_nan=True):
             return model._fit(y, X)
         model.forecaster_, model._y = copy(self.forecaster_), y
