@@ -30,6 +30,7 @@ from nonparam.forecasting.transforms import LINKS, LOG, Link, standardise
 from nonparam.forecasting.updating import joined, joined_beside, reweighed
 from nonparam.forecasting.validation import Observed, read_series
 from nonparam.threads import threads_for
+from nonparam.validation import check_choice
 
 __all__ = ["GPForecaster"]
 
@@ -306,6 +307,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         Raises:
             InputError: times that are not later, regressors that are missing, or without ``refit``
                 observations that no member allows for.
+            InsufficientMemoryError: without ``refit``, so many new times that their covariance does not fit.
 
         Examples:
             >>> from nonparam.datasets import load_airline
@@ -315,6 +317,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
             Period('1961-01', 'M')
         """
         check_is_fitted(self)
+        check_choice(refit, "refit", (True, False))
         observed = joined(self._observed, y_new)
         beside = joined_beside(self._beside, observed, X)
         if refit:
@@ -331,7 +334,9 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         self.accept(observed, beside, Fit(setting, (), ensemble), report)
         return self
 
-    def backtest(self, y: Any, fh: Any, initial: int | None = None, step: int | None = None) -> Backtest:
+    def backtest(
+        self, y: Any, fh: Any, initial: int | None = None, step: int | None = None, X: Any = None
+    ) -> Backtest:
         """Forecast a series from several origins with a copy of this forecaster, and score what comes out.
 
         Args:
@@ -339,6 +344,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
             fh: a number of steps, or a list of steps.
             initial: how many steps are before the first origin; by default, there are about five origins.
             step: from one origin to the next; by default the horizon, or less in a short series.
+            X: as for `fit`, at all times of the series.
 
         Returns:
             Forecasts beside what came, and their MASE, CRPS, MSIS and coverage for each horizon; see
@@ -347,7 +353,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         Raises:
             InputError: a series that cannot be read, or is too short.
         """
-        return backtest(self, y, fh, initial, step)
+        return backtest(self, y, fh, initial, step, X)
 
     # pictures and files ------------------------------------------------------------------------
 

@@ -122,7 +122,9 @@ class Predicting:
         check_is_fitted(self)
         rows, index = self._ahead(fh, X)
         if cov:
-            return pd.DataFrame(self._joint(rows).moments()[1], index=index, columns=index)
+            covariance = self._joint(rows).moments()[1]
+            symmetric = 0.5 * (covariance + covariance.T)  # of rounding
+            return pd.DataFrame(symmetric, index=index, columns=index)
         return pd.DataFrame({"variance": self._marginals(rows).moments()[1]}, index=index)
 
     def sample(self, fh: Any, n: int = 1, X: Any = None) -> pd.DataFrame:
