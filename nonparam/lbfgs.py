@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Minimum", "descend", "minimise"]
+__all__ = ["UNFINISHED", "Minimum", "descend", "minimise"]
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -26,6 +26,7 @@ LONGEST_STEP = 3.0  # of any coordinate; on logarithms that is a factor of 20
 MAX_TRIALS = 25
 PREDICTED = 0.1  # of the tolerance: a quadratic model that promises less than this is believed
 NOT_FLAT = 0.1  # no search that ends at a gradient as large as this has converged
+UNFINISHED = "still searching"  # the message of a search that could go on
 ROUNDING = 1e-11  # relative error of the objective, which a search near the optimum must not chase
 
 
@@ -191,7 +192,8 @@ class _Problem:
             self.message = "the line search found no decrease"
 
     def minimum(self, max_steps: int, scale: Array | float) -> Minimum:
-        message = self.message or f"{max_steps} steps were not enough"
+        enough = self.steps < max_steps
+        message = self.message or (UNFINISHED if enough else f"{max_steps} steps were not enough")
         projected = self.projected_gradient()
         flat = float(np.abs(projected).max(initial=0.0)) < NOT_FLAT
         converged = bool(self.message) and flat and bool(np.isfinite(self.value))

@@ -309,3 +309,17 @@ class NoUpdate(BaseEstimator):
 def test_one_clear_error(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_the_method_hands_regressors_on():
+    rng = np.random.RandomState(0)
+    X = pd.DataFrame({"x": rng.standard_normal(50)})
+    y = 5.0 * X["x"] + 0.1 * rng.standard_normal(50)
+    forecaster = GPForecaster(None, transform="identity", components=["base"])
+    ours = forecaster.backtest(y, 2, 40, 4, X).table
+    pd.testing.assert_frame_equal(ours, backtest(forecaster, y, 2, 40, 4, X).table)
+    blind = forecaster.backtest(y, 2, 40, 4)
+    assert (
+        forecaster.backtest(y, 2, 40, 4, X).summary().loc["all", "MASE"]
+        < 0.2 * blind.summary().loc["all", "MASE"]
+    )

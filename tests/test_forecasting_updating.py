@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 from nonparam.datasets import load_airline
-from nonparam.errors import InputError
+from nonparam.errors import InputError, InsufficientMemoryError
 from nonparam.forecasting import GPForecaster
 
 LEVELS = [0.025, 0.5, 0.975]
@@ -133,6 +135,37 @@ def test_files_keep_an_update(airline, tmp_path):
     )
 
 
+def test_gaps_and_empty_updates(airline):
+    gap = fresh(airline).update(airline[51:54])
+    known = airline[48:54].where(np.arange(6) > 2)
+    pd.testing.assert_series_equal(gap.predict(3), fresh(airline).update(known).predict(3))
+    for refit in (True, False):
+        with pytest.raises(InputError, match="y_new has no rows: expected at least one new time"):
+            fresh(airline).update(airline[48:48], refit=refit)
+    with pytest.raises(InputError, match="y has several values at 1959-02"):
+        fresh(airline).update(pd.concat([airline[48:50], airline[49:51]]))
+    with pytest.raises(InputError, match=r"refit must be one of \(True, False\), got 'yes'"):
+        fresh(airline).update(airline[48:50], refit="yes")
+
+
+def test_a_refused_update_leaves_the_forecaster_as_it_was(early, airline):
+    before = early.predict(3)
+    for wrong in (airline[40:50], [np.inf], airline[48:50].to_timestamp()):
+        with pytest.raises(InputError):
+            early.update(wrong)
+    pd.testing.assert_series_equal(early.predict(3), before)
+
+
+def test_an_update_that_does_not_fit_into_the_memory_says_so(airline):
+    with pytest.raises(InsufficientMemoryError, match="the joint distribution of 150,000 times needs about"):
+        fresh(airline).update(np.full(150_000, 400.0))
+
+
+def test_a_clone_has_seen_nothing(early):
+    with pytest.raises(NotFittedError):
+        clone(early).update([400.0])
+
+
 # moments ---------------------------------------------------------------------------------------
 
 
@@ -152,3 +185,9 @@ def test_a_wide_logarithm_has_a_finite_variance():
     y = np.exp(np.array([1.0, 9.0, 2.0, 8.0, 1.5, 9.5]))
     variance = GPForecaster(None, transform="log").fit(y).predict_var(500)
     assert np.isfinite(variance).all(axis=None) and (variance > 0).all(axis=None)
+
+
+def test_covariances_are_positive_definite(early):
+    covariance = early.predict_var(40, cov=True)
+    assert np.linalg.eigvalsh(covariance).min() > 0.0
+    np.testing.assert_array_equal(covariance, covariance.T)

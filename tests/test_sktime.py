@@ -35,7 +35,8 @@ def simple() -> GPForecaster:
 
 @pytest.mark.filterwarnings("default")  # sktime's checks warn of sktime
 def test_the_checks_of_sktime_pass():
-    results = check_estimator(NonparamForecaster(simple()), verbose=False)
+    quick = NonparamForecaster(**NonparamForecaster.get_test_params()[0])
+    results = check_estimator(quick, verbose=False)
     assert {name: result for name, result in results.items() if result != "PASSED"} == {}
     assert len(results) > 300
 
@@ -80,11 +81,80 @@ def test_an_update_fits_all_that_was_seen():
     assert model.cutoff[0] == y.index[-1]
 
 
-def test_an_update_without_parameters_moves_the_origin():
+def test_an_update_without_parameters_is_that_of_the_forecaster():
     y, model = sales(), NonparamForecaster(simple()).fit(sales()[:30])
-    expected = model.predict([7, 8])
-    model.update(y[30:], update_params=False)
-    assert list(model.predict([1, 2]).index) == list(expected.index)
+    model.update(y[28:34], update_params=False)  # two months are known already
+    expected = simple().fit(y[:30]).update(y[30:34])
+    pd.testing.assert_series_equal(model.predict([1, 2]), expected.predict(2))
+    model.update(y[30:34], update_params=False)  # nothing new
+    pd.testing.assert_series_equal(model.predict([1, 2]), expected.predict(2))
+    model.update(y[34:])  # and now everything
+    pd.testing.assert_series_equal(model.predict([1, 2]), NonparamForecaster(simple()).fit(y).predict([1, 2]))
+
+
+# regressors ------------------------------------------------------------------------------------
+
+
+def promoted(n: int = 48) -> tuple[pd.Series, pd.DataFrame]:
+    rng = np.random.RandomState(3)
+    X = pd.DataFrame({"price": rng.standard_normal(n), "promotion": rng.rand(n) < 0.3}, index=MONTHS[:n])
+    y = 20.0 + 4.0 * X["price"] + 3.0 * X["promotion"] + 0.1 * rng.standard_normal(n)
+    return y.rename("sales"), X
+
+
+def test_regressors_are_handed_on():
+    y, X = promoted()
+    model, plain = NonparamForecaster(simple()).fit(y[:40], X=X[:40]), simple().fit(y[:40], X[:40])
+    ahead, fh = X[40:], [1, 2, 8]
+    forecast = model.predict(fh, X=ahead)
+    pd.testing.assert_series_equal(forecast, plain.predict(fh, ahead))
+    np.testing.assert_allclose(forecast, y.iloc[[40, 41, 47]], atol=0.5)
+    quantiles = model.predict_quantiles(fh, X=ahead, alpha=[0.05, 0.95])
+    np.testing.assert_array_equal(quantiles, plain.predict_quantiles(fh, [0.05, 0.95], ahead))
+    np.testing.assert_allclose(model.predict_interval(fh, X=ahead, coverage=0.9), quantiles, rtol=1e-12)
+    np.testing.assert_array_equal(model.predict_var(fh, X=ahead), plain.predict_var(fh, X=ahead))
+    pd.testing.assert_series_equal(model.predict([-3, 0, 1], X=ahead)[2:], forecast[:1])  # with the sample
+
+
+def test_forecasts_without_the_regressors_of_the_fit_say_what_is_missing():
+    y, X = promoted()
+    model = NonparamForecaster(simple()).fit(y[:40], X=X[:40])
+    with pytest.raises(InputError, match=r"fitted with X \('price', 'promotion'\), so .* needs X at 2021-05"):
+        model.predict([1])
+    with pytest.raises(InputError, match="X lacks the column 'promotion' of the fit"):
+        model.predict([1], X=X[["price"]][40:])
+    with pytest.raises(InputError, match="X lacks a number at 2021-06"):
+        model.predict([1, 2], X=X[40:41])
+
+
+@pytest.mark.parametrize("update_params", [True, False])
+def test_updates_take_regressors(update_params):
+    y, X = promoted()
+    model = NonparamForecaster(simple()).fit(y[:40], X=X[:40])
+    model.update(y[40:44], X=X[40:44], update_params=update_params)
+    plain = simple().fit(y[:40], X[:40]).update(y[40:44], X[40:44], refit=update_params)
+    pd.testing.assert_series_equal(model.predict([1, 4], X=X[44:]), plain.predict([1, 4], X[44:]))
+
+
+def test_variances_and_covariances_are_those_of_the_average():
+    y = sales()
+    model, plain = NonparamForecaster(simple()).fit(y), simple().fit(y)
+    np.testing.assert_array_equal(model.predict_var([1, 3]), plain.predict_var([1, 3]))
+    assert list(model.predict_var([1, 3]).columns) == ["sales"]
+    covariance = model.predict_var([1, 3], cov=True)
+    np.testing.assert_array_equal(covariance, plain.predict_var([1, 3], cov=True))
+    assert list(covariance.columns) == [("sales", MONTHS[36]), ("sales", MONTHS[38])]
+
+
+def test_all_parameters_of_the_forecaster_are_reached():
+    given = {"holidays": {"launch": "2019-05-01"}, "components": ["base", "level"], "support": "real"}
+    priors = {"level variance": (0.5, 1.0)}
+    model = NonparamForecaster(simple()).set_params(
+        forecaster__priors=priors, **{f"forecaster__{name}": value for name, value in given.items()}
+    )
+    plain = simple().set_params(priors=priors, **given)
+    np.testing.assert_array_equal(model.fit(sales()).predict([1, 2]), plain.fit(sales()).predict(2))
+    assert "launch" in model.forecaster_.summary()
 
 
 def test_a_table_is_fitted_column_by_column():
@@ -102,6 +172,7 @@ def test_searches_reach_the_parameters():
         ExpandingWindowSplitter(fh=[1, 2, 3], initial_window=34, step_length=3),
         {"forecaster__season": [None, 12]},
         error_score="raise",
+        backend="None",
     )
     assert search.fit(sales(40)).best_params_ == {"forecaster__season": 12}
     given = simple()

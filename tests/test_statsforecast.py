@@ -146,8 +146,100 @@ def test_copies_and_names():
     copy = model.new().fit(seasonal(N))
     assert repr(model) == repr(copy) == "mine"
     assert not hasattr(model, "forecaster_")
-    forward = model.forward(seasonal(N), H, level=[80], fitted=True)
+
+
+def test_forward_keeps_the_hyperparameters():
+    y = seasonal(N + H)
+    model, plain = AutoGP(4).fit(y[:N]), direct(y[:N])
+    before = model.predict(H)["mean"]
+    forward = model.forward(y, H, level=[80], fitted=True)
     assert list(forward) == ["mean", "lo-80", "hi-80", "fitted", "fitted-lo-80", "fitted-hi-80"]
+    assert len(forward["fitted"]) == N + H
+    np.testing.assert_array_equal(forward["mean"], plain.update(y[N:]).predict(H))
+    np.testing.assert_array_equal(model.forward(y[:N], H)["mean"], before)
+    np.testing.assert_array_equal(model.predict(H)["mean"], before)  # the model stays as it was
+    np.testing.assert_array_equal(model.forward(y[5:], H)["mean"], direct(y[5:]).predict(H))  # a window
+
+
+# regressors ------------------------------------------------------------------------------------
+
+
+def promoted(n: int = N + H, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.RandomState(seed)
+    X = np.column_stack([rng.standard_normal(n), rng.rand(n) < 0.5]).astype(float)
+    return 20.0 + X @ [4.0, 3.0] + 0.1 * rng.standard_normal(n), X
+
+
+@pytest.fixture(scope="module")
+def promotions() -> pd.DataFrame:
+    months = pd.date_range("2020-01-01", periods=N + H, freq="MS")
+    tables = []
+    for i in range(2):
+        y, X = promoted(seed=i)
+        columns = {"unique_id": f"s{i}", "ds": months, "y": y, "price": X[:, 0], "sale": X[:, 1]}
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_regressors_are_handed_on():
+    y, X = promoted()
+    model, plain = AutoGP(1).fit(y[:N], X[:N]), GPForecaster(None).fit(y[:N], X[:N])
+    found = model.predict(H, X[N:], level=[90])
+    np.testing.assert_array_equal(found["mean"], plain.predict(H, X[N:]))
+    np.testing.assert_array_equal(found["lo-90"], plain.predict_interval(H, 0.9, X[N:])["lower"])
+    np.testing.assert_allclose(found["mean"], y[N:], atol=0.5)
+    at_once = AutoGP(1).forecast(y[:N], H, X[:N], X[N:], level=[90], fitted=True)
+    np.testing.assert_array_equal(at_once["hi-90"], found["hi-90"])
+    np.testing.assert_allclose(at_once["fitted"], y[:N], atol=0.5)
+    paths = model.simulate(H, 50, X_future=X[N:], seed=0)
+    np.testing.assert_array_equal(paths, AutoGP(1).simulate(H, 50, y[:N], X[:N], X[N:], seed=0))
+    with pytest.raises(InputError, match=r"fitted with X \(0, 1\), so the forecast needs X"):
+        model.predict(H)
+    with pytest.raises(InputError, match="X has 2 rows for 4 times"):
+        model.predict(H, X[-2:])
+    with pytest.raises(InputError, match="the forecaster was fitted without X"):
+        AutoGP(1).fit(y).predict(H, X[N:])
+
+
+def test_forward_takes_regressors():
+    y, X = promoted()
+    model = AutoGP(1).fit(y[: N - H], X[: N - H])
+    forward = model.forward(y[:N], H, X[:N], X[N:], level=[80])
+    plain = GPForecaster(None).fit(y[: N - H], X[: N - H]).update(y[N - H : N], X[N - H : N])
+    np.testing.assert_array_equal(forward["mean"], plain.predict(H, X[N:]))
+    with pytest.raises(InputError, match="the forecast needs X at"):
+        model.forward(y[:N], H)
+
+
+def test_regressors_of_a_panel(promotions):
+    past = promotions.groupby("unique_id").head(N)
+    ahead = promotions.groupby("unique_id").tail(H).drop(columns="y")
+    forecaster = StatsForecast(models=[AutoGP(1)], freq="MS")
+    forecast = forecaster.forecast(df=past, h=H, X_df=ahead, level=[80], fitted=True)
+    for i in range(2):
+        y, X = promoted(seed=i)
+        expected = GPForecaster(None).fit(y[:N], X[:N]).predict(H, X[N:])
+        np.testing.assert_allclose(forecast["AutoGP"][H * i : H * (i + 1)], expected, rtol=1e-9)
+    np.testing.assert_allclose(forecaster.forecast_fitted_values()["AutoGP"], past["y"], atol=0.5)
+    stored = forecaster.fit(past).predict(h=H, X_df=ahead, level=[80])
+    pd.testing.assert_frame_equal(stored, forecast)
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_cross_validation_with_regressors(promotions, refit):
+    table = StatsForecast(models=[AutoGP(1), Naive()], freq="MS").cross_validation(
+        df=promotions, h=H, n_windows=2, step_size=H, level=[80], refit=refit
+    )
+    assert len(table) == 2 * 2 * H and table.notna().all(axis=None)
+    assert np.abs(table["AutoGP"] - table["y"]).max() < 0.5 < np.abs(table["Naive"] - table["y"]).max()
+
+
+def test_conformal_intervals_with_regressors():
+    y, X = promoted()
+    conformal = ConformalIntervals(h=H, n_windows=2)
+    found = AutoGP(1, prediction_intervals=conformal).fit(y[:N], X[:N]).predict(H, X[N:], level=[80])
+    assert (found["hi-80"] - found["lo-80"] < 2.0).all()
+    assert (found["lo-80"] < found["mean"]).all() and (found["mean"] < found["hi-80"]).all()
 
 
 def test_without_statsforecast_the_error_says_what_to_install(monkeypatch):

@@ -21,6 +21,7 @@ from nonparam.forecasting.fitting import Candidate, Fit, Problem, Setting, fit_p
 from nonparam.forecasting.panel import FittedPanel
 from nonparam.forecasting.panel_fit import LEVELS, PanelRequest, fit_panel
 from nonparam.forecasting.panel_reading import Names
+from nonparam.forecasting.parameters import check_parameters
 from nonparam.forecasting.report import ForecastReport, MemberReport
 from nonparam.forecasting.season import Cycle, cycles
 from nonparam.forecasting.structure import build_structure
@@ -29,6 +30,7 @@ from nonparam.forecasting.transforms import LINKS, LOG, Link, standardise
 from nonparam.forecasting.updating import joined, joined_beside, reweighed
 from nonparam.forecasting.validation import Observed, read_series
 from nonparam.threads import threads_for
+from nonparam.validation import check_choice
 
 __all__ = ["GPForecaster"]
 
@@ -59,12 +61,14 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         transform: ``"identity"``, ``"log"``, or ``"auto"`` for both, weighted by evidence, where no
             observation is below 5 % of the median or the logarithms lie near a straight line.
         components: ``"auto"`` for all parts, or a list of those that the series may have, of ``"base"``,
-            ``"drift"``, ``"trend"``, ``"level"``, ``"season"`` and ``"memory"``.
+            ``"drift"``, ``"trend"``, ``"level"``, ``"season"`` and ``"memory"``; ``"season"`` names every
+            season. Noise, regressors and holidays always stay.
         average: whether to average over structures, transforms and hyperparameters, or to take the most
             evident structure and its most probable hyperparameters.
         priors: ``"default"``, or a dictionary that replaces some of them, such as
             ``{"trend lengthscale": (5.0, 1.0)}``: the median, and the standard deviation of the logarithm; in
-            units of the season, and of the standardised series.
+            units of the season (of an eighth of a series without any), and of the standardised series. The
+            names are those of the parts and of their hyperparameters, as in ``report_``, but for the noise.
         holidays: days with effects of their own: a table with the columns ``holiday`` and ``ds`` (and perhaps
             ``lower_window`` and ``upper_window``), a mapping of names to dates, or a country's code such as
             ``"AU"`` or ``"AU-VIC"``, which needs the extra ``holidays``. In series of weeks or longer steps
@@ -73,8 +77,10 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
             where no observation is below 0.
         n_jobs: series of a panel that are fitted at once, as joblib counts them: ``None`` for 1, unless a
             backend says otherwise. The result does not depend on it.
-        time_limit: seconds after which searches for hyperparameters stop where they are; ``None`` for none.
-        random_state: seed or generator of `sample`.
+        time_limit: seconds after which searches for hyperparameters stop where they are, which ``report_``
+            tells; what is needed besides, about twice as many evaluations of the likelihood as a structure
+            has hyperparameters, comes on top. ``None`` for none.
+        random_state: seed or ``numpy.random.RandomState`` of `sample`.
 
     Attributes:
         report_: what was fitted, with weights, evidences and hyperparameters.
@@ -143,7 +149,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         if remark is not None:
             warnings.warn(remark, UserWarning, stacklevel=2)
         beside = read_beside(X, self.holidays, observed)
-        problem = self.problem(observed, beside)
+        problem = self.problem(observed, beside)  # which checks the limit of time, too
         deadline = np.inf if self.time_limit is None else began + self.time_limit
         with threads_for(len(observed.values)):
             (fit,) = fit_problems([problem], average=self.average, deadline=deadline)
@@ -156,6 +162,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
 
     def problem(self, observed: Observed, beside: Beside) -> Problem:
         """Return what is to be fitted to a series, with what is known beside it."""
+        check_parameters(self.get_params(deep=False))
         if len(observed.values) > MOST_OBSERVATIONS:
             raise InputError(
                 f"expected at most {MOST_OBSERVATIONS:,} observations, got {len(observed.values):,}; "
@@ -188,6 +195,10 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         first = float(observed.positions[0]) - origin
         full = build_structure(first / cycle.unit, names, beside.groups, has_slope=has_slope)
         structure = full.chosen(self.components, self.priors)
+        if not structure.parts:
+            raise InputError(
+                f"components={self.components!r} leaves nothing of a series without a season; add 'base', say"
+            )
         shortest = len(structure.seasons) if n > LONG else 0
         omissions = [structure.seasons[i:] for i in range(len(structure.seasons), shortest - 1, -1)]
         bare = Setting(
@@ -296,6 +307,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         Raises:
             InputError: times that are not later, regressors that are missing, or without ``refit``
                 observations that no member allows for.
+            InsufficientMemoryError: without ``refit``, so many new times that their covariance does not fit.
 
         Examples:
             >>> from nonparam.datasets import load_airline
@@ -305,6 +317,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
             Period('1961-01', 'M')
         """
         check_is_fitted(self)
+        check_choice(refit, "refit", (True, False))
         observed = joined(self._observed, y_new)
         beside = joined_beside(self._beside, observed, X)
         if refit:
@@ -321,7 +334,9 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         self.accept(observed, beside, Fit(setting, (), ensemble), report)
         return self
 
-    def backtest(self, y: Any, fh: Any, initial: int | None = None, step: int | None = None) -> Backtest:
+    def backtest(
+        self, y: Any, fh: Any, initial: int | None = None, step: int | None = None, X: Any = None
+    ) -> Backtest:
         """Forecast a series from several origins with a copy of this forecaster, and score what comes out.
 
         Args:
@@ -329,6 +344,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
             fh: a number of steps, or a list of steps.
             initial: how many steps are before the first origin; by default, there are about five origins.
             step: from one origin to the next; by default the horizon, or less in a short series.
+            X: as for `fit`, at all times of the series.
 
         Returns:
             Forecasts beside what came, and their MASE, CRPS, MSIS and coverage for each horizon; see
@@ -337,7 +353,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         Raises:
             InputError: a series that cannot be read, or is too short.
         """
-        return backtest(self, y, fh, initial, step)
+        return backtest(self, y, fh, initial, step, X)
 
     # pictures and files ------------------------------------------------------------------------
 

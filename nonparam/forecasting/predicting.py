@@ -5,22 +5,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from nonparam.errors import InputError
+from nonparam.errors import InsufficientMemoryError
 from nonparam.forecasting.beside import Beside
 from nonparam.forecasting.ensemble import Ensemble
 from nonparam.forecasting.fitting import Fit
 from nonparam.forecasting.mixture import JointMixture, Mixture, check_joint
+from nonparam.forecasting.parameters import check_support
 from nonparam.forecasting.validation import Observed, central_levels, read_horizon, read_levels, read_series
+from nonparam.solvers.plan import BYTES, CPU, free_memory, readable
 from nonparam.threads import threads_for
+from nonparam.validation import check_count, check_seed
 
 __all__ = ["Predicting"]
 
 Array = NDArray[np.float64]
 
 QUANTILES = (0.1, 0.5, 0.9)
+COPIES = 4  # of the draws, while they are made
 
 
 class Predicting:
@@ -119,7 +122,9 @@ class Predicting:
         check_is_fitted(self)
         rows, index = self._ahead(fh, X)
         if cov:
-            return pd.DataFrame(self._joint(rows).moments()[1], index=index, columns=index)
+            covariance = self._joint(rows).moments()[1]
+            symmetric = 0.5 * (covariance + covariance.T)  # of rounding
+            return pd.DataFrame(symmetric, index=index, columns=index)
         return pd.DataFrame({"variance": self._marginals(rows).moments()[1]}, index=index)
 
     def sample(self, fh: Any, n: int = 1, X: Any = None) -> pd.DataFrame:
@@ -134,11 +139,15 @@ class Predicting:
             One row for each time, one column for each draw.
 
         Raises:
-            InsufficientMemoryError: the joint covariance of so many times does not fit.
+            InputError: a horizon as for `predict`, or a number of draws that is none.
+            InsufficientMemoryError: the joint covariance of so many times does not fit, or so many draws.
         """
         check_is_fitted(self)
+        check_count(n, "n")
+        rng = check_seed(self.random_state)
         rows, index = self._ahead(fh, X)
-        draws = self._joint(rows).sample(n, check_random_state(self.random_state))
+        _check_draws(int(n), len(rows))
+        draws = self._joint(rows).sample(n, rng)
         return pd.DataFrame(np.maximum(draws, self._lowest()).T, index=index)
 
     def log_predictive_density(self, y: Any, X: Any = None) -> float:
@@ -170,8 +179,7 @@ class Predicting:
 
     def _lowest(self) -> float:
         """Return the least value that a forecast may have."""
-        if self.support not in (None, "positive", "real"):
-            raise InputError(f"support must be None, 'positive' or 'real', got {self.support!r}")
+        check_support(self.support)
         is_positive = self.support == "positive" or (
             self.support is None and self._observed.values.min() >= 0
         )
@@ -186,3 +194,13 @@ class Predicting:
         check_joint(len(rows), len(self._observed.values), len(ensemble.weights))
         with threads_for(len(self._observed.values)):
             return ensemble.joint(rows)
+
+
+def _check_draws(n: int, m: int) -> None:
+    """Raise `InsufficientMemoryError` unless ``n`` draws of ``m`` times fit."""
+    needed, available = COPIES * BYTES * n * m, free_memory(CPU)
+    if needed > available:
+        raise InsufficientMemoryError(
+            f"{n:,} draws of {m:,} times need about {readable(needed)}, and {readable(available)} are free: "
+            "draw fewer at a time"
+        )

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nonparam.forecasting.search import TIME_OVER
+
 __all__ = ["ForecastReport", "MemberReport"]
 
 
@@ -72,10 +74,16 @@ class ForecastReport:
         """Whether every search met a tolerance."""
         return all(member.converged for member in self.members)
 
+    @property
+    def timed_out(self) -> bool:
+        """Whether ``time_limit`` ended a search."""
+        return any(member.message == TIME_OVER for member in self.members)
+
     def __str__(self) -> str:
         """Return a table of the members."""
         missing = f" ({self.missing} missing)" if self.missing else ""
         state = "converged" if self.converged else "not all searches converged"
+        state += ": time_limit ended some" if self.timed_out else ""
         lines = [f"{self.observations} observations{missing}, fitted in {self.seconds:.2g} s, {state}"]
         lines += [f"  {m.weight:6.1%}  {m.log_evidence:10.2f} nats  {m.name}" for m in self.members]
         return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +10,16 @@ from scipy.stats import qmc
 
 from nonparam.forecasting.structure import Structure
 from nonparam.laplace import Laplace, from_stencil, stencil
-from nonparam.lbfgs import Minimum, descend
+from nonparam.lbfgs import UNFINISHED, Minimum, descend
 
-__all__ = ["Fitted", "search"]
+__all__ = ["TIME_OVER", "Fitted", "search"]
 
 Array = NDArray[np.float64]
 LogLikelihood = Callable[[Array, NDArray[np.intp]], tuple[Array, Array]]
 
 GRADIENT_TOLERANCE = 1e-2  # nats per unit of the logarithm of a hyperparameter
 VALUE_TOLERANCE = 1e-3  # nats gained in the last steps
+TIME_OVER = "time_limit ended the search"
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,9 @@ def search(
         gradient_tolerance=GRADIENT_TOLERANCE,
         value_tolerance=value_tolerance,
     )
-    for found in iterations:  # noqa: B007  # the last of them is used
+    for found in iterations:
         if time.monotonic() > deadline:
+            found = [replace(m, message=TIME_OVER) if m.message == UNFINISHED else m for m in found]
             break
     scale = theta.prior_precision**-0.5
     stencils = [

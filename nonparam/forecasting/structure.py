@@ -170,7 +170,7 @@ class Structure:
     def _checked(self, components: object) -> list[str]:
         names = list(components) if isinstance(components, list | tuple | set) else None
         known = [*(part.name for part in self.parts if part.kind != "season"), "season"]
-        unknown = [name for name in names or [components] if name not in known]
+        unknown = [name for name in names or () if name not in known]
         if not names or unknown:
             raise InputError(f"components must be 'auto' or a list of some of {known}, got {components!r}")
         return names

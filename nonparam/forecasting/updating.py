@@ -15,6 +15,7 @@ from scipy.special import logsumexp
 from nonparam.errors import InputError
 from nonparam.forecasting.beside import Beside
 from nonparam.forecasting.ensemble import Ensemble
+from nonparam.forecasting.mixture import check_joint
 from nonparam.forecasting.regressors import Regressors
 from nonparam.forecasting.validation import Observed, as_numbers, as_series, read_series
 
@@ -95,10 +96,12 @@ def reweighed(ensemble: Ensemble, x: Array, values: Array) -> Ensemble:
 
     Raises:
         InputError: observations that no member allows for.
+        InsufficientMemoryError: the joint covariance of so many new times does not fit.
     """
     n = len(ensemble.x)
     log_weights = np.log(ensemble.weights)
     if len(values) > n:
+        check_joint(len(values) - n, n, len(ensemble.weights))
         log_weights = log_weights + ensemble.joint(x[n:]).log_densities(values[n:])
     if not np.isfinite(log_weights).any():
         raise InputError(

@@ -23,8 +23,10 @@ class NonparamForecaster(BaseForecaster):  # type: ignore[misc]  # sktime is unt
     """Forecast in sktime by an average of structural Gaussian processes.
 
     What is forecast is the median, with exact quantiles of the average. Times within the series get the
-    smoothed fit, which has no intervals. Several series, or a table, are fitted one by one. ``update`` with
-    ``update_params=False`` keeps the fit and forecasts from the new end of the series.
+    smoothed fit, which has no intervals. Several series, or a table, are fitted one by one. Variances are
+    those of the average. ``X`` holds regressors, and a forecast needs them at its times too. ``update`` fits
+    everything anew; with ``update_params=False`` it keeps the hyperparameters, takes in what is later than
+    the series, and leaves what was seen before as it was.
 
     Args:
         forecaster: with the parameters to use, which sktime's searches reach by names such as
@@ -51,7 +53,7 @@ class NonparamForecaster(BaseForecaster):  # type: ignore[misc]  # sktime is unt
         "y_inner_mtype": "pd.Series",
         "X_inner_mtype": "pd.DataFrame",
         "capability:multivariate": False,
-        "capability:exogenous": False,
+        "capability:exogenous": True,
         "capability:insample": True,
         "capability:pred_int": True,
         "capability:pred_int:insample": False,
@@ -67,22 +69,25 @@ class NonparamForecaster(BaseForecaster):  # type: ignore[misc]  # sktime is unt
         super().__init__()
         self._y = self._X = None  # what sktime fills in, should a user make it remember the data
 
-    def _fit(self, y: pd.Series, X: Any, fh: Any) -> Self:
-        self._seen = y
-        self.forecaster_ = clone(GPForecaster() if self.forecaster is None else self.forecaster).fit(y)
+    def _fit(self, y: pd.Series, X: pd.DataFrame | None, fh: Any) -> Self:
+        self._seen, self._seen_X = y, X
+        self.forecaster_ = clone(GPForecaster() if self.forecaster is None else self.forecaster).fit(y, X)
         return self
 
-    def _update(self, y: pd.Series, X: Any = None, update_params: bool = True) -> Self:
+    def _update(self, y: pd.Series, X: pd.DataFrame | None = None, update_params: bool = True) -> Self:
+        later = y[y.index > self._seen.index.max()]
+        self._seen, self._seen_X = _joined(self._seen, y), _joined(self._seen_X, X)
         if update_params:
-            before = self._seen[~self._seen.index.isin(y.index)]
-            self._fit(pd.concat([before, y]).sort_index(), X, None)
+            self._fit(self._seen, self._seen_X, None)
+        elif len(later):
+            self.forecaster_.update(later, X)
         return self
 
-    def _predict(self, fh: Any, X: Any) -> pd.Series:
+    def _predict(self, fh: Any, X: pd.DataFrame | None) -> pd.Series:
         index = fh.to_absolute_index(self.cutoff)
         later = index > self._seen.index.max()
         pieces = [] if later.all() else [self._smoothed(index[~later])]
-        pieces += [self.forecaster_.predict(index[later])] if later.any() else []
+        pieces += [self.forecaster_.predict(index[later], X)] if later.any() else []
         forecast: pd.Series = pd.concat(pieces).rename(self._seen.name)
         return forecast
 
@@ -95,9 +100,15 @@ class NonparamForecaster(BaseForecaster):  # type: ignore[misc]  # sktime is unt
             )
         return pd.Series(link.inverse(fit.loc[index].to_numpy()), index=index)
 
-    def _predict_quantiles(self, fh: Any, X: Any, alpha: list[float]) -> pd.DataFrame:
-        table: pd.DataFrame = self.forecaster_.predict_quantiles(fh.to_absolute_index(self.cutoff), alpha)
+    def _predict_quantiles(self, fh: Any, X: pd.DataFrame | None, alpha: list[float]) -> pd.DataFrame:
+        table: pd.DataFrame = self.forecaster_.predict_quantiles(fh.to_absolute_index(self.cutoff), alpha, X)
         table.columns = pd.MultiIndex.from_product([self._get_varnames(), alpha])
+        return table
+
+    def _predict_var(self, fh: Any, X: pd.DataFrame | None, cov: bool = False) -> pd.DataFrame:
+        index, names = fh.to_absolute_index(self.cutoff), self._get_varnames()
+        table: pd.DataFrame = self.forecaster_.predict_var(index, cov, X)
+        table.columns = pd.MultiIndex.from_product([names, index]) if cov else pd.Index(names)
         return table
 
     @classmethod
@@ -112,6 +123,14 @@ class NonparamForecaster(BaseForecaster):  # type: ignore[misc]  # sktime is unt
 
         Examples:
             >>> [sorted(parameters) for parameters in NonparamForecaster.get_test_params()]
-            [[], ['forecaster']]
+            [['forecaster'], ['forecaster']]
         """
-        return [{}, {"forecaster": GPForecaster(season=None, transform="identity")}]
+        quick = GPForecaster(season=None, transform="identity", components=["base", "level"], average=False)
+        return [{"forecaster": quick}, {"forecaster": clone(quick).set_params(components=["base", "drift"])}]
+
+
+def _joined(before: Any, new: Any) -> Any:
+    """Return rows seen before and new ones, which replace those of the same times; ``None`` for no rows."""
+    if before is None or new is None:
+        return before if new is None else new
+    return pd.concat([before[~before.index.isin(new.index)], new]).sort_index()

@@ -51,7 +51,7 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
         ['hi-80', 'hi-95', 'lo-80', 'lo-95', 'mean']
     """
 
-    uses_exog = False
+    uses_exog = True
 
     def __init__(
         self,
@@ -70,17 +70,17 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
 
         Args:
             y: ``(n,)``, with NaN where one is missing.
-            X: not used.
+            X: ``(n, k)``, regressors at these times.
 
         Returns:
             The model.
         """
-        self._fit(y)
+        self._fit(y, X)
         self._store_cs(y=y, X=X)
         return self
 
-    def _fit(self, y: Array) -> Self:
-        self.forecaster_ = self._new_forecaster().fit(y)
+    def _fit(self, y: Array, X: Any) -> Self:
+        self.forecaster_ = self._new_forecaster().fit(y, X)
         self._y = np.asarray(y, dtype=np.float64)
         return self
 
@@ -95,24 +95,28 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
 
         Args:
             h: number of steps.
-            X: not used.
+            X: ``(h, k)``, the regressors to come, if the fit had some.
             level: probabilities of the intervals, in percent.
 
         Returns:
             Arrays ``(h,)``: ``"mean"``, the median; ``"lo-80"``, ``"hi-80"``, ...
         """
-        return self._forecast(h, level, None, None)
+        return self._forecast(h, X, level, None, None)
 
-    def _forecast(self, h: int, level: list[float] | None, y: Array | None, X: Any) -> Forecast:
+    def _forecast(
+        self, h: int, X_future: Any, level: list[float] | None, y: Array | None, X: Any
+    ) -> Forecast:
         """Forecast; conformal intervals take their errors from ``y``, by default those that `fit` stored."""
-        levels, median = sorted(level or []), {"mean": self.forecaster_.predict(h).to_numpy()}
+        levels = sorted(level or [])
+        median = {"mean": self.forecaster_.predict(h, X_future).to_numpy()}
         if levels and self.prediction_intervals is not None:
             conformal: Forecast = self._add_conformal_intervals(median, y, X, levels)
             return conformal
-        return median | (self._intervals(h, levels) if levels else {})
+        return median | (self._intervals(h, X_future, levels) if levels else {})
 
-    def _intervals(self, h: int, level: list[float]) -> Forecast:
-        table = self.forecaster_.predict_interval(h, [percent / 100.0 for percent in level]).to_numpy()
+    def _intervals(self, h: int, X_future: Any, level: list[float]) -> Forecast:
+        coverage = [percent / 100.0 for percent in level]
+        table = self.forecaster_.predict_interval(h, coverage, X_future).to_numpy()
         lower, upper = table[:, ::2].T, table[:, 1::2].T
         return _named("lo-", level, lower) | _named("hi-", level, upper)
 
@@ -150,17 +154,22 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
         Args:
             y: ``(n,)``, with NaN where one is missing.
             h: number of steps.
-            X: not used.
-            X_future: not used.
+            X: ``(n, k)``, regressors at these times.
+            X_future: ``(h, k)``, those to come.
             level: probabilities of the intervals, in percent.
             fitted: whether the smoothed fit is wanted too.
 
         Returns:
             As `predict`, and as `predict_in_sample` where ``fitted``.
         """
-        model: Self = self.new()._fit(y)
-        forecast = model._forecast(h, level, y, X)
-        return forecast | (model.predict_in_sample(level) if fitted else {})
+        model: Self = self.new()._fit(y, X)
+        return model._answer(y, h, X, X_future, level, fitted)
+
+    def _answer(
+        self, y: Array, h: int, X: Any, X_future: Any, level: list[float] | None, fitted: bool
+    ) -> Forecast:
+        forecast = self._forecast(h, X_future, level, y, X)
+        return forecast | (self.predict_in_sample(level) if fitted else {})
 
     def forward(
         self,
@@ -171,20 +180,34 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
         level: list[float] | None = None,
         fitted: bool = False,
     ) -> Forecast:
-        """Forecast another series; the structures are fitted to it anew.
+        """Forecast a series that goes on from the fitted one, at the hyperparameters of the fit.
+
+        Members are weighed by how well they foresaw what came, see `GPForecaster.update`. A series that does
+        not begin with the fitted one, such as a window that moves, is fitted anew.
 
         Args:
             y: as for `forecast`, like all that follow.
             h: number of steps.
-            X: not used.
-            X_future: not used.
+            X: ``(n, k)``, regressors at these times.
+            X_future: ``(h, k)``, those to come.
             level: probabilities of the intervals, in percent.
             fitted: whether the smoothed fit is wanted too.
 
         Returns:
             As `forecast`.
         """
-        return self.forecast(y, h, X=X, X_future=X_future, level=level, fitted=fitted)
+        return self._moved_to(np.asarray(y, dtype=np.float64), X)._answer(y, h, X, X_future, level, fitted)
+
+    def _moved_to(self, y: Array, X: Any) -> Self:
+        """Return the model of another series; that of the fitted one stays as it is."""
+        model: Self = self.new()
+        n = len(self._y)
+        if not np.array_equal(y[:n], self._y, equal_nan=True):
+            return model._fit(y, X)
+        model.forecaster_, model._y = copy(self.forecaster_), y
+        if len(y) > n:
+            model.forecaster_.update(y[n:], None if X is None else X[n:])
+        return model
 
     def simulate(
         self,
@@ -203,8 +226,8 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
             h: number of steps.
             n_paths: how many.
             y: a series to fit first; ``None`` for the fitted one.
-            X: not used.
-            X_future: not used.
+            X: ``(n, k)``, regressors at these times.
+            X_future: ``(h, k)``, those to come.
             seed: of the draws.
             error_distribution: only ``"normal"``; the noise is part of the model.
             error_params: only ``None``.
@@ -220,8 +243,8 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
                 "expected error_distribution='normal' and error_params=None, the noise of the model, "
                 f"got {error_distribution!r} and {error_params!r}"
             )
-        model = self if y is None else self.new()._fit(y)
-        draws = copy(model.forecaster_).set_params(random_state=seed).sample(h, n_paths)
+        model = self if y is None else self.new()._fit(y, X)
+        draws = copy(model.forecaster_).set_params(random_state=seed).sample(h, n_paths, X_future)
         paths: Array = draws.to_numpy().T
         return paths
 
