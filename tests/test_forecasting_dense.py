@@ -16,8 +16,8 @@ from nonparam.kernels.evaluate import covariance
 N = 30
 RNG = np.random.default_rng(0)
 REGULAR = np.arange(1.0 - N, 1.0) / 12.0
-GAPS = np.delete(np.arange(-1.0 - N, 1.0), [3, 17]) / 12.0
-IRREGULAR = np.sort(RNG.uniform(-3.0, 0.0, N))
+GAPS = np.delete(np.arange(-1.0 - N, 1.0), [3, 17]) / 16.0
+IRREGULAR = np.sort(RNG.uniform(-3.0, 0.0, N)).round(6)
 TIMES = {"regular": REGULAR, "gaps": GAPS, "irregular": IRREGULAR}
 
 

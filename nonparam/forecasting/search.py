@@ -45,7 +45,9 @@ class Fitted:
         theta, free = structure.theta(), ~structure.entries(self.omitted)
         normal = qmc.MultivariateNormalQMC(np.zeros(int(free.sum())), seed=0, inv_transform=True).random(num)
         points = np.tile(self.search.theta, (num, 1))
-        drawn = self.laplace.mode + normal @ self.laplace.root.T
+        # a triangular root, for that of eigenvectors turns with the rounding where curvatures are equal
+        root = np.linalg.cholesky(self.laplace.root @ self.laplace.root.T)
+        drawn = self.laplace.mode + normal @ root.T
         points[:, free] = np.clip(drawn, theta.lower[free], theta.upper[free])
         return points
 
