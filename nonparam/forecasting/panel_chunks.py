@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from nonparam.forecasting.beside import Beside
+from nonparam.forecasting.fitting import Problem, fit_problems
 from nonparam.forecasting.panel_reading import Entry, Failure, failure_of
 from nonparam.forecasting.remarks import remarks
+from nonparam.forecasting.validation import Observed
 from nonparam.threads import threads_for
 
 if TYPE_CHECKING:
@@ -66,6 +70,17 @@ class Result:
     quantiles: pd.DataFrame | None = None
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A series that is ready to be fitted."""
+
+    forecaster: "GPForecaster"
+    observed: Observed
+    beside: Beside
+    problem: Problem
+    remarks: tuple[str, ...]
+
+
 Outcome = Result | Failure
 
 
@@ -75,17 +90,19 @@ class Chunk:
 
     Attributes:
         number: of the chunk.
+        places: of the series in the panel.
         entries: the series, or why they cannot be read.
         futures: regressors at the times of the forecast, for each.
     """
 
     number: int
+    places: Sequence[int]
     entries: Sequence[Entry | Failure]
     futures: Sequence[pd.DataFrame | None]
 
 
 def fit_chunk(forecaster: "GPForecaster", entries: Sequence[Entry]) -> list[Fit | Failure]:
-    """Fit a copy of a forecaster to each of a few series.
+    """Fit a copy of a forecaster to each of a few series, together where they are seen at the same times.
 
     Args:
         forecaster: not fitted; it stays as it is.
@@ -101,7 +118,39 @@ def fit_chunk(forecaster: "GPForecaster", entries: Sequence[Entry]) -> list[Fit 
         >>> fit.forecaster.report_.observations, failure.error
         (3, 'InputError')
     """
+    if _are_fitted_together(forecaster):
+        with suppress(Exception):  # by one of the series: by themselves, only that one fails
+            return _fit_together(forecaster, entries)
     return [_fit(clone(forecaster), entry) for entry in entries]
+
+
+def _are_fitted_together(forecaster: Any) -> bool:
+    """Whether `fit` is ours, and has no limit that counts for each series."""
+    from nonparam.forecasting.forecaster import GPForecaster  # which imports this module
+
+    return type(forecaster).fit is GPForecaster.fit and forecaster.time_limit is None
+
+
+def _fit_together(forecaster: "GPForecaster", entries: Sequence[Entry]) -> list[Fit | Failure]:
+    """Fit as `GPForecaster.fit` does; those that are seen at the same times share their computations."""
+    began = time.monotonic()
+    read = [_read(clone(forecaster), entry) for entry in entries]
+    good = [each for each in read if isinstance(each, _Read)]
+    fits = fit_problems([each.problem for each in good], average=forecaster.average)
+    seconds = (time.monotonic() - began) / len(entries)
+    for each, fit in zip(good, fits, strict=True):
+        each.forecaster.take(each.observed, each.beside, fit, seconds)
+    return [Fit(each.forecaster, each.remarks) if isinstance(each, _Read) else each for each in read]
+
+
+def _read(forecaster: "GPForecaster", entry: Entry) -> "_Read | Failure":
+    try:
+        with remarks() as texts:
+            observed, beside = forecaster.read(entry.y, entry.X)
+            problem = forecaster.problem(observed, beside)
+    except Exception as error:  # one series that fails must not stop the others
+        return failure_of(error)
+    return _Read(forecaster, observed, beside, problem, tuple(texts))
 
 
 def _fit(forecaster: Any, entry: Entry) -> Fit | Failure:
