@@ -101,7 +101,8 @@ def search(
             break
     scale = theta.prior_precision**-0.5
     stencils = [
-        _full(each.theta, ~h, stencil(each.theta[~h], scale[~h])) for each, h in zip(found, held, strict=True)
+        _full(each.theta, ~h, stencil(each.theta[~h], scale[~h], central=False))
+        for each, h in zip(found, held, strict=True)
     ]
     which = np.repeat(np.arange(len(kinds)), [len(points) for points in stencils])
     values, gradients = negative(np.concatenate(stencils), which)
