@@ -131,6 +131,7 @@ def test_on_a_cluster_of_dask(real):
             joblib.parallel_config("dask"),
         ):
             other = GPForecaster().fit_panel(walks(3), fh=4)
+    assert other.failures.empty, other.failures.to_string()
     assert_same(real, other)
 
 

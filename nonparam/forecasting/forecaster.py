@@ -231,9 +231,10 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
     ) -> FittedPanel:
         """Fit a copy of this forecaster to each of many series.
 
-        A series that fails is reported in ``failures``, and hinders no other. Series are sent to workers by
-        joblib, some at a time, and each is fitted in one thread; a backend of your choice spreads them, over
-        the cores of a machine or over many machines::
+        A series that fails is reported in ``failures``, and hinders no other. Series of about the same length
+        are sent to workers by joblib, some at a time, and those that are seen at the same times are fitted
+        as a batch, in one thread, at about half of the cost of single fits. A backend of your choice spreads
+        them, over the cores of a machine or over many machines::
 
             client = dask.distributed.Client("scheduler:8786")
             with joblib.parallel_config("dask"):

@@ -34,7 +34,8 @@ class FittedPanel:
             ``message``.
         report: a row for each series that was fitted: its id, ``observations``, ``missing``, the heaviest
             ``structure`` and its ``weight``, the number of ``structures``, whether all searches
-            ``converged``, ``seconds``, and ``remarks``, which a single fit would warn of.
+            ``converged``, ``seconds`` (of series that were fitted together, an equal share), and ``remarks``,
+            which a single fit would warn of.
 
     Examples:
         >>> from nonparam import GPForecaster
