@@ -281,8 +281,9 @@ def descend(
     with np.errstate(over="ignore", invalid="ignore"):  # a search that meets infinity steps back
         for problem, value, gradient in zip(problems, values, gradients, strict=True):
             problem.start(float(value), gradient)
+    minima = [problem.minimum(max_steps, scale) for problem in problems]
     while True:
-        yield [problem.minimum(max_steps, scale) for problem in problems]
+        yield list(minima)
         running = [i for i in everyone if not problems[i].message and problems[i].steps < max_steps]
         if not running:
             return
@@ -291,3 +292,4 @@ def descend(
         with np.errstate(over="ignore", invalid="ignore"):
             for i, trial, value, gradient in zip(running, trials, values, gradients, strict=True):
                 problems[i].receive(trial, float(value), gradient, (gradient_tolerance, value_tolerance))
+                minima[i] = problems[i].minimum(max_steps, scale)

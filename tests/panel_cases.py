@@ -82,3 +82,21 @@ class Deadly(Naive):
 
     def fit(self, y, X=None):
         os._exit(1)
+
+
+class Choosy(GPForecaster):
+    """Cannot be fitted to a series whose last value is 13, alone or among others."""
+
+    def take(self, observed, beside, fit, seconds):
+        if observed.values[-1] == 13.0:
+            raise ArithmeticError("thirteen")
+        super().take(observed, beside, fit, seconds)
+
+
+class Shy(GPForecaster):
+    """Forecasts no series whose last value is 13."""
+
+    def _lowest(self):
+        if self._observed.values[-1] == 13.0:
+            raise ArithmeticError("thirteen")
+        return super()._lowest()

@@ -64,6 +64,20 @@ def test_a_mixture_of_mixtures_is_one():
     np.testing.assert_allclose(both.cdf(y), 0.2 * a.cdf(y) + 0.8 * b.cdf(y), rtol=1e-13)
 
 
+def test_inversion_takes_few_evaluations_where_the_function_is_smooth():
+    apart, calls = mixture((50,)), []
+    mixed = GaussianMixture(apart.weights, 0.1 * apart.means, 1.0 + apart.sds)
+    members = mixed.means[..., None] + mixed.sds[..., None] * norm.ppf(LEVELS)
+
+    def cdf(y):
+        calls.append(y)
+        return mixed.cdf(y)
+
+    found = invert_cdf(cdf, LEVELS, members.min(0), members.max(0))
+    np.testing.assert_array_equal(found, mixed.quantile(LEVELS))
+    assert len(calls) < 35  # halving alone takes 64
+
+
 @pytest.mark.parametrize("scale", [1e-300, 1e-9, 1e200])
 def test_inversion_is_as_exact_at_any_scale(scale):
     found = invert_cdf(

@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 from nonparam import GPRegressor
 from nonparam.errors import InputError
 from nonparam.kernels import RBF, DeepKernel
-from nonparam.laplace import laplace
+from nonparam.laplace import from_stencil, laplace, stencil
 
 
 def gaussian_model(n: int, p: int, seed: int):
@@ -37,6 +37,29 @@ def test_it_is_exact_for_gaussians(p):
     assert found.log_evidence == pytest.approx(exact, abs=1e-7)
     np.testing.assert_allclose(found.root @ found.root.T, covariance, rtol=1e-6, atol=1e-9)
     assert found.floored == 0
+
+
+@pytest.mark.parametrize("p", [1, 3, 8])
+def test_steps_one_way_are_exact_for_gaussians_too(p):
+    log_joint, mode, covariance, exact = gaussian_model(12, p, seed=p)
+    ones = np.ones(p)
+    points = stencil(mode, ones, central=False)
+    assert points.shape == (1 + p, p)
+    found = from_stencil(mode, *log_joint(points), ones, step=ones)
+    assert found.log_evidence == pytest.approx(exact, abs=1e-7)
+    np.testing.assert_allclose(found.root @ found.root.T, covariance, rtol=1e-6, atol=1e-9)
+
+
+def test_steps_one_way_are_off_by_about_a_thousandth_elsewhere():
+    def log_joint(x):  # of a gamma density's logarithm, with a third derivative
+        return 5.0 * x[:, 0] - np.exp(x[:, 0]), 5.0 - np.exp(x)
+
+    mode, one = np.log([5.0]), np.ones(1)
+    both = laplace(log_joint, mode, one)
+    found = from_stencil(mode, *log_joint(stencil(mode, one, central=False)), one, step=one)
+    assert both.root[0, 0] ** -2 == pytest.approx(5.0, rel=1e-6)
+    assert 1e-4 < found.root[0, 0] ** -2 / 5.0 - 1.0 < 1e-3
+    assert found.log_evidence == pytest.approx(both.log_evidence, abs=1e-3)
 
 
 def test_the_scale_only_chooses_the_steps_and_the_unit_of_the_floor():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from panel_cases import Deadly, Moody, Naive, Slow, Threads, Warning
+from panel_cases import Choosy, Deadly, Moody, Naive, Shy, Slow, Threads, Warning
 
 from nonparam import GPForecaster
 from nonparam.errors import InputError, WorkerLostError
@@ -63,6 +63,53 @@ def test_forecasts_are_those_of_single_fits(real):
     assert (row["observations"], row["missing"], row["structures"]) == (30, 0, len(alone.report_.members))
 
 
+def mixed() -> dict[str, pd.Series]:
+    """More series than a chunk has, of several lengths, frequencies and signs, with gaps, in no order."""
+    wide = walks(40, 26)
+    series = {name: wide[name][: (26, 17, 26, 5)[i % 4]] for i, name in enumerate(wide)}
+    series["s5"] = series["s5"].set_axis(pd.period_range("2020Q1", periods=17, freq="Q"))
+    series["s8"] = series["s8"].where(series["s8"].index.month != 4)
+    series["s9"] = series["s9"] - 50.0
+    series["s10"] = series["s10"].set_axis(pd.date_range("2024-01-01", periods=26) + pd.Timedelta("7h"))
+    return series
+
+
+def test_series_that_are_fitted_together_have_the_forecasts_of_single_fits():
+    series = mixed()
+    panel = GPForecaster().fit_panel(series, fh=3, alpha=[0.1, 0.5, 0.9])
+    later = GPForecaster().fit_panel(series)
+    table = panel.predict_quantiles()
+    pd.testing.assert_frame_equal(later.predict_quantiles(3), table, rtol=1e-9)
+    assert list(panel) == list(series)
+    assert panel.report["observations"].tolist() == [y.notna().sum() for y in series.values()]
+    for name, y in list(series.items())[:12]:
+        alone = GPForecaster().fit(y)
+        expected = alone.predict_quantiles(3).to_numpy()
+        rows = table[table["unique_id"] == name]
+        np.testing.assert_allclose(rows[[0.1, 0.5, 0.9]], expected, rtol=1e-6, atol=1e-6 * y.std())
+        assert rows["ds"].tolist() == alone.predict(3).index.tolist()
+        np.testing.assert_allclose(later[name].ensemble_.weights, alone.ensemble_.weights, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Choosy, Shy])
+def test_only_the_guilty_one_of_a_chunk_fails(kind):
+    wide = walks(40, 8)
+    wide.loc[wide.index[-1], "s21"] = 13.0
+    with pytest.warns(UserWarning, match=r"1 of 40 series failed and are left out: 's21' .ArithmeticError"):
+        panel = kind().fit_panel(wide, 2)
+    assert panel.failures["unique_id"].tolist() == ["s21"] and len(panel) == 39
+    good = GPForecaster().fit_panel(wide.drop(columns="s21"), 2)
+    pd.testing.assert_frame_equal(panel.predict_quantiles(), good.predict_quantiles(), rtol=1e-6)
+
+
+def test_a_time_limit_counts_for_each_series():
+    wide = walks(2, 12)
+    panel = GPForecaster(time_limit=1e-9).fit_panel(wide, 2)
+    alone = GPForecaster(time_limit=1e-9).fit(wide["s1"]).predict(2)
+    np.testing.assert_allclose(panel.predict()["y"][2:], alone, rtol=1e-9)
+    assert not panel.report["converged"].any()
+
+
 def test_workers_do_not_change_a_bit(real):
     wide = walks(3)
     assert_same(real, GPForecaster(n_jobs=2).fit_panel(wide, fh=4))
@@ -84,6 +131,7 @@ def test_on_a_cluster_of_dask(real):
             joblib.parallel_config("dask"),
         ):
             other = GPForecaster().fit_panel(walks(3), fh=4)
+    assert other.failures.empty, other.failures.to_string()
     assert_same(real, other)
 
 

@@ -9,11 +9,13 @@ A regular grid of ``n`` times has only ``n`` lags, so that kernels are evaluated
 ``n^2``, and the derivative in them needs the sums along the diagonals of :math:`\partial L / \partial K`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -40,14 +42,14 @@ class Lags:
 
     Examples:
         >>> lags = Lags.of(np.array([0.0, 1.0, 2.0]))
-        >>> lags.values, lags.spread(torch.tensor([[3.0, 2.0, 1.0]]))[0, 2]
-        (array([0., 1., 2.]), tensor([1., 2., 3.]))
-        >>> lags.gathered(torch.ones(1, 3, 3))
-        tensor([[3., 4., 2.]])
+        >>> lags.values, lags.spread(np.array([3.0, 2.0, 1.0]))[2]
+        (array([0., 1., 2.]), array([1., 2., 3.]))
+        >>> lags.gathered(np.triu(np.ones((3, 3))))
+        array([3., 4., 2.])
     """
 
     values: Array
-    places: Tensor | None
+    places: NDArray[np.intp] | None
     n: int
 
     @classmethod
@@ -58,25 +60,30 @@ class Lags:
         if np.array_equal(distances[0][np.abs(np.subtract.outer(np.arange(n), np.arange(n)))], distances):
             return cls(np.abs(times - times[0]), None, n)
         values, places = np.unique(distances, return_inverse=True)
-        return cls(values, torch.from_numpy(places.reshape(n, n)), n)
+        return cls(values, places.reshape(n, n), n)
 
-    def spread(self, k: Tensor) -> Tensor:
-        """Return the matrices ``(b, n, n)`` whose entries are values of functions of the lag ``(b, m)``."""
+    def spread(self, k: Array) -> Array:
+        """Return the matrix ``(n, n)``, not to be written to, of values of a function of the lag ``(m,)``."""
         if self.places is not None:
-            return k[:, self.places.reshape(-1)].reshape(-1, self.n, self.n)
-        both = torch.cat([k.flip(-1), k[:, 1:]], -1)  # row i begins at entry n - 1 - i
-        rows = both.unfold(-1, self.n, 1)
-        return rows.flip(-2)
+            return k[self.places]
+        both = np.concatenate([k[::-1], k[1:]])
+        step = both.itemsize
+        return as_strided(both[self.n - 1 :], (self.n, self.n), (-step, step), writeable=False)
 
-    def gathered(self, w: Tensor) -> Tensor:
-        """Return the sums ``(b, m)`` of the entries of symmetric matrices ``(b, n, n)`` at each lag."""
-        if self.places is not None:
-            sums = w.new_zeros(len(w), len(self.values))
-            return sums.index_add_(1, self.places.reshape(-1), w.reshape(len(w), -1))
+    def gathered(self, upper: Array) -> Array:
+        """Return the sums ``(m,)`` at each lag of the entries of a symmetric matrix.
+
+        Args:
+            upper: ``(n, n)``, its upper triangle, and zeros below.
+        """
         n = self.n
-        padded = torch.nn.functional.pad(w.triu().reshape(len(w), n * n), (0, n))
-        sums = padded.reshape(len(w), n, n + 1)[:, :, :n].sum(1)  # entry i, j stands in column j - i
-        sums[:, 1:] *= 2.0
+        if self.places is None:  # in rows that are longer by one, entry i, j stands in column j - i
+            rows = np.concatenate([upper.reshape(-1), np.zeros(n)]).reshape(n, n + 1)
+            once = rows[:, :n].sum(0)
+        else:
+            once = np.bincount(self.places.reshape(-1), upper.reshape(-1), len(self.values))
+        sums: Array = 2.0 * once
+        sums[0] -= np.trace(upper)
         return sums
 
 
@@ -92,8 +99,9 @@ class Covariances:
         >>> from nonparam.forecasting.structure import build_structure
         >>> structure = build_structure(-2.0)
         >>> covariances = Covariances(structure, np.array([[-2.0], [-1.0], [0.0]]))
-        >>> covariances.matrices(structure.theta().start[None])[0].shape
-        torch.Size([1, 3, 3])
+        >>> points = structure.theta().start[None]
+        >>> [matrix.shape for matrix in covariances.matrices(points, covariances.functions(points))]
+        [(3, 3)]
     """
 
     structure: Structure
@@ -105,11 +113,11 @@ class Covariances:
         return Lags.of(self.x[:, 0])
 
     @cached_property
-    def fixed(self) -> Tensor:
+    def _fixed(self) -> Array:
         """The matrices of the parts that are no functions of the lag, at variance 1: ``(r, n n)``."""
         x = torch.from_numpy(self.x)
         units = [_unit_matrix(part.kernel, x) for part in self._parts(stationary=False)]
-        return torch.stack(units).reshape(-1, len(x) ** 2) if units else x.new_zeros(0, len(x) ** 2)
+        return np.array(units).reshape(len(units), len(x) ** 2)
 
     @cached_property
     def _stationary(self) -> Theta | None:
@@ -128,44 +136,67 @@ class Covariances:
     def _parts(self, *, stationary: bool) -> list[Part]:
         return [part for part in self.structure.parts if part.kernel.is_stationary == stationary]
 
-    def matrices(self, points: Array, *, gradient: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Return the covariances ``(b, n, n)`` without noise, and the functions of the lag behind them.
+    def functions(self, points: Array, *, gradient: bool = False) -> Tensor | None:
+        """Return the functions of the lag ``(b, m)``; ``None`` where the structure has none.
 
         Args:
             points: ``(b, p)``, values of `Structure.theta`.
             gradient: whether `slopes` is to follow.
         """
-        lagged, others = self._entries
-        n, k = len(self.x), None
-        variances = torch.from_numpy(np.exp(points[:, others]))
-        total = (variances @ self.fixed).reshape(-1, n, n)
-        if self._stationary is not None:
-            self._stationary.assign(points[:, lagged])
-            with torch.set_grad_enabled(gradient):
-                x = torch.from_numpy(self.lags.values)[:, None]
-                k = self._stationary.kernel.matrix(x[:1], x).reshape(len(points), -1)
-            total += self.lags.spread(k.detach())
-        return total, k
+        if self._stationary is None:
+            return None
+        self._stationary.assign(points[:, self._entries[0]])
+        with torch.set_grad_enabled(gradient):
+            x = torch.from_numpy(self.lags.values)[:, None]
+            k: Tensor = self._stationary.kernel.matrix(x[:1], x).reshape(len(points), -1)
+        return k
 
-    def slopes(self, points: Array, k: Tensor | None, w: Tensor) -> Array:
-        """Return the derivatives ``(b, p)`` of what has the derivatives ``w (b, n, n)`` in the covariances.
+    def matrices(self, points: Array, k: Tensor | None) -> Iterator[Array]:
+        """Yield the covariance ``(n, n)`` without noise of each of ``points (b, p)``.
+
+        One is made after the other, for a matrix that lies in the cache is worked on much faster.
 
         Args:
-            points: as for `matrices`.
-            k: its second result.
-            w: symmetric. The last entry, that of the log noise, is left at its trace.
+            points: as for `functions`.
+            k: its result.
+        """
+        n = len(self.x)
+        variances = np.exp(points[:, self._entries[1]])
+        for i in range(len(points)):
+            total = (variances[i] @ self._fixed).reshape(n, n)
+            if k is not None:
+                total += self.lags.spread(k[i].detach().numpy())
+            yield total
+
+    def sums(self, upper: Array) -> tuple[Array, Array]:
+        """Return what `slopes` needs of a symmetric matrix: sums at each lag ``(m,)``, and products ``(r,)``.
+
+        Args:
+            upper: ``(n, n)``, its upper triangle, and zeros below.
+        """
+        diagonals = self._fixed[:, :: len(self.x) + 1]
+        products = 2.0 * (self._fixed @ upper.reshape(-1)) - diagonals @ np.diagonal(upper)
+        return self.lags.gathered(upper), products
+
+    def slopes(self, points: Array, k: Tensor | None, at_lags: Array, products: Array) -> Array:
+        """Return the derivatives ``(b, p)`` of what has known derivatives in the covariances.
+
+        Args:
+            points: as for `functions`.
+            k: its result.
+            at_lags: ``(b, m)``, the first of the `sums` of these derivatives.
+            products: ``(b, r)``, the second. The last entry of the result, that of the noise, is 0.
         """
         lagged, others = self._entries
-        slopes = np.empty(points.shape)
-        slopes[:, others] = np.exp(points[:, others]) * (w.reshape(len(w), -1) @ self.fixed.T).numpy()
-        slopes[:, -1] = torch.diagonal(w, dim1=1, dim2=2).sum(1).numpy()
+        slopes = np.zeros(points.shape)
+        slopes[:, others] = np.exp(points[:, others]) * products
         if self._stationary is not None and k is not None:
-            gradients = torch.autograd.grad(k, self._stationary.parameters, self.lags.gathered(w))
-            slopes[:, lagged] = self._stationary.gather(list(gradients), np.empty(0), len(w))
+            gradients = torch.autograd.grad(k, self._stationary.parameters, torch.from_numpy(at_lags))
+            slopes[:, lagged] = self._stationary.gather(list(gradients), np.empty(0), len(points))
         return slopes
 
 
-def _unit_matrix(kernel: Kernel, x: Tensor) -> Tensor:
+def _unit_matrix(kernel: Kernel, x: Tensor) -> Array:
     """Return the matrix of a kernel whose only free hyperparameter is its variance, at variance 1."""
-    matrix: Tensor = (covariance(kernel, x) / kernel.variance).detach()
+    matrix: Array = (covariance(kernel, x) / kernel.variance).detach().numpy()
     return matrix

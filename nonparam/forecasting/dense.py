@@ -12,14 +12,15 @@ Source: Rasmussen and Williams (2006), equations 2.23, 2.24, 5.8 and 5.9.
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg.blas import dsymv, dsyr
+from scipy.linalg.lapack import dpotrf, dpotri
 
 from nonparam.forecasting.covariances import Covariances
 from nonparam.forecasting.structure import Structure
@@ -29,7 +30,7 @@ __all__ = ["Dense"]
 Array = NDArray[np.float64]
 
 BLOCK = 256  # rows whose joint covariance is made where only variances are wanted
-CHUNK = 2**18  # entries of the covariances that are worked on at once: more do not fit the cache
+TOGETHER = 2**16  # values of functions of the lag that are made at once
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,11 @@ class Dense:
         Returns:
             ``(b,)``, minus infinity where the covariance is not positive definite, and ``(b, p)``.
         """
-        return _in_chunks(self._evaluate, len(self.y), points, outputs)
+        size = max(1, TOGETHER // len(self._covariances.lags.values))
+        starts = range(0, len(points), size)
+        pieces = [self._evaluate(points[i : i + size], outputs[i : i + size]) for i in starts]
+        values, gradients = zip(*pieces, strict=True)
+        return np.concatenate(values), np.concatenate(gradients)
 
     def predict(self, points: Array, outputs: NDArray[np.intp], new: Array) -> tuple[Array, Array]:
         """Return what is known of the functions, without noise, at other rows.
@@ -85,20 +90,20 @@ class Dense:
         Returns:
             Means ``(b, m)`` and covariances ``(b, m, m)``.
         """
-        both = Covariances(self.structure, np.concatenate([self.x, new]))
-
-        def moments(points: Array, outputs: NDArray[np.intp]) -> tuple[Array, Array]:
-            joint, _ = both.matrices(points)
-            return self._conditional(*self._factor(joint, points, outputs), joint)
-
-        return _in_chunks(moments, len(both.x), points, outputs)
+        found = [
+            (mean, own - white.T @ white) for mean, white, own in self._conditionals(points, outputs, new)
+        ]
+        means, covariances = zip(*found, strict=True)
+        return np.stack(means), np.stack(covariances)
 
     def marginals(self, points: Array, outputs: NDArray[np.intp], new: Array) -> tuple[Array, Array]:
         """Return means and variances ``(b, m)`` at other rows, some rows after others."""
-        found = [self.predict(points, outputs, new[i : i + BLOCK]) for i in range(0, len(new), BLOCK)]
-        means, covariances = zip(*found, strict=True)
-        variances = [np.diagonal(covariance, axis1=1, axis2=2) for covariance in covariances]
-        return np.concatenate(means, 1), np.concatenate(variances, 1)
+        blocks = [
+            [_marginal(*found) for found in self._conditionals(points, outputs, new[i : i + BLOCK])]
+            for i in range(0, len(new), BLOCK)
+        ]
+        moments = np.concatenate([np.array(block) for block in blocks], 2)
+        return moments[:, 0], moments[:, 1]
 
     def sums(
         self, groups: Sequence[Collection[str]], point: Array, output: int, new: Array
@@ -114,66 +119,89 @@ class Dense:
         Returns:
             Mean ``(m,)`` and variance ``(m,)`` of each sum.
         """
-        root, y = self._factor(self._covariances.matrices(point[None])[0], point[None], np.array([output]))
+        (a,) = _matrices(self._covariances, point[None])
+        root, y = self._factor(a, point, output)
         return [self._sum(names, point, root, y, new) for names in groups]
 
     def _sum(
-        self, names: Collection[str], point: Array, root: Tensor, y: Tensor, new: Array
+        self, names: Collection[str], point: Array, root: Array, y: Array, new: Array
     ) -> tuple[Array, Array]:
         some = self.structure.without([part.name for part in self.structure.parts if part.name not in names])
         own = np.append(point[self.structure.entries(names)], point[-1])
-        means, variances = [], []
+        found = []
         for i in range(0, len(new), BLOCK):
             rows = np.concatenate([self.x, new[i : i + BLOCK]])
-            mean, covariance = self._conditional(root, y, Covariances(some, rows).matrices(own[None])[0])
-            means.append(mean[0])
-            variances.append(np.diagonal(covariance[0]))
+            (wanted,) = _matrices(Covariances(some, rows), own[None])
+            found.append(_marginal(*_conditional(root, y, wanted)))
+        means, variances = zip(*found, strict=True)
         return np.concatenate(means), np.concatenate(variances)
 
-    def _factor(self, joint: Tensor, points: Array, outputs: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
-        """Return the factors of the covariances of the series, and by them whitened series."""
+    def _conditionals(
+        self, points: Array, outputs: NDArray[np.intp], new: Array
+    ) -> Iterator[tuple[Array, Array, Array]]:
+        """Yield what `_conditional` returns for all parts, for each of the points."""
         n = len(self.x)
-        a = joint[:, :n, :n] + torch.from_numpy(np.exp(points[:, -1]))[:, None, None] * torch.eye(n)
-        root = torch.linalg.cholesky(a)
-        return root, torch.linalg.solve_triangular(root, self._chosen(outputs), upper=False)
+        joints = _matrices(Covariances(self.structure, np.concatenate([self.x, new])), points)
+        for joint, point, output in zip(joints, points, outputs, strict=True):
+            yield _conditional(*self._factor(joint[:n, :n].copy(), point, output), joint)
 
-    def _conditional(self, root: Tensor, y: Tensor, wanted: Tensor) -> tuple[Array, Array]:
-        """Condition functions, whose covariances ``wanted`` have the series' rows first, on the series."""
-        n = len(self.x)
-        white = torch.linalg.solve_triangular(root, wanted[:, n:, :n].mT, upper=False)
-        mean = (white.mT @ y)[:, :, 0]
-        return mean.numpy(), (wanted[:, n:, n:] - white.mT @ white).numpy()
-
-    def _chosen(self, outputs: NDArray[np.intp]) -> Tensor:
-        return torch.from_numpy(self.y.T[outputs])[:, :, None]
+    def _factor(self, a: Array, point: Array, output: int) -> tuple[Array, Array]:
+        """Return the factor of the covariance ``a``, which is lost, with noise, and the whitened series."""
+        a.reshape(-1)[:: len(a) + 1] += np.exp(point[-1])
+        root = cholesky(a.T, lower=True, overwrite_a=True, check_finite=False)
+        return root, solve_triangular(root, self.y[:, output], lower=True, check_finite=False)
 
     def _evaluate(self, points: Array, outputs: NDArray[np.intp]) -> tuple[Array, Array]:
-        a, k = self._covariances.matrices(points, gradient=True)
-        noise = np.exp(points[:, -1])
-        torch.diagonal(a, dim1=1, dim2=2).add_(torch.from_numpy(noise)[:, None])
-        root, info = torch.linalg.cholesky_ex(a)
-        y = self._chosen(outputs)
-        inverse = torch.cholesky_inverse(root)
-        alpha = inverse @ y
-        log_determinant = 2.0 * torch.diagonal(root, dim1=1, dim2=2).log().sum(1)
-        fit = (y * alpha).sum((1, 2))
-        values = (-0.5 * (fit + log_determinant + len(self.y) * math.log(2.0 * math.pi))).numpy()
-        w = torch.baddbmm(inverse, alpha, alpha.mT, beta=-0.5, alpha=0.5)
-        gradients = self._covariances.slopes(points, k, w)
-        gradients[:, -1] *= noise
-        usable = (info.numpy() == 0) & np.isfinite(values) & np.isfinite(gradients).all(1)
+        covariances, noise = self._covariances, np.exp(points[:, -1])
+        k = covariances.functions(points, gradient=True)
+        values, found = np.empty(len(points)), []
+        for i, a in enumerate(covariances.matrices(points, k)):
+            a.reshape(-1)[:: len(a) + 1] += noise[i]
+            values[i], w = _log_normal(a, self.y[:, outputs[i]])
+            found.append((*covariances.sums(w), np.trace(w)))
+        at_lags, products, traces = (np.array(each) for each in zip(*found, strict=True))
+        gradients = covariances.slopes(points, k, at_lags, products)
+        gradients[:, -1] = noise * traces
+        gradients *= -0.5
+        usable = np.isfinite(values) & np.isfinite(gradients).all(1)
         return np.where(usable, values, -np.inf), np.where(usable[:, None], gradients, 0.0)
 
 
-def _in_chunks(
-    evaluate: Callable[[Array, NDArray[np.intp]], tuple[Array, Array]],
-    n: int,
-    points: Array,
-    outputs: NDArray[np.intp],
-) -> tuple[Array, Array]:
-    """Evaluate at some points after others, as many at once as the cache has matrices ``n x n``."""
-    size = max(1, CHUNK // n**2)
-    starts = range(0, len(points), size)
-    pieces = [evaluate(points[i : i + size], outputs[i : i + size]) for i in starts]
-    first, second = zip(*pieces, strict=True)
-    return np.concatenate(first), np.concatenate(second)
+def _matrices(covariances: Covariances, points: Array) -> Iterator[Array]:
+    return covariances.matrices(points, covariances.functions(points))
+
+
+def _log_normal(a: Array, y: Array) -> tuple[float, Array]:
+    """Return the log density of ``y (n,)``, and minus twice its derivative in the covariance.
+
+    Args:
+        a: ``(n, n)``, the covariance, which is lost.
+        y: ``(n,)``.
+
+    Returns:
+        Minus infinity and zeros where ``a`` is not positive definite; of the derivative, the upper triangle,
+        and zeros below.
+    """
+    root, info = dpotrf(a.T, lower=True, overwrite_a=True)  # by columns, so that nothing is copied
+    if info != 0:
+        return -np.inf, np.zeros_like(a)
+    log_determinant = 2.0 * float(np.log(np.diagonal(root)).sum())
+    inverse, _ = dpotri(root, lower=True, overwrite_c=True)
+    alpha = dsymv(1.0, inverse, y, lower=True)
+    value = -0.5 * (float(y @ alpha) + log_determinant + len(y) * math.log(2.0 * math.pi))
+    return value, dsyr(-1.0, alpha, lower=True, a=inverse, overwrite_a=True).T
+
+
+def _conditional(root: Array, y: Array, wanted: Array) -> tuple[Array, Array, Array]:
+    """Condition functions, whose covariance ``wanted`` has the series' rows first, on the series.
+
+    Returns:
+        Mean ``(m,)``, and covariance ``(m, m)`` as the difference of the third and the square of the second.
+    """
+    n = len(root)
+    white = solve_triangular(root, wanted[:n, n:], lower=True, check_finite=False)
+    return white.T @ y, white, wanted[n:, n:]
+
+
+def _marginal(mean: Array, white: Array, own: Array) -> tuple[Array, Array]:
+    return mean, np.diagonal(own) - (white**2).sum(0)

@@ -1,6 +1,6 @@
 """A forecast as an average of Gaussian processes with different hyperparameters and transforms."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from nonparam.forecasting.outliers import tamed
 from nonparam.forecasting.structure import Structure
 from nonparam.forecasting.transforms import Standardised
 
-__all__ = ["Ensemble"]
+__all__ = ["Ensemble", "marginals"]
 
 Array = NDArray[np.float64]
 
@@ -79,15 +79,13 @@ class Ensemble:
 
     def marginals(self, new: Array) -> Mixture:
         """Return the distributions of new observations, each by itself, at rows ``new (m, c)``."""
-        mean, variance = self.engine.marginals(self.points, self.outputs, new)
-        sd = np.sqrt(np.maximum(variance, 0.0) + np.exp(self.points[:, -1:]))
-        return Mixture(self.weights, self._member_transforms(), mean, sd)
+        return marginals([self], [new])[0]
 
     def joint(self, new: Array) -> JointMixture:
         """Return the joint distribution of new observations at rows ``new (m, c)``."""
         mean, covariance = self.engine.predict(self.points, self.outputs, new)
         noise = np.exp(self.points[:, -1])[:, None, None] * np.eye(len(new))
-        return JointMixture(self.weights, self._member_transforms(), mean, covariance + noise)
+        return JointMixture(self.weights, self.member_transforms, mean, covariance + noise)
 
     @property
     def first_transform(self) -> Standardised:
@@ -118,5 +116,38 @@ class Ensemble:
             for name, (mean, variance) in zip(groups, sums, strict=True)
         }
 
-    def _member_transforms(self) -> tuple[Standardised, ...]:
+    @property
+    def member_transforms(self) -> tuple[Standardised, ...]:
+        """The transform of each member."""
         return tuple(self.transforms[output] for output in self.outputs)
+
+
+def marginals(ensembles: Sequence[Ensemble], rows: Sequence[Array]) -> list[Mixture]:
+    """Return the distributions of new observations of several series, each by itself.
+
+    Args:
+        ensembles: those that were fitted together, and so share a structure and the times, are computed
+            together where their new rows are the same.
+        rows: ``(m, c)`` for each.
+    """
+    groups: dict[tuple[int, int, bytes], list[int]] = {}
+    for i, (ensemble, new) in enumerate(zip(ensembles, rows, strict=True)):
+        groups.setdefault((id(ensemble.structure), id(ensemble.x), new.tobytes()), []).append(i)
+    found: dict[int, Mixture] = {}
+    for group in groups.values():
+        found |= zip(group, _alike([ensembles[i] for i in group], rows[group[0]]), strict=True)
+    return [found[i] for i in range(len(ensembles))]
+
+
+def _alike(ensembles: Sequence[Ensemble], new: Array) -> list[Mixture]:
+    first, z = ensembles[0], np.concatenate([each.z for each in ensembles], 1)
+    before = np.cumsum([0, *(each.z.shape[1] for each in ensembles[:-1])])
+    outputs = np.concatenate([each.outputs + start for each, start in zip(ensembles, before, strict=True)])
+    points = np.concatenate([each.points for each in ensembles])
+    mean, variance = engine_for(first.structure, first.x, z).marginals(points, outputs, new)
+    sd = np.sqrt(np.maximum(variance, 0.0) + np.exp(points[:, -1:]))
+    ends = np.cumsum([len(each.points) for each in ensembles])[:-1]
+    return [
+        Mixture(each.weights, each.member_transforms, *moments)
+        for each, *moments in zip(ensembles, np.split(mean, ends), np.split(sd, ends), strict=True)
+    ]

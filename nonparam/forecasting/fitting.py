@@ -77,8 +77,8 @@ class Setting:
         return (
             self.cycle == other.cycle
             and self.omissions == other.omissions
-            and self.structure.is_like(other.structure)
             and np.array_equal(self.x, other.x)
+            and self.structure.is_like(other.structure)
         )
 
 

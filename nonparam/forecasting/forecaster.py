@@ -144,21 +144,23 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
             UserWarning: dates that keep to no calendar; steps of their median distance continue them.
         """
         began = time.monotonic()
-        observed = read_series(y)
-        remark = irregularity(observed.line)
-        if remark is not None:
-            warnings.warn(remark, UserWarning, stacklevel=2)
-        beside = read_beside(X, self.holidays, observed)
+        observed, beside = self.read(y, X)
         problem = self.problem(observed, beside)  # which checks the limit of time, too
         deadline = np.inf if self.time_limit is None else began + self.time_limit
         with threads_for(len(observed.values)):
             (fit,) = fit_problems([problem], average=self.average, deadline=deadline)
-        members = tuple(_report(candidate, fit.setting) for candidate in fit.candidates)
-        n, seconds = len(observed.values), time.monotonic() - began
-        self.accept(observed, beside, fit, ForecastReport(members, n, len(observed.y) - n, seconds))
+        self.take(observed, beside, fit, time.monotonic() - began)
         return self
 
     # what fits of one series and of many share -------------------------------------------------
+
+    def read(self, y: Any, X: Any) -> tuple[Observed, Beside]:
+        """Return a series and what is known beside it, as `fit` takes them; warn of irregular times."""
+        observed = read_series(y)
+        remark = irregularity(observed.line)
+        if remark is not None:
+            warnings.warn(remark, UserWarning, stacklevel=3)
+        return observed, read_beside(X, self.holidays, observed)
 
     def problem(self, observed: Observed, beside: Beside) -> Problem:
         """Return what is to be fitted to a series, with what is known beside it."""
@@ -173,8 +175,14 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         settings = tuple(self.setting(cycle, observed, beside) for cycle in options)
         return Problem(observed.values, transforms, settings)
 
+    def take(self, observed: Observed, beside: Beside, fit: Fit, seconds: float) -> None:
+        """Take a fit of a series as this forecaster's, and report on it."""
+        members = tuple(_report(candidate, fit.setting) for candidate in fit.candidates)
+        n = len(observed.values)
+        self.accept(observed, beside, fit, ForecastReport(members, n, len(observed.y) - n, seconds))
+
     def accept(self, observed: Observed, beside: Beside, fit: Fit, report: ForecastReport) -> None:
-        """Take a fit of a series as this forecaster's."""
+        """Take a fit of a series, and what is known of it."""
         self._observed, self._beside, self._fit = observed, beside, fit
         self.ensemble_, self.report_ = fit.ensemble, report
 
@@ -234,9 +242,10 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
     ) -> FittedPanel:
         """Fit a copy of this forecaster to each of many series.
 
-        A series that fails is reported in ``failures``, and hinders no other. Series are sent to workers by
-        joblib, some at a time, and each is fitted in one thread; a backend of your choice spreads them, over
-        the cores of a machine or over many machines::
+        A series that fails is reported in ``failures``, and hinders no other. Series of about the same length
+        are sent to workers by joblib, some at a time, and those that are seen at the same times are fitted
+        as a batch, in one thread, at about half of the cost of single fits. A backend of your choice spreads
+        them, over the cores of a machine or over many machines::
 
             client = dask.distributed.Client("scheduler:8786")
             with joblib.parallel_config("dask"):

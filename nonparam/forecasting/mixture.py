@@ -49,11 +49,12 @@ class Mixture:
     def cdf(self, y: Array) -> Array:
         """Return the probability below ``y (m, ...)``, of the same shape."""
         total = np.zeros_like(y)
-        for weight, transform, mean, sd in zip(
-            self.weights, self.transforms, self.mean, self.sd, strict=True
-        ):
-            shape = (-1,) + (1,) * (y.ndim - 1)
-            total += weight * ndtr((transform.forward(y) - mean.reshape(shape)) / sd.reshape(shape))
+        for transform in dict.fromkeys(self.transforms):
+            own = [i for i, other in enumerate(self.transforms) if other == transform]
+            ones = (1,) * (y.ndim - 1)
+            mean, sd = (v[own].reshape(len(own), len(y), *ones) for v in (self.mean, self.sd))
+            weights = self.weights[own].reshape(-1, 1, *ones)
+            total += (weights * ndtr((transform.forward(y) - mean) / sd)).sum(0)
         return total
 
     def quantile(self, levels: Array) -> Array:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from nonparam.errors import InputError
-from nonparam.forecasting.panel_chunks import Asked, Fit, Outcome, Result, fit_chunk, quantiles
-from nonparam.forecasting.panel_reading import Failure, Panel, failure_of, read_futures
+from nonparam.forecasting.panel_chunks import Asked, Fit, Outcome, Result, fit_chunk, forecast_all
+from nonparam.forecasting.panel_reading import Failure, Panel, read_futures
 from nonparam.forecasting.validation import central_levels, read_levels
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class FittedPanel:
             ``message``.
         report: a row for each series that was fitted: its id, ``observations``, ``missing``, the heaviest
             ``structure`` and its ``weight``, the number of ``structures``, whether all searches
-            ``converged``, ``seconds``, and ``remarks``, which a single fit would warn of.
+            ``converged``, ``seconds`` (of series that were fitted together, an equal share), and ``remarks``,
+            which a single fit would warn of.
 
     Examples:
         >>> from nonparam import GPForecaster
@@ -197,28 +198,19 @@ class FittedPanel:
         if asked.fh is None:
             raise InputError("fh must be given, as in predict(12): fit_panel was called without it")
         futures = read_futures(X, self._panel)
-        outcomes = list(self._outcomes)
-        for i, result in self._fitted:
-            outcomes[i] = _predicted(result, asked, futures[i])
-        done = [(i, o.quantiles) for i, o in enumerate(outcomes) if isinstance(o, Result)]
-        if len(done) < len(self):
-            tell_failures([outcomes[i] for i, _ in self._fitted], list(self), stacklevel=5)
-        return [(i, table) for i, table in done if table is not None]
+        forecasters = [result.forecaster for _, result in self._fitted if result.forecaster is not None]
+        tables = forecast_all(forecasters, asked, [futures[i] for i, _ in self._fitted])
+        if any(isinstance(table, Failure) for table in tables):
+            tell_failures(tables, list(self), stacklevel=5)
+        pairs = zip(self._fitted, tables, strict=True)
+        return [(i, table) for (i, _), table in pairs if not isinstance(table, Failure)]
 
 
-def _predicted(result: Result, asked: Asked, X: pd.DataFrame | None) -> Outcome:
-    assert result.forecaster is not None
-    try:
-        return Result(result.row, quantiles=quantiles(result.forecaster, asked, X))
-    except Exception as error:  # one series that fails must not stop the others
-        return failure_of(error)
-
-
-def tell_failures(outcomes: Sequence[Outcome], ids: Sequence[Any], *, stacklevel: int) -> None:
+def tell_failures(outcomes: Sequence[Any], ids: Sequence[Any], *, stacklevel: int) -> None:
     """Warn of the series that failed; raise where none is left.
 
     Args:
-        outcomes: of all series.
+        outcomes: of all series; some are a `Failure`.
         ids: as many.
         stacklevel: of the warning.
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,18 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from nonparam.forecasting.beside import Beside
+from nonparam.forecasting.fitting import Problem, fit_problems
 from nonparam.forecasting.panel_reading import Entry, Failure, failure_of
+from nonparam.forecasting.predicting import Predicting, quantiles_together
 from nonparam.forecasting.remarks import remarks
+from nonparam.forecasting.validation import Observed
 from nonparam.threads import threads_for
 
 if TYPE_CHECKING:
     from nonparam.forecasting.forecaster import GPForecaster
 
-__all__ = ["Asked", "Chunk", "Fit", "Outcome", "Result", "fit_chunk", "quantiles", "work"]
+__all__ = ["Asked", "Chunk", "Fit", "Outcome", "Result", "fit_chunk", "forecast_all", "work"]
 
 Array = NDArray[np.float64]
 
@@ -66,6 +71,17 @@ class Result:
     quantiles: pd.DataFrame | None = None
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A series that is ready to be fitted."""
+
+    forecaster: "GPForecaster"
+    observed: Observed
+    beside: Beside
+    problem: Problem
+    remarks: tuple[str, ...]
+
+
 Outcome = Result | Failure
 
 
@@ -75,17 +91,19 @@ class Chunk:
 
     Attributes:
         number: of the chunk.
+        places: of the series in the panel.
         entries: the series, or why they cannot be read.
         futures: regressors at the times of the forecast, for each.
     """
 
     number: int
+    places: Sequence[int]
     entries: Sequence[Entry | Failure]
     futures: Sequence[pd.DataFrame | None]
 
 
 def fit_chunk(forecaster: "GPForecaster", entries: Sequence[Entry]) -> list[Fit | Failure]:
-    """Fit a copy of a forecaster to each of a few series.
+    """Fit a copy of a forecaster to each of a few series, together where they are seen at the same times.
 
     Args:
         forecaster: not fitted; it stays as it is.
@@ -101,7 +119,39 @@ def fit_chunk(forecaster: "GPForecaster", entries: Sequence[Entry]) -> list[Fit 
         >>> fit.forecaster.report_.observations, failure.error
         (3, 'InputError')
     """
+    if _are_fitted_together(forecaster):
+        with suppress(Exception):  # by one of the series: by themselves, only that one fails
+            return _fit_together(forecaster, entries)
     return [_fit(clone(forecaster), entry) for entry in entries]
+
+
+def _are_fitted_together(forecaster: Any) -> bool:
+    """Whether `fit` is ours, and has no limit that counts for each series."""
+    from nonparam.forecasting.forecaster import GPForecaster  # which imports this module
+
+    return type(forecaster).fit is GPForecaster.fit and forecaster.time_limit is None
+
+
+def _fit_together(forecaster: "GPForecaster", entries: Sequence[Entry]) -> list[Fit | Failure]:
+    """Fit as `GPForecaster.fit` does; those that are seen at the same times share their computations."""
+    began = time.monotonic()
+    read = [_read(clone(forecaster), entry) for entry in entries]
+    good = [each for each in read if isinstance(each, _Read)]
+    fits = fit_problems([each.problem for each in good], average=forecaster.average)
+    seconds = (time.monotonic() - began) / len(entries)
+    for each, fit in zip(good, fits, strict=True):
+        each.forecaster.take(each.observed, each.beside, fit, seconds)
+    return [Fit(each.forecaster, each.remarks) if isinstance(each, _Read) else each for each in read]
+
+
+def _read(forecaster: "GPForecaster", entry: Entry) -> "_Read | Failure":
+    try:
+        with remarks() as texts:
+            observed, beside = forecaster.read(entry.y, entry.X)
+            problem = forecaster.problem(observed, beside)
+    except Exception as error:  # one series that fails must not stop the others
+        return failure_of(error)
+    return _Read(forecaster, observed, beside, problem, tuple(texts))
 
 
 def _fit(forecaster: Any, entry: Entry) -> Fit | Failure:
@@ -113,12 +163,33 @@ def _fit(forecaster: Any, entry: Entry) -> Fit | Failure:
     return Fit(forecaster, tuple(texts))
 
 
-def quantiles(forecaster: Any, asked: Asked, X: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the quantiles of a forecast, a row for each time, with regressors where there are some."""
-    if X is None:
-        table: pd.DataFrame = forecaster.predict_quantiles(asked.fh, asked.levels)
-        return table
-    table = forecaster.predict_quantiles(asked.fh, asked.levels, X=X)
+def forecast_all(
+    forecasters: Sequence["GPForecaster"], asked: Asked, futures: Sequence[pd.DataFrame | None]
+) -> list[pd.DataFrame | Failure]:
+    """Return the quantiles of forecasts, a row for each time; those that were fitted together share the work.
+
+    Args:
+        forecasters: fitted.
+        asked: the forecast.
+        futures: regressors at its times, or ``None``, for each.
+
+    Returns:
+        As many; a failure for each series that cannot be forecast.
+    """
+    if all(type(each).predict_quantiles is Predicting.predict_quantiles for each in forecasters):
+        with suppress(Exception):  # by one of the series: by themselves, only that one fails
+            return list(quantiles_together(forecasters, asked.fh, asked.levels, futures))
+    return [_quantiles(each, asked, X) for each, X in zip(forecasters, futures, strict=True)]
+
+
+def _quantiles(forecaster: Any, asked: Asked, X: pd.DataFrame | None) -> pd.DataFrame | Failure:
+    try:
+        if X is None:
+            table: pd.DataFrame = forecaster.predict_quantiles(asked.fh, asked.levels)
+            return table
+        table = forecaster.predict_quantiles(asked.fh, asked.levels, X=X)
+    except Exception as error:  # one series that fails must not stop the others
+        return failure_of(error)
     return table
 
 
@@ -144,18 +215,21 @@ def work(
     with threads_for(ALONE):
         fits = iter(fit_chunk(forecaster, [entry for entry in chunk.entries if isinstance(entry, Entry)]))
         found = [entry if isinstance(entry, Failure) else next(fits) for entry in chunk.entries]
-        return chunk.number, [_result(*pair, asked) for pair in zip(found, chunk.futures, strict=True)]
+        return chunk.number, _outcomes(found, chunk.futures, asked)
 
 
-def _result(fit: Fit | Failure, X: pd.DataFrame | None, asked: Asked | None) -> Outcome:
-    if isinstance(fit, Failure):
-        return fit
+def _outcomes(
+    found: Sequence[Fit | Failure], futures: Sequence[pd.DataFrame | None], asked: Asked | None
+) -> list[Outcome]:
     if asked is None:
-        return Result(_row(fit), fit.forecaster)
-    try:
-        return Result(_row(fit), quantiles=quantiles(fit.forecaster, asked, X))
-    except Exception as error:  # one series that fails must not stop the others
-        return failure_of(error)
+        return [each if isinstance(each, Failure) else Result(_row(each), each.forecaster) for each in found]
+    fitted = [(each, X) for each, X in zip(found, futures, strict=True) if isinstance(each, Fit)]
+    tables = iter(forecast_all([each.forecaster for each, _ in fitted], asked, [X for _, X in fitted]))
+    return [each if isinstance(each, Failure) else _forecast(each, next(tables)) for each in found]
+
+
+def _forecast(fit: Fit, table: pd.DataFrame | Failure) -> Outcome:
+    return table if isinstance(table, Failure) else Result(_row(fit), quantiles=table)
 
 
 def _row(fit: Fit) -> dict[str, Any]:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["LEVELS", "PanelRequest", "fit_panel"]
 
 LEVELS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)  # of the quantiles that are kept
-LARGEST = 32  # series in a chunk: to send them costs little beside the fits, which take seconds
-LEAST_CHUNKS = 32  # where there are so many series: many workers are then busy to the end
+LARGEST = 32  # series in a chunk: more of them at once are hardly faster; benchmarks/panel.py
+LEAST_CHUNKS = 16  # where there are so many series: many workers are then busy to the end
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,14 @@ def fit_panel(forecaster: "GPForecaster", data: Any, request: PanelRequest) -> F
     chunks = _chunks(panel, futures)
     store = None
     if request.store is not None and asked is not None:
-        marks = fingerprint(forecaster, panel, futures, asked, len(chunks))
+        marks = fingerprint(forecaster, panel, futures, asked, [chunk.places for chunk in chunks])
         store = Store(request.store, asked, marks)
     done = _done(forecaster, chunks, asked, store, request, deadline)
     late = Failure("TimeoutError", f"not reached within time_limit={request.time_limit} seconds")
-    pairs = zip(chunks, done, strict=True)
-    every = [o for chunk, outcomes in pairs for o in (outcomes or [late] * len(chunk.entries))]
+    every: list[Outcome] = [late] * len(panel.ids)
+    for chunk, outcomes in zip(chunks, done, strict=True):
+        for place, outcome in zip(chunk.places, outcomes or (), strict=False):
+            every[place] = outcome
     tell_failures(every, list(panel.ids), stacklevel=4)
     return FittedPanel(forecaster, panel, every, asked)
 
@@ -144,11 +146,17 @@ def _done(
 
 
 def _chunks(panel: Panel, futures: list[pd.DataFrame | None]) -> list[Chunk]:
-    """Split a panel, by the number of its series alone: a store serves any number of workers."""
+    """Split a panel into series of about the same length, which share computations; the longest come first.
+
+    That depends on the series alone: a store serves any number of workers.
+    """
     size = min(LARGEST, math.ceil(len(panel.ids) / LEAST_CHUNKS))
-    starts = range(0, len(panel.ids), size)
+    lengths = [0 if isinstance(entry, Failure) else len(entry.y) for entry in panel.entries]
+    order = np.argsort(-np.array(lengths), kind="stable").tolist()
+    parts = [order[i : i + size] for i in range(0, len(order), size)]
     return [
-        Chunk(number, panel.entries[i : i + size], futures[i : i + size]) for number, i in enumerate(starts)
+        Chunk(number, places, [panel.entries[i] for i in places], [futures[i] for i in places])
+        for number, places in enumerate(parts)
     ]
 
 

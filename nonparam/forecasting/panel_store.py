@@ -43,7 +43,7 @@ def fingerprint(
     panel: Panel,
     futures: Sequence[pd.DataFrame | None],
     asked: Asked,
-    chunks: int,
+    chunks: Sequence[Sequence[int]],
 ) -> dict[str, str]:
     """Return digests of all that the results depend on.
 
@@ -52,7 +52,7 @@ def fingerprint(
         panel: the series.
         futures: regressors at the times of the forecast.
         asked: the forecast.
-        chunks: how many there are.
+        chunks: the places of the series of each.
 
     Returns:
         Digests of the series, of the parameters and of the forecast that is asked for, and the version of

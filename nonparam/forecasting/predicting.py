@@ -1,5 +1,6 @@
 """What a fitted forecaster says of the time to come."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from nonparam.errors import InsufficientMemoryError
 from nonparam.forecasting.beside import Beside
-from nonparam.forecasting.ensemble import Ensemble
+from nonparam.forecasting.ensemble import Ensemble, marginals
 from nonparam.forecasting.fitting import Fit
 from nonparam.forecasting.mixture import JointMixture, Mixture, check_joint
 from nonparam.forecasting.parameters import check_support
@@ -18,7 +19,7 @@ from nonparam.solvers.plan import BYTES, CPU, free_memory, readable
 from nonparam.threads import threads_for
 from nonparam.validation import check_count, check_seed
 
-__all__ = ["Predicting"]
+__all__ = ["Predicting", "quantiles_together"]
 
 Array = NDArray[np.float64]
 
@@ -76,8 +77,7 @@ class Predicting:
         check_is_fitted(self)
         levels = read_levels("alpha", alpha)
         rows, index = self._ahead(fh, X)
-        table = np.maximum(self._marginals(rows).quantile(levels), self._lowest())
-        return pd.DataFrame(table, index=index, columns=pd.Index(levels, name="quantile"))
+        return self._quantiles(self._marginals(rows), levels, index)
 
     def predict_interval(self, fh: Any, coverage: Any = 0.9, X: Any = None) -> pd.DataFrame:
         """Return central intervals, between the quantiles ``(1 - coverage) / 2`` and ``(1 + coverage) / 2``.
@@ -172,6 +172,10 @@ class Predicting:
         seen = observed.y.notna().to_numpy()
         return self._joint(rows[seen]).log_density(observed.values)
 
+    def _quantiles(self, mixture: Mixture, levels: Array, index: pd.Index) -> pd.DataFrame:
+        table = np.maximum(mixture.quantile(levels), self._lowest())
+        return pd.DataFrame(table, index=index, columns=pd.Index(levels, name="quantile"))
+
     def _ahead(self, fh: Any, X: Any) -> tuple[Array, pd.Index]:
         """Return rows of the ensemble, ``(m, c)``, and their times, for a horizon."""
         positions, index = read_horizon(fh, self._observed.line)
@@ -194,6 +198,26 @@ class Predicting:
         check_joint(len(rows), len(self._observed.values), len(ensemble.weights))
         with threads_for(len(self._observed.values)):
             return ensemble.joint(rows)
+
+
+def quantiles_together(
+    forecasters: Sequence[Predicting], fh: Any, alpha: Any, futures: Sequence[Any]
+) -> list[pd.DataFrame]:
+    """Return what `Predicting.predict_quantiles` returns for each; those that are alike share the work.
+
+    Args:
+        forecasters: fitted.
+        fh: as for `Predicting.predict`.
+        alpha: one or several levels between 0 and 1.
+        futures: the regressors, or ``None``, for each.
+    """
+    levels = read_levels("alpha", alpha)
+    ahead = [each._ahead(fh, X) for each, X in zip(forecasters, futures, strict=True)]
+    mixtures = marginals([each.ensemble_ for each in forecasters], [rows for rows, _ in ahead])
+    return [
+        each._quantiles(mixture, levels, index)
+        for each, mixture, (_, index) in zip(forecasters, mixtures, ahead, strict=True)
+    ]
 
 
 def _check_draws(n: int, m: int) -> None:

@@ -31,23 +31,27 @@ class Fitted:
         output: the number of the series.
         search: for the most probable hyperparameters.
         laplace: of those that are not switched off.
+        bounds: ``(2, p)``, of the hyperparameters.
     """
 
     omitted: tuple[str, ...]
     output: int
     search: Minimum
     laplace: Laplace
+    bounds: Array
 
     def draws(self, structure: Structure, num: int) -> Array:
         """Return hyperparameters as uncertain as Laplace's approximation says, ``(num, p)``.
 
         They are the same at each call: quasi-random normal numbers (Owen 1997, scrambled nets).
         """
-        theta, free = structure.theta(), ~structure.entries(self.omitted)
+        free = ~structure.entries(self.omitted)
         normal = qmc.MultivariateNormalQMC(np.zeros(int(free.sum())), seed=0, inv_transform=True).random(num)
         points = np.tile(self.search.theta, (num, 1))
-        drawn = self.laplace.mode + normal @ self.laplace.root.T
-        points[:, free] = np.clip(drawn, theta.lower[free], theta.upper[free])
+        # a triangular root, for that of eigenvectors turns with the rounding where curvatures are equal
+        root = np.linalg.cholesky(self.laplace.root @ self.laplace.root.T)
+        drawn = self.laplace.mode + normal @ root.T
+        points[:, free] = np.clip(drawn, *self.bounds[:, free])
         return points
 
 
@@ -99,11 +103,12 @@ def search(
             break
     scale = theta.prior_precision**-0.5
     stencils = [
-        _full(each.theta, ~h, stencil(each.theta[~h], scale[~h])) for each, h in zip(found, held, strict=True)
+        _full(each.theta, ~h, stencil(each.theta[~h], scale[~h], central=False))
+        for each, h in zip(found, held, strict=True)
     ]
     which = np.repeat(np.arange(len(kinds)), [len(points) for points in stencils])
     values, gradients = negative(np.concatenate(stencils), which)
-    fitted = []
+    fitted, bounds = [], np.stack([theta.lower, theta.upper])
     for i, (output, names) in enumerate(kinds):
         free, ours = ~held[i], which == i
         mode = found[i].theta
@@ -111,7 +116,7 @@ def search(
         approximation = from_stencil(
             mode[free], -values[ours] - constant, -gradients[ours][:, free], scale[free], step=scale[free]
         )
-        fitted.append(Fitted(tuple(names), output, found[i], approximation))
+        fitted.append(Fitted(tuple(names), output, found[i], approximation, bounds))
     return fitted
 
 
