@@ -72,6 +72,12 @@ class Ensemble:
         near = tamed(structure, x, z, first)
         return cls(structure, x, near, transforms, points, outputs, weights)
 
+    def regiven(self, values: Array) -> "Ensemble":
+        """Return the members given other observations ``(n,)`` at the same rows."""
+        return Ensemble.given(
+            self.structure, self.x, values, self.transforms, self.points, self.outputs, self.weights
+        )
+
     @property
     def engine(self) -> Engine:
         """The way in which the members are computed."""

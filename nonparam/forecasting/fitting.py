@@ -26,7 +26,7 @@ from nonparam.forecasting.outliers import tamed
 from nonparam.forecasting.search import VALUE_TOLERANCE, Fitted, search
 from nonparam.forecasting.season import Cycle
 from nonparam.forecasting.structure import Structure
-from nonparam.forecasting.transforms import LOG, Standardised
+from nonparam.forecasting.transforms import LOG, Standardised, standardise
 
 __all__ = ["Candidate", "Fit", "Problem", "Setting", "fit_problems"]
 
@@ -39,8 +39,10 @@ VERY_LONG, END = 5000, 2000  # rows, and how many of the last ones are looked at
 HOPELESS = 20.0  # nats behind the best at the end of a very long series
 TOLERANCE_PER_ROW = 2e-6  # nats
 NEGLIGIBLE = 1e-4  # the weight below which a candidate is left out of the forecast
+GROSS = 1.0  # standard deviations of the series that an outlier was brought nearer
+ROUNDS = 5  # of fits without outliers
 NUM_DRAWS = 8  # of the hyperparameters of each candidate
-FEW = 25.0  # over the number of observations, squared: the share of the draws in the forecast
+FEW = 30.0  # over the number of observations, squared: the share of the draws in the forecast
 MOST_DRAWN = 0.9  # of the forecast
 MANY = 1000  # observations: their hyperparameters are known well enough
 
@@ -132,6 +134,9 @@ class Fit:
 def fit_problems(problems: Sequence[Problem], *, average: bool = True, deadline: float = np.inf) -> list[Fit]:
     """Fit many series; those that are seen at the same times share their computations.
 
+    A series whose outliers are as large as all its other changes together is fitted again without them: they
+    would be taken for noise, and the rest for nothing.
+
     Args:
         problems: the series.
         average: whether the forecast averages over candidates and hyperparameters, or takes the best only.
@@ -140,6 +145,41 @@ def fit_problems(problems: Sequence[Problem], *, average: bool = True, deadline:
     Returns:
         One fit for each.
     """
+    fits = _fit_all(problems, average, deadline)
+    tried = list(problems)
+    for _ in range(ROUNDS):
+        spoiled = [i for i, fit in enumerate(fits) if _is_spoiled(tried[i], fit)]
+        if not spoiled:
+            break
+        for i in spoiled:
+            tried[i] = _cleaned(tried[i], fits[i])
+        again = _fit_all([tried[i] for i in spoiled], average, deadline)
+        for i, fit in zip(spoiled, again, strict=True):
+            fits[i] = fit
+    return [
+        fit if used is problem else replace(fit, ensemble=fit.ensemble.regiven(problem.values))
+        for fit, used, problem in zip(fits, tried, problems, strict=True)
+    ]
+
+
+def _is_spoiled(problem: Problem, fit: Fit) -> bool:
+    first = fit.ensemble.first_transform
+    moved = first.forward(problem.values) - fit.ensemble.z[:, fit.ensemble.outputs[0]]
+    return bool(np.abs(moved).max() > GROSS)
+
+
+def _cleaned(problem: Problem, fit: Fit) -> Problem:
+    """Return the series with its outliers brought nearer, measured anew."""
+    values = fit.ensemble.first_transform.inverse(fit.ensemble.z[:, fit.ensemble.outputs[0]])
+    links = [transform.link for transform in problem.transforms if transform.link.suits(values)]
+    return replace(
+        problem,
+        values=values,
+        transforms=tuple(standardise(link, values) for link in links or [fit.ensemble.first_transform.link]),
+    )
+
+
+def _fit_all(problems: Sequence[Problem], average: bool, deadline: float) -> list[Fit]:
     tasks = [(i, setting) for i, problem in enumerate(problems) for setting in problem.settings]
     groups: list[list[tuple[int, Setting]]] = []
     for task in tasks:

@@ -26,6 +26,8 @@ __all__ = ["left_out", "tamed"]
 Array = NDArray[np.float64]
 
 LIMIT = 2.5  # standard deviations
+FAR = 6.0  # standard deviations: an outlier that makes others look like some
+ROUNDS = 10
 MOST = 0.05  # of the observations that may be brought nearer
 FEWEST = 10  # observations: of fewer, none is known to be far from the others
 STEP = 0.75  # of an observation's distance, that a neighbour is off to the other side: a step, no outlier
@@ -78,25 +80,40 @@ def tamed(structure: Structure, x: Array, z: Array, points: Mapping[int, Array])
         (True, [10])
     """
     near = z.copy()
-    if len(z) < FEWEST or not points:
+    if len(z) < FEWEST:
         return near
-    for output, (mean, sd) in left_out(structure, x, z, points).items():
-        distance = (z[:, output] - mean) / sd
-        limit = max(LIMIT, float(np.quantile(np.abs(distance), 1.0 - MOST)))
-        nearest = mean + np.sign(distance) * limit * sd
-        near[:, output] = np.where(_are_outliers(distance, limit), nearest, z[:, output])
+    wanted = dict(points)
+    for _ in range(ROUNDS):
+        if not wanted:
+            break
+        for output, (mean, sd) in left_out(structure, x, near, wanted).items():
+            near[:, output], worst = _brought_nearer(z[:, output], mean, sd)
+            if worst <= FAR:
+                del wanted[output]
     return near
 
 
-def _are_outliers(distance: Array, limit: float) -> NDArray[np.bool_]:
-    """Whether observations, ``distance (n,)`` standard deviations from what all others say, stand alone.
+def _brought_nearer(y: Array, mean: Array, sd: Array) -> tuple[Array, float]:
+    """Bring the furthest of the outliers of ``y (n,)`` nearer, and return how far they were.
+
+    What is very far off makes others look far off, too: they are judged when it has been brought nearer.
+    """
+    distance = (y - mean) / sd
+    size = np.where(_stands_alone(distance), np.abs(distance), 0.0)
+    worst = float(size.max())
+    limit = max(LIMIT, float(np.quantile(size, 1.0 - MOST)))
+    furthest = size > max(limit, 0.5 * worst if worst > FAR else 0.0)
+    return np.where(furthest, mean + np.sign(distance) * limit * sd, y), worst
+
+
+def _stands_alone(distance: Array) -> NDArray[np.bool_]:
+    """Whether each, ``distance (n,)`` standard deviations from what all others say, may be an outlier.
 
     A spike makes its neighbours look half as far off, to the other side; at a step of the level two
     neighbours are as far off as each other.
     """
-    size = np.abs(distance)
     before, after = np.append(0.0, distance[:-1]), np.append(distance[1:], 0.0)
-    alone = (size >= np.abs(before)) & (size >= np.abs(after))
-    opposite = np.maximum(-np.sign(distance) * before, -np.sign(distance) * after)
-    outliers: NDArray[np.bool_] = (size > limit) & alone & (opposite < STEP * size)
-    return outliers
+    further = (np.abs(distance) >= np.abs(before)) & (np.abs(distance) >= np.abs(after))
+    opposite = -np.sign(distance) * np.where(np.abs(before) > np.abs(after), before, after)
+    alone: NDArray[np.bool_] = further & (opposite < STEP * np.abs(distance))
+    return alone
