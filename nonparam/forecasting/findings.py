@@ -214,7 +214,7 @@ def _cautions(fitted: Fitted, horizon: int) -> Iterator[str]:
         yield f"{100.0 * share:.2g} % of the series is missing."
     yield from _breaks(fitted)
     yield from _disagreement(fitted, horizon)
-    if not report.converged:
+    if not all(member.converged for member in report.members if member.weight > HEAVY):
         yield "not every search for hyperparameters converged."
 
 
@@ -222,7 +222,7 @@ def _breaks(fitted: Fitted) -> Iterator[str]:
     """Yield what a series does that the noise or the level hardly ever do."""
     if len(fitted.g) < FEW_OBSERVATIONS:
         return
-    smooth = [name for name in fitted.present if name not in fitted.seasons]
+    smooth = [name for name in fitted.present if name in (*TREND, "memory")]
     groups = {"level": smooth, "fit": ["base", *fitted.present]}
     (level, _), (fit, _) = fitted.ensemble.parts(fitted.ensemble.x, groups).values()
     times = fitted.observed.y.index[np.flatnonzero(fitted.observed.y.notna())]
