@@ -10,14 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nonparam.forecasting.beside import Beside
-from nonparam.forecasting.calendars import DAY, YEAR
+from nonparam.forecasting.calendars import DAY, YEAR, time_name
 from nonparam.forecasting.ensemble import Ensemble
 from nonparam.forecasting.fitting import Setting
 from nonparam.forecasting.report import ForecastReport
 from nonparam.forecasting.validation import Observed
 from nonparam.forecasting.words import Estimate, Findings, Reading
 
-__all__ = ["Fitted", "find", "step_name", "time_name"]
+__all__ = ["Fitted", "find", "step_name"]
 
 Array = NDArray[np.float64]
 
@@ -128,18 +128,6 @@ def step_name(index: pd.Index) -> str:
         seconds = (index[1:] - index[:-1]).to_series().median().total_seconds()
         return next((name for length, name in STEPS.items() if abs(seconds - length) < NEAR * length), "step")
     return "step"
-
-
-def time_name(time: Any) -> str:
-    """Return a time as short as it can be said.
-
-    Examples:
-        >>> time_name(pd.Timestamp("2020-01-01")), time_name(0.1 + 0.2)
-        ('2020-01-01', '0.3')
-    """
-    if isinstance(time, pd.Timestamp) and time == time.normalize():
-        return time.strftime("%Y-%m-%d")
-    return format(time, ".8g") if isinstance(time, float) else str(time)
 
 
 def _best(report: ForecastReport, key: Any) -> dict[Any, float]:
