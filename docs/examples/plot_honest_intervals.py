@@ -156,10 +156,10 @@ for name, shares in SHARES.items():
 # **Heavy tails:** the outliers of the past widen the noise. Intervals of 80 % hold 90 %: they are too wide,
 # and the forecasts are safe.
 #
-# **Short walk:** the worst panel. Two years of a random walk look like a trend with little noise around it, and
-# the trend goes on in the forecast: of the 80 % intervals 63 % hold from half a year on, of the 95 % intervals
-# 85 %. The priors expect trends to go on, as they do in most monthly series of commerce, and not in walks such
-# as the prices of shares.
+# **Short walk:** the worst panel. Two years of a random walk look like a trend with little noise around it,
+# and the trend goes on in the forecast: of the 80 % intervals 63 % hold from half a year on, of the 95 %
+# intervals 85 %. The priors expect trends to go on, as they do in most monthly series of commerce, and not in
+# walks such as the prices of shares.
 #
 # If you know better, say so
 # --------------------------
