@@ -30,16 +30,16 @@ y, future = co2[:"1965"], co2["1966":"1967"]
 forecaster = GPForecaster().fit(y)
 print(forecaster.summary())
 rows_left_out = GPForecaster().fit(y.dropna())
-difference = (rows_left_out.predict(104) - forecaster.predict(104)).abs().max()
+difference = (rows_left_out.predict(future.index) - forecaster.predict(future.index)).abs().max()
 print(f"largest difference of the forecasts: {difference:.1e} ppmv")
 
 # %%
-ax = forecaster.plot(104)
+ax = forecaster.plot(future.index)
 ax.plot(future.index, future, "k.", markersize=3, label="came later")
 ax.legend(loc="upper left", ncols=2, frameon=False)
 ax.set(xlabel="week", ylabel="CO2, ppmv")
 plt.show()
-band = forecaster.predict_interval(104, 0.95)
+band = forecaster.predict_interval(future.index, 0.95)
 above = (future > band["upper"]).mean()
 print(f"above the 95 % band: {above:.0%} of the weeks; below: {(future < band['lower']).mean():.0%}")
 
