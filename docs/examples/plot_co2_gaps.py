@@ -44,7 +44,7 @@ above = (future > band["upper"]).mean()
 print(f"above the 95 % band: {above:.0%} of the weeks; below: {(future < band['lower']).mean():.0%}")
 
 # %%
-# The second year rose faster than those before, and many of its weeks lie above the band: weeks are not
+# More weeks lie above than the 2.5 % that should: springs came higher than expected. But weeks are not
 # independent, and a whole spring is missed together. Judge intervals over many origins, not over one.
 #
 # The logarithm and the series as it is are about equally probable: over eight years the level changes by 2 %,

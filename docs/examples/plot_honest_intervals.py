@@ -11,8 +11,8 @@ panels where it fails stay.
 # Five kinds of series
 # --------------------
 #
-# All have a season of a year, and noise. The first has what the model has too. The other four break a rule
-# each: the slope turns abruptly now and then; the level jumps; the noise is Student's t with two degrees
+# The first four have a season of a year, and noise. The first has what the model has too. The others break a
+# rule each: the slope turns abruptly now and then; the level jumps; the noise is Student's t with two degrees
 # of freedom, whose variance is infinite; and the last is a plain random walk, but only 24 months of it.
 
 import matplotlib.pyplot as plt

@@ -11,10 +11,10 @@ apart, and say what a promotion will do?
 # Two and a half years of sales
 # -----------------------------
 #
-# Expected sales are a product: a level that grows a little, a weekly pattern, a yearly wave, 30 % less
-# for each euro above the usual price, and 40 % more with a promotion. Three days before Christmas sell
-# twice as much; on Christmas and New Year's day few come. What is sold is a count, drawn around
-# the expected number with twice the variance of a Poisson variable.
+# Expected sales are a product: a level that grows a little, a weekly pattern, a yearly wave, 30 % less for
+# each euro above the usual price, and 40 % more with a promotion. Three days before Christmas sell twice as
+# much; on Christmas, the day after and New Year's day few come. What is sold is a count, drawn around the
+# expected number with twice the variance of a Poisson variable.
 
 import warnings
 
@@ -61,6 +61,7 @@ print(forecaster.summary())
 # as percentages with intervals: those of price and holidays have the truth near their middle, that of the
 # promotion (40 %) has it at the edge. Two seasons come from the dates: for days, a week and, with two years
 # or more, a year. The weight between both models says that two and a half years tell little about a year.
+# The searches that did not converge are those of models without any weight.
 #
 # What is forecast needs what is known
 # ------------------------------------
