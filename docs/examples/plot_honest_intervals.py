@@ -150,8 +150,8 @@ for name, shares in SHARES.items():
 # the next year is a surprise. Intervals of 80 % suffer more.
 #
 # **Level shifts:** of 95 % intervals too few hold, 84 % at the end, though those of 80 % are about right. A
-# shift to come is one large step, where the level has many small ones: what is missed is missed by far. No
-# interval made of Gaussian densities has both right.
+# shift to come is one large step, where the level has many small ones: what is missed is missed by far, and
+# Gaussian steps cannot have both intervals right.
 #
 # **Heavy tails:** the outliers of the past widen the noise. Intervals of 80 % hold 90 %: they are too wide,
 # and the forecasts are safe.
