@@ -48,3 +48,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'nonparam' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List what is public before it was asked for: completion and the documentation look here."""
+    return sorted({*globals(), *__all__})

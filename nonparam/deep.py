@@ -120,7 +120,6 @@ class DeepKernelRegressor(GPRegressor):
         checkpoint_minutes: see there.
 
     Attributes:
-        uses_features_: whether learnt features are part of the model.
         training_: how the network was trained; not in saved files, as the next.
         collapse_: what tells whether the features learnt the rows instead of what makes them alike.
 

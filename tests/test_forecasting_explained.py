@@ -1,5 +1,7 @@
 """What a forecaster takes besides the series, and what it says of itself: effects, parts, words, pictures."""
 
+from dataclasses import replace
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -314,6 +316,29 @@ def test_what_to_distrust_is_said():
     assert "the level jumps between 39 and 40" in shifted
     spike = np.where(t == 33, 100.0, wave)
     assert "33" in cautions(spike, season=12)
+
+
+def test_a_holiday_or_a_regressor_is_no_jump_of_the_level():
+    t = np.arange(90)
+    y = pd.Series(
+        10.0 + np.sin(2.0 * np.pi * t / 7.0) + 0.2 * NOISE[:90], pd.date_range("2024-01-01", periods=90)
+    )
+    sale = pd.Series((t >= 45).astype(float), y.index, name="sale")
+    assert "the level jumps" in " ".join(GPForecaster(7).fit(y + 20.0 * sale).findings().cautions)
+    known = GPForecaster(7).fit(y + 20.0 * sale, sale).findings()
+    assert "jumps" not in " ".join(known.cautions)
+    parts = ["base", "season"]  # no level, no trend
+    assert not GPForecaster(7, components=parts).fit(y).findings().cautions
+
+
+def test_a_search_that_does_not_count_is_not_warned_of(fitted):
+    members = fitted.report_.members
+    assert members[0].weight > 0.5 > 0.05 > members[-1].weight
+    for i, said in ((0, True), (-1, False)):
+        lost = [m if m is not members[i] else replace(m, converged=False) for m in members]
+        other = GPForecaster(7, holidays=CHRISTMAS).fit(Y, X)
+        other.report_ = replace(fitted.report_, members=tuple(lost))
+        assert ("not every search" in " ".join(other.findings().cautions)) == said
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_without_noise_nothing_is_said():
 
 def test_the_evidence_is_that_of_the_series_as_it_is():
     y = 10.0 * WAVE + 3.0 * NOISE
-    y[20] += 12.0
+    y[20] += 5.0
     (fit,) = fit_problems([problem(y)])
     best = fit.candidates[0]
     theta, output = best.fitted.search.theta[None], np.array([0])

@@ -12,8 +12,8 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from nonparam.cli.output import format_for
 from nonparam.errors import InputError
 from nonparam.forecasting import GPForecaster, MemberReport
-from nonparam.forecasting.calendars import YEAR
-from nonparam.forecasting.findings import step_name, time_name
+from nonparam.forecasting.calendars import YEAR, time_name
+from nonparam.forecasting.findings import step_name
 from nonparam.forecasting.timeline import timeline
 from nonparam.forecasting.words import REASONS
 

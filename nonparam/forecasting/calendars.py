@@ -21,6 +21,7 @@ __all__ = [
     "grid",
     "is_fixed",
     "localised",
+    "time_name",
     "usual_clock",
     "wall_times",
 ]
@@ -65,6 +66,18 @@ class Hours:
         """Return the stamps of a time zone, or ``None``, on some days, which are given without it."""
         local = days.to_numpy()[:, None] + self.clock.to_numpy()
         return pd.DatetimeIndex(localised(pd.DatetimeIndex(local.ravel()), zone).unique())
+
+
+def time_name(time: Any) -> str:
+    """Return a time as short as it can be said.
+
+    Examples:
+        >>> time_name(pd.Timestamp("2020-01-01")), time_name(0.1 + 0.2)
+        ('2020-01-01', '0.3')
+    """
+    if isinstance(time, pd.Timestamp) and time == time.normalize():
+        return time.strftime("%Y-%m-%d")
+    return format(time, ".8g") if isinstance(time, float) else str(time)
 
 
 def localised(local: pd.DatetimeIndex, zone: Any) -> pd.DatetimeIndex:

@@ -10,14 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nonparam.forecasting.beside import Beside
-from nonparam.forecasting.calendars import DAY, YEAR
+from nonparam.forecasting.calendars import DAY, YEAR, time_name
 from nonparam.forecasting.ensemble import Ensemble
 from nonparam.forecasting.fitting import Setting
 from nonparam.forecasting.report import ForecastReport
 from nonparam.forecasting.validation import Observed
 from nonparam.forecasting.words import Estimate, Findings, Reading
 
-__all__ = ["Fitted", "find", "step_name", "time_name"]
+__all__ = ["Fitted", "find", "step_name"]
 
 Array = NDArray[np.float64]
 
@@ -130,18 +130,6 @@ def step_name(index: pd.Index) -> str:
     return "step"
 
 
-def time_name(time: Any) -> str:
-    """Return a time as short as it can be said.
-
-    Examples:
-        >>> time_name(pd.Timestamp("2020-01-01")), time_name(0.1 + 0.2)
-        ('2020-01-01', '0.3')
-    """
-    if isinstance(time, pd.Timestamp) and time == time.normalize():
-        return time.strftime("%Y-%m-%d")
-    return format(time, ".8g") if isinstance(time, float) else str(time)
-
-
 def _best(report: ForecastReport, key: Any) -> dict[Any, float]:
     """Return the evidence of the best member of each kind."""
     found: dict[Any, float] = {}
@@ -214,7 +202,7 @@ def _cautions(fitted: Fitted, horizon: int) -> Iterator[str]:
         yield f"{100.0 * share:.2g} % of the series is missing."
     yield from _breaks(fitted)
     yield from _disagreement(fitted, horizon)
-    if not report.converged:
+    if not all(member.converged for member in report.members if member.weight > HEAVY):
         yield "not every search for hyperparameters converged."
 
 
@@ -222,7 +210,7 @@ def _breaks(fitted: Fitted) -> Iterator[str]:
     """Yield what a series does that the noise or the level hardly ever do."""
     if len(fitted.g) < FEW_OBSERVATIONS:
         return
-    smooth = [name for name in fitted.present if name not in fitted.seasons]
+    smooth = [name for name in fitted.present if name in (*TREND, "memory")]
     groups = {"level": smooth, "fit": ["base", *fitted.present]}
     (level, _), (fit, _) = fitted.ensemble.parts(fitted.ensemble.x, groups).values()
     times = fitted.observed.y.index[np.flatnonzero(fitted.observed.y.notna())]

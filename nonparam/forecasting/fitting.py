@@ -10,7 +10,8 @@ steps ahead bear out. Of trends it says even less: where they differ, in series 
 between them is 1/20.
 
 The evidence is that of the series as it is. Forecasts are made from the series with its outliers brought
-nearer, and from hyperparameters that are fitted to it again; see `outliers`.
+nearer, and from hyperparameters that are fitted to it again; see `outliers`. Only where outliers are larger
+than all other changes together they are brought nearer first, and the evidence is that of what remains.
 """
 
 from collections.abc import Sequence

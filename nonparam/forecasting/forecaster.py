@@ -51,7 +51,8 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
     hyperparameters; the forecast is their average :math:`p(y) = \sum_k w_k\, p_k(y)`, weighted by the root
     of their evidence, :math:`w_k \propto p(y_{1:n} \mid k)^{1/2}`, in Laplace's approximation. Short series
     tell little of the hyperparameters: the shorter the series, the more of each :math:`p_k` is an average
-    over draws of them.
+    over draws of them. Observations further than 2.5 standard deviations from what all others say of them
+    are counted as if they lay there; steps of the level stay.
 
     Args:
         season: how many observations make a cycle, which need not be a whole number, or a list of such
@@ -60,21 +61,25 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
             A season that the data do not support gets little weight.
         transform: ``"identity"``, ``"log"``, or ``"auto"`` for both, weighted by evidence, where no
             observation is below 5 % of the median or the logarithms lie near a straight line.
-        components: ``"auto"`` for all parts, or a list of those that the series may have, of ``"base"``,
-            ``"drift"``, ``"trend"``, ``"level"``, ``"season"`` and ``"memory"``; ``"season"`` names every
-            season. Noise, regressors and holidays always stay.
+        components: ``"auto"`` for all parts, or a list of those that the series may have: ``"base"`` (a
+            constant), ``"drift"`` (a line), ``"trend"`` (a smooth curve), ``"level"`` (a random walk),
+            ``"slope"`` (whose steps wander; only without a season), ``"season"`` (every one of them) and
+            ``"memory"`` (deviations that fade within a few steps). Noise, regressors and
+            holidays always stay.
         average: whether to average over structures, transforms and hyperparameters, or to take the most
             evident structure and its most probable hyperparameters.
         priors: ``"default"``, or a dictionary that replaces some of them, such as
-            ``{"trend lengthscale": (5.0, 1.0)}``: the median, and the standard deviation of the logarithm; in
-            units of the season (of an eighth of a series without any), and of the standardised series. The
-            names are those of the parts and of their hyperparameters, as in ``report_``, but for the noise.
+            ``{"trend lengthscale": (5.0, 1.0)}``: the median, and the standard deviation of the logarithm.
+            Times are in units of the shortest season (years for months), variances in those of the series,
+            or of its logarithm, divided by its standard deviation. Names are those of
+            ``report_.members[0].hyperparameters``; a name that is wrong is answered with all that there are.
+            The prior of the noise stays.
         holidays: days with effects of their own: a table with the columns ``holiday`` and ``ds`` (and perhaps
             ``lower_window`` and ``upper_window``), a mapping of names to dates, or a country's code such as
             ``"AU"`` or ``"AU-VIC"``, which needs the extra ``holidays``. In series of weeks or longer steps
             the days within each are counted.
-        support: ``"positive"`` keeps forecasts at or above 0, ``"real"`` does not; ``None`` is ``"positive"``
-            where no observation is below 0.
+        support: ``"positive"`` keeps forecasts at or above 0, as for counts; ``"real"`` does not; ``None`` is
+            ``"positive"`` where no observation is below 0.
         n_jobs: series of a panel that are fitted at once, as joblib counts them: ``None`` for 1, unless a
             backend says otherwise. The result does not depend on it.
         time_limit: seconds after which searches for hyperparameters stop where they are, which ``report_``
@@ -96,6 +101,23 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         'season of 12, log'
         >>> forecaster.predict(2).index
         PeriodIndex(['1961-01', '1961-02'], dtype='period[M]', name='month')
+
+        What is known beforehand can be said: that a series is a random walk and no more, that trends turn
+        slowly, that a day is a special one.
+
+        >>> y = load_airline()
+        >>> walk = GPForecaster(season=None, components=["base", "level"]).fit(y)
+        >>> walk.decompose().columns.unique("part").tolist()
+        ['base', 'level', 'fit']
+        >>> slow = GPForecaster(priors={"trend lengthscale": (10.0, 0.1)}).fit(y)
+        >>> round(slow.report_.members[0].hyperparameters["trend lengthscale"] / 12.0)  # years
+        10
+        >>> easter = ["1949-04-17", "1950-04-09", "1951-03-25", "1952-04-13", "1953-04-05", "1954-04-18"]
+        >>> christian = GPForecaster(holidays={"Easter": easter}).fit(y[:72])
+        >>> christian.summary().splitlines()[5].split(":")[0]
+        'Effect of Easter'
+        >>> GPForecaster(time_limit=0.0).fit(y).report_.converged
+        False
     """
 
     def __init__(

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nonparam.errors import InputError
+from nonparam.forecasting.calendars import time_name
 
 __all__ = ["Regressors", "named", "read_regressors"]
 
@@ -131,10 +132,10 @@ def named(items: Any) -> str:
     """Return the first few of some times or names, and how many there are.
 
     Examples:
-        >>> named(["price"]), named(range(9))
-        ("'price'", '0, 1, 2, ... (9 in all)')
+        >>> named(["price"]), named(range(9)), named(pd.date_range("2024-01-31", periods=2))
+        ("'price'", '0, 1, 2, ... (9 in all)', '2024-01-31, 2024-02-01')
     """
-    names = [repr(item) if isinstance(item, str) else str(item) for item in list(items[: SHOWN + 1])]
+    names = [repr(item) if isinstance(item, str) else time_name(item) for item in list(items[: SHOWN + 1])]
     return (
         ", ".join(names) if len(names) <= SHOWN else f"{', '.join(names[:SHOWN])}, ... ({len(items)} in all)"
     )
