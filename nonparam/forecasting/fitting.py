@@ -7,7 +7,7 @@ evidence :math:`p(y \mid k)` in Laplace's approximation, the transform's slope i
 
 the evidence scores predictions one step ahead, many of them, and is surer of itself than forecasts of many
 steps ahead bear out. Of trends it says even less: where they differ, in series without a season, the power
-between them is 1/20.
+between them is 1/10.
 
 The evidence is that of the series as it is. Forecasts are made from the series with its outliers brought
 nearer, and from hyperparameters that are fitted to it again; see `outliers`. Only where outliers are larger
@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 Kind = tuple[int, tuple[str, ...]]
 
 POWER = 0.5  # of the evidence in the weights of transforms and seasons
-TREND_POWER = 0.05  # in those of trends, of which it says even less
+TREND_POWER = 0.1  # in those of trends, of which it says even less
 VERY_LONG, END = 5000, 2000  # rows, and how many of the last ones are looked at before all of them
 HOPELESS = 20.0  # nats behind the best at the end of a very long series
 TOLERANCE_PER_ROW = 2e-6  # nats
