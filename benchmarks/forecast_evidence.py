@@ -102,8 +102,9 @@ def simulate(seasonal: bool, link: str, rng: np.random.Generator) -> np.ndarray:
         )
         if seasonal and not is_visible(structure, point):
             continue
-        k, _ = Covariances(structure, x).matrices(point[None])
-        k = k[0].numpy() + np.exp(point[-1]) * np.eye(n)
+        covariances = Covariances(structure, x)
+        (k,) = covariances.matrices(point[None], covariances.functions(point[None]))
+        k = k + np.exp(point[-1]) * np.eye(n)
         z = standardised(np.linalg.cholesky(k) @ rng.standard_normal(n))
         y = 100.0 * LINKS[link].inverse(float(link == "identity") + rng.uniform(0.3, 0.5) * z)
         if LOG.suits(y):
