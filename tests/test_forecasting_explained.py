@@ -315,7 +315,10 @@ def test_what_to_distrust_is_said():
     shifted = cautions(wave + 30.0 * (t >= 40), season=12)
     assert "the level jumps between 39 and 40" in shifted
     spike = np.where(t == 33, 100.0, wave)
-    assert "33" in cautions(spike, season=12)
+    assert "the observation at 33 is" in cautions(spike, season=12)
+    assert "it counts as if it lay nearer" in cautions(spike, season=12)
+    last = np.where(t == 59, 100.0, wave)
+    assert "the observation at 59, the last one, is" in cautions(last, season=12)
 
 
 def test_a_holiday_or_a_regressor_is_no_jump_of_the_level():

@@ -222,10 +222,16 @@ def _breaks(fitted: Fitted) -> Iterator[str]:
             "allow for such jumps to come."
         )
     far = np.abs(fitted.g - fit) / fitted.noise
-    if far.max() > FAR:
+    i = int(far.argmax())
+    if far[i] > FAR:
+        ensemble = fitted.ensemble
+        seen = ensemble.first_transform.forward(fitted.observed.values)[i]
+        brought_nearer = seen != ensemble.z[i, ensemble.outputs[0]]
+        where = ", the last one," if i == len(far) - 1 else ""
         yield (
-            f"the observation at {time_name(times[int(far.argmax())])} is {far.max():.2g} standard "
-            "deviations of the noise away from the rest; intervals are wider for it."
+            f"the observation at {time_name(times[i])}{where} is {far[i]:.2g} standard deviations of the "
+            "noise away from the rest; "
+            + ("it counts as if it lay nearer." if brought_nearer else "intervals are wider for it.")
         )
 
 
