@@ -222,11 +222,21 @@ def _breaks(fitted: Fitted) -> Iterator[str]:
             "allow for such jumps to come."
         )
     far = np.abs(fitted.g - fit) / fitted.noise
-    if far.max() > FAR:
+    furthest = int(far.argmax())
+    if far[furthest] > FAR:
+        consequence = _consequence(fitted.ensemble, fitted.observed.values, furthest)
         yield (
-            f"the observation at {time_name(times[int(far.argmax())])} is {far.max():.2g} standard "
-            "deviations of the noise away from the rest; intervals are wider for it."
+            f"the observation at {time_name(times[furthest])} is {far[furthest]:.2g} standard deviations of "
+            f"the noise away from the rest; {consequence}."
         )
+
+
+def _consequence(ensemble: Ensemble, values: Array, row: int) -> str:
+    """Say what an observation far from the rest does to the forecast."""
+    seen = ensemble.first_transform.forward(values)[row]
+    if np.isclose(seen, ensemble.z[row, ensemble.outputs[0]], rtol=1e-9, atol=1e-9):
+        return "intervals are wider for it"
+    return "it is taken for an outlier, which the forecast hardly follows"
 
 
 def _disagreement(fitted: Fitted, horizon: int) -> Iterator[str]:
