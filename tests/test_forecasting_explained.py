@@ -316,7 +316,7 @@ def test_what_to_distrust_is_said():
     assert "the level jumps between 39 and 40" in shifted
     spike = np.where(t == 33, 100.0, wave)
     assert "the observation at 33 is" in cautions(spike, season=12)
-    assert "it counts as if it lay nearer" in cautions(spike, season=12)
+    assert "it is taken for an outlier" in cautions(spike, season=12)
     last = np.where(t == 59, 100.0, wave)
     assert "the observation at 59, the last one, is" in cautions(last, season=12)
 

@@ -96,6 +96,32 @@ def test_where_spikes_are_usual_they_stay():
     assert (near(y) != y).sum() <= 0.05 * N + 1
 
 
+@pytest.mark.parametrize("sold", [[40], [10, 33, 51]])
+def test_rare_sales_are_no_outliers(sold):
+    y = np.zeros(72)
+    y[sold] = 7.0
+    upper = GPForecaster(12).fit(y).predict_quantiles(3, [0.995]).to_numpy()
+    assert (upper > 1.0).all()
+
+
+@pytest.mark.parametrize("size", [60.0, 1e6])
+def test_summary_tells_of_an_outlier(size):
+    y = 10.0 * WAVE + 3.0 * NOISE
+    assert "away from the rest" not in GPForecaster(12).fit(y).summary()
+    y[20] += size
+    (caution,) = [line for line in GPForecaster(12).fit(y).summary().splitlines() if "Caution" in line]
+    assert "observation at 20 is" in caution
+    assert caution.endswith(
+        "away from the rest; it is taken for an outlier, which the forecast hardly follows."
+    )
+
+
+def test_summary_tells_that_what_stays_widens_the_intervals():
+    y = np.zeros(72)
+    y[40] = 7.0
+    assert "away from the rest; intervals are wider for it." in GPForecaster(12).fit(y).summary()
+
+
 def test_other_columns_and_short_series_stay():
     y = np.column_stack([WAVE, WAVE])
     y[20] = 50.0
@@ -145,6 +171,14 @@ def test_a_slip_of_the_pen_does_not_ruin_a_forecast(place):
     middle, width = clean.mean(1).to_numpy(), (clean["upper"] - clean["lower"]).to_numpy()
     assert (np.abs(found.mean(1).to_numpy() - middle) < width).all()
     assert ((found["upper"] - found["lower"]).to_numpy() < 6.0 * width).all()
+
+
+@pytest.mark.parametrize(("place", "slip"), [(59, 1e9), (59, -1e12), (30, 1e15)])
+def test_however_large_a_slip_of_the_pen_is_the_forecast_stays(place, slip):
+    y = np.abs(np.random.RandomState(1).normal(2.0, 1.0, 60)) + 0.01
+    y[place] = slip
+    found = GPForecaster(1).fit(y).predict_quantiles(6, [0.025, 0.975]).to_numpy()
+    assert (found > -2.0).all() and (found < 8.0).all()
 
 
 def test_saved_updated_and_fitted_at_once_agree(tmp_path):

@@ -124,3 +124,21 @@ def test_what_a_series_cannot_have_gets_a_clear_error(airline):
         plain.compare(["log"])
     with pytest.raises(InputError, match="expected a series longer than 3 times 40 steps, got 96 rows"):
         airline.compare(["log"], fh=40)
+
+
+def test_an_outlier_leaves_every_transform_to_be_compared():
+    """What is left of the series without it may be one that nobody would take the logarithm of."""
+    y = np.abs(np.random.RandomState(1).normal(2.0, 1.0, 60)) + 0.01
+    y[59] = 1e9
+    table = GPForecaster(12).fit(y).compare(["log", "identity"], fh=6, origins=1)
+    assert np.isfinite(table.select_dtypes("number")).all(axis=None)
+
+
+def test_an_outlier_before_the_origin_hardly_changes_held_out_densities():
+    t = np.arange(72.0)
+    y = 100.0 + 0.5 * t + 10.0 * np.sin(2.0 * np.pi * t / 12.0)
+    y += np.random.RandomState(8).standard_normal(72)
+    clean = GPForecaster(12).fit(y).compare(["season, identity"], fh=6, origins=2)["log_density"].item()
+    y[35] += 300.0
+    found = GPForecaster(12).fit(y).compare(["season, identity"], fh=6, origins=2)["log_density"].item()
+    assert found == pytest.approx(clean, abs=0.3)

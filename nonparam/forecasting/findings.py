@@ -222,17 +222,22 @@ def _breaks(fitted: Fitted) -> Iterator[str]:
             "allow for such jumps to come."
         )
     far = np.abs(fitted.g - fit) / fitted.noise
-    i = int(far.argmax())
-    if far[i] > FAR:
-        ensemble = fitted.ensemble
-        seen = ensemble.first_transform.forward(fitted.observed.values)[i]
-        brought_nearer = seen != ensemble.z[i, ensemble.outputs[0]]
-        where = ", the last one," if i == len(far) - 1 else ""
+    furthest = int(far.argmax())
+    if far[furthest] > FAR:
+        consequence = _consequence(fitted.ensemble, fitted.observed.values, furthest)
+        last = ", the last one," if furthest == len(far) - 1 else ""
         yield (
-            f"the observation at {time_name(times[i])}{where} is {far[i]:.2g} standard deviations of the "
-            "noise away from the rest; "
-            + ("it counts as if it lay nearer." if brought_nearer else "intervals are wider for it.")
+            f"the observation at {time_name(times[furthest])}{last} is "
+            f"{far[furthest]:.2g} standard deviations of the noise away from the rest; {consequence}."
         )
+
+
+def _consequence(ensemble: Ensemble, values: Array, row: int) -> str:
+    """Say what an observation far from the rest does to the forecast."""
+    seen = ensemble.first_transform.forward(values)[row]
+    if np.isclose(seen, ensemble.z[row, ensemble.outputs[0]], rtol=1e-9, atol=1e-9):
+        return "intervals are wider for it"
+    return "it is taken for an outlier, which the forecast hardly follows"
 
 
 def _disagreement(fitted: Fitted, horizon: int) -> Iterator[str]:

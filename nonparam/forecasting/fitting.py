@@ -41,7 +41,7 @@ HOPELESS = 20.0  # nats behind the best at the end of a very long series
 TOLERANCE_PER_ROW = 2e-6  # nats
 NEGLIGIBLE = 1e-4  # the weight below which a candidate is left out of the forecast
 GROSS = 1.0  # standard deviations of the series that an outlier was brought nearer
-ROUNDS = 5  # of fits without outliers
+ROUNDS = 20  # of fits without outliers
 NUM_DRAWS = 8  # of the hyperparameters of each candidate
 FEW = 30.0  # over the number of observations, squared: the share of the draws in the forecast
 MOST_DRAWN = 0.9  # of the forecast
@@ -170,14 +170,14 @@ def _is_spoiled(problem: Problem, fit: Fit) -> bool:
 
 
 def _cleaned(problem: Problem, fit: Fit) -> Problem:
-    """Return the series with its outliers brought nearer, measured anew."""
+    """Return the series with its outliers brought nearer, measured anew; none passes the lowest of all.
+
+    So every transform of the series remains one of what is left of it.
+    """
     values = fit.ensemble.first_transform.inverse(fit.ensemble.z[:, fit.ensemble.outputs[0]])
-    links = [transform.link for transform in problem.transforms if transform.link.suits(values)]
-    return replace(
-        problem,
-        values=values,
-        transforms=tuple(standardise(link, values) for link in links or [fit.ensemble.first_transform.link]),
-    )
+    values = np.maximum(values, problem.values.min())
+    transforms = tuple(standardise(transform.link, values) for transform in problem.transforms)
+    return replace(problem, values=values, transforms=transforms)
 
 
 def _fit_all(problems: Sequence[Problem], average: bool, deadline: float) -> list[Fit]:

@@ -6,7 +6,9 @@ With mean :math:`m_{-i}` and standard deviation :math:`s_{-i}` of observation :m
     \psi_c(u) = \max(-c, \min(c, u)):
 
 one strike, flood or slip of the pen no longer bends the trend, nor widens every interval. Where a series is
-often far from what its neighbours say, that is how it is, and `c` is larger. Steps of the level stay.
+often far from what its neighbours say, that is how it is, and `c` is larger. Steps of the level stay. So does
+a series of which most observations are one and the same, as of an article that hardly sells: its few others
+are all that there is to know of their size.
 
 Sources: Gelper, Fried and Croux (2010), Robust forecasting with exponential and Holt-Winters smoothing,
 Journal of Forecasting 29, for one-step forecasts; Rasmussen and Williams (2006), Gaussian processes for
@@ -31,6 +33,7 @@ ROUNDS = 10
 MOST = 0.05  # of the observations that may be brought nearer
 FEWEST = 10  # observations: of fewer, none is known to be far from the others
 STEP = 0.75  # of an observation's distance, that a neighbour is off to the other side: a step, no outlier
+ONE_VALUE = 0.5  # of the observations: if more are one and the same, the others are no outliers
 LEAST_FREEDOM = 1e-6  # the share of the noise that a fit leaves; below it, rounding is all that is seen
 
 
@@ -82,7 +85,7 @@ def tamed(structure: Structure, x: Array, z: Array, points: Mapping[int, Array])
     near = z.copy()
     if len(z) < FEWEST:
         return near
-    wanted = dict(points)
+    wanted = {output: point for output, point in points.items() if not _is_mostly_one_value(z[:, output])}
     for _ in range(ROUNDS):
         if not wanted:
             break
@@ -91,6 +94,11 @@ def tamed(structure: Structure, x: Array, z: Array, points: Mapping[int, Array])
             if worst <= FAR:
                 del wanted[output]
     return near
+
+
+def _is_mostly_one_value(y: Array) -> bool:
+    _, counts = np.unique(y, return_counts=True)
+    return bool(counts.max() > ONE_VALUE * len(y))
 
 
 def _brought_nearer(y: Array, mean: Array, sd: Array) -> tuple[Array, float]:

@@ -164,10 +164,12 @@ def _best(series: _Series, choices: dict[str, _Choice]) -> dict[str, Candidate]:
 
 
 def _ensemble(series: _Series, candidate: Candidate) -> Ensemble:
-    z = candidate.transform.forward(series.observed.values)[:, None]
+    """Return the candidate given the series, of which outliers are brought nearer as for a forecast."""
+    setting, values = series.setting, series.observed.values
     point, first = candidate.fitted.search.theta[None], np.zeros(1, dtype=np.intp)
-    setting = series.setting
-    return Ensemble(setting.structure, setting.x, z, (candidate.transform,), point, first, np.ones(1))
+    return Ensemble.given(
+        setting.structure, setting.x, values, (candidate.transform,), point, first, np.ones(1)
+    )
 
 
 def _effective(series: _Series, candidate: Candidate) -> float:
