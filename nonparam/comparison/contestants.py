@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from textwrap import shorten
 from typing import Any
 
@@ -15,7 +16,6 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import has_fit_parameter
 
 from nonparam.comparison.contestant import Conditioning, Contestant, HeldOutOf
 from nonparam.comparison.mixture_joint import mixture_joint, widened
@@ -332,6 +332,11 @@ def _last_step(model: Any) -> Any:
     return model[-1] if isinstance(model, Pipeline) else model
 
 
+def _takes_table(model: Any) -> bool:
+    """Whether ``fit`` asks for ``X`` first: a forecaster begins with ``y``."""
+    return next(iter(signature(model.fit).parameters), "") == "X"
+
+
 def _kind(name: str, model: Any) -> type[Contestant]:
     if isinstance(model, type):
         raise InputError(f"{name!r} is a class: expected an instance, such as {model.__name__}()")
@@ -347,7 +352,7 @@ def _kind(name: str, model: Any) -> type[Contestant]:
         return LinearModel
     if has_density or hasattr(model, "log_evidence"):
         return ClosedForm
-    if fits and hasattr(model, "predict") and has_fit_parameter(model, "X"):
+    if fits and hasattr(model, "predict") and _takes_table(model):
         return ScikitLearn
     raise InputError(
         f"{name!r} is no model that can be compared: expected a kernel's formula, a regressor with a"
