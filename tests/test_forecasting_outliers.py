@@ -191,3 +191,27 @@ def test_saved_updated_and_fitted_at_once_agree(tmp_path):
     before = forecaster.predict_quantiles(3)
     after = forecaster.update([np.nan]).predict_quantiles(2)
     np.testing.assert_allclose(after, before[1:], rtol=1e-6)
+
+
+def test_a_peak_of_each_year_stays():
+    index = pd.date_range("2019-01-06", periods=160, freq="W")
+    y = 50.0 + np.random.RandomState(0).normal(0.0, 2.0, 160)
+    y[index.isocalendar().week.to_numpy() == 51] *= 6.0
+    ahead = GPForecaster().fit(pd.Series(y, index=index)).predict_quantiles(52, [0.5, 0.995])
+    assert ahead[0.5].max() > 100.0 and ahead[0.995].max() > 200.0
+
+
+@pytest.mark.parametrize("sizes", [(400.0, -200.0), (-100.0, 100.0), (30.0, -30.0)])
+def test_what_is_booked_wrongly_and_corrected_is_no_step(sizes):
+    t = np.arange(84)
+    y = (
+        100.0
+        + 0.5 * t
+        + 10.0 * np.sin(2.0 * np.pi * t / 12.0)
+        + np.random.RandomState(0).normal(0.0, 2.0, 84)
+    )
+    booked = y[:72].copy()
+    booked[[35, 36]] += sizes
+    clean, found = (GPForecaster(12).fit(one).predict_interval(12, 0.95) for one in (y[:72], booked))
+    assert ((found["upper"] - found["lower"]) < 2.0 * (clean["upper"] - clean["lower"])).all()
+    assert (np.abs(found.mean(axis=1) - clean.mean(axis=1)) < 6.0).all()

@@ -6,9 +6,10 @@ With mean :math:`m_{-i}` and standard deviation :math:`s_{-i}` of observation :m
     \psi_c(u) = \max(-c, \min(c, u)):
 
 one strike, flood or slip of the pen no longer bends the trend, nor widens every interval. Where a series is
-often far from what its neighbours say, that is how it is, and `c` is larger. Steps of the level stay. So does
-a series of which most observations are one and the same, as of an article that hardly sells: its few others
-are all that there is to know of their size.
+often far from what its neighbours say, that is how it is: one in twenty at most is an outlier. Steps of the
+level stay, and so does what comes back after whole cycles, such as a peak of each year, and a series of which
+most observations are one and the same, as of an article that hardly sells: its few others are all that there
+is to know of their size.
 
 Sources: Gelper, Fried and Croux (2010), Robust forecasting with exponential and Holt-Winters smoothing,
 Journal of Forecasting 29, for one-step forecasts; Rasmussen and Williams (2006), Gaussian processes for
@@ -33,7 +34,12 @@ ROUNDS = 10
 MOST = 0.05  # of the observations that may be brought nearer
 FEWEST = 10  # observations: of fewer, none is known to be far from the others
 STEP = 0.75  # of an observation's distance, that a neighbour is off to the other side: a step, no outlier
+NEARLY = (
+    0.99  # steps: how far from a whole number of cycles something may come back, as cycles need not be whole
+)
 ONE_VALUE = 0.5  # of the observations: if more are one and the same, the others are no outliers
+LASTING = 0.5  # of a step, by which the level is another one after it
+ALIKE = 0.5  # of an observation's distance, that another is off to the same side, cycles before or after
 LEAST_FREEDOM = 1e-6  # the share of the noise that a fit leaves; below it, rounding is all that is seen
 
 
@@ -86,12 +92,17 @@ def tamed(structure: Structure, x: Array, z: Array, points: Mapping[int, Array])
     if len(z) < FEWEST:
         return near
     wanted = {output: point for output, point in points.items() if not _is_mostly_one_value(z[:, output])}
+    outliers = np.zeros(z.shape, dtype=np.bool_)
     for _ in range(ROUNDS):
         if not wanted:
             break
         for output, (mean, sd) in left_out(structure, x, near, wanted).items():
-            near[:, output], worst = _brought_nearer(z[:, output], mean, sd)
-            if worst <= FAR:
+            y, known = z[:, output], outliers[:, output]
+            distance = (y - mean) / sd
+            found = _found(structure, x[:, 0], y, distance, known)
+            outliers[:, output] |= found
+            near[:, output] = np.where(known, mean + np.sign(distance) * LIMIT * sd, y)
+            if np.abs(distance[found]).max(initial=0.0) <= FAR:
                 del wanted[output]
     return near
 
@@ -101,27 +112,48 @@ def _is_mostly_one_value(y: Array) -> bool:
     return bool(counts.max() > ONE_VALUE * len(y))
 
 
-def _brought_nearer(y: Array, mean: Array, sd: Array) -> tuple[Array, float]:
-    """Bring the furthest of the outliers of ``y (n,)`` nearer, and return how far they were.
+def _found(
+    structure: Structure, times: Array, y: Array, distance: Array, known: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return which are the furthest outliers, besides those that are known and while there are not too many.
 
     What is very far off makes others look far off, too: they are judged when it has been brought nearer.
     """
-    distance = (y - mean) / sd
-    size = np.where(_stands_alone(distance), np.abs(distance), 0.0)
+    others = np.where(known, 0.0, distance)
+    size = np.abs(others) * ~(_is_step(others, y) | _recurs(structure, times, others))
+    room = max(1, int(MOST * len(y))) - int(known.sum())
     worst = float(size.max())
-    limit = max(LIMIT, float(np.quantile(size, 1.0 - MOST)))
-    furthest = size > max(limit, 0.5 * worst if worst > FAR else 0.0)
-    return np.where(furthest, mean + np.sign(distance) * limit * sd, y), worst
+    limit = max(LIMIT, 0.5 * worst) if worst > FAR else LIMIT
+    found: NDArray[np.bool_] = np.zeros(len(y), dtype=np.bool_)
+    found[np.argsort(-size, kind="stable")[: max(room, 0)]] = True
+    return found & (size > limit)
 
 
-def _stands_alone(distance: Array) -> NDArray[np.bool_]:
-    """Whether each, ``distance (n,)`` standard deviations from what all others say, may be an outlier.
+def _is_step(distance: Array, y: Array) -> NDArray[np.bool_]:
+    """Whether each, ``distance (n,)`` standard deviations from what all others say, is no outlier by itself.
 
-    A spike makes its neighbours look half as far off, to the other side; at a step of the level two
-    neighbours are as far off as each other.
+    A spike makes its neighbours look half as far off, to the other side. At a step of the level two
+    neighbours are as far off as each other, and the level is another one afterwards.
     """
-    before, after = np.append(0.0, distance[:-1]), np.append(distance[1:], 0.0)
-    further = (np.abs(distance) >= np.abs(before)) & (np.abs(distance) >= np.abs(after))
-    opposite = -np.sign(distance) * np.where(np.abs(before) > np.abs(after), before, after)
-    alone: NDArray[np.bool_] = further & (opposite < STEP * np.abs(distance))
-    return alone
+    size, ends = np.abs(distance), np.concatenate([y[:1], y, y[-1:]])
+    further = (size >= np.append(0.0, size[:-1])) & (size >= np.append(size[1:], 0.0))
+    apart = distance[:-1] * distance[1:] < 0.0
+    alike = np.minimum(size[:-1], size[1:]) >= STEP * np.maximum(size[:-1], size[1:])
+    lasting = np.abs(ends[3:] - ends[:-3]) >= LASTING * np.abs(np.diff(y))
+    pair = apart & alike & lasting
+    step: NDArray[np.bool_] = np.append(pair, False) | np.append(False, pair) | ~further
+    return step
+
+
+def _recurs(structure: Structure, times: Array, distance: Array) -> NDArray[np.bool_]:
+    """Whether another is as far off, to the same side, a whole number of cycles away: a peak of each year."""
+    periods = [part.period for part in structure.parts if part.period is not None]
+    far = np.flatnonzero(np.abs(distance) > LIMIT)
+    recurs = np.zeros(len(times), dtype=np.bool_)
+    gaps = np.abs(times[far] - times[far][:, None])
+    ratios = distance[far] / distance[far][:, None]
+    for period in periods:
+        turns = np.round(gaps / period)
+        near = np.abs(gaps - turns * period) < NEARLY * np.median(np.diff(times))
+        recurs[far] |= (near & (ratios >= ALIKE) & (turns > 0.0)).any(1)
+    return recurs
