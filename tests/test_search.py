@@ -275,8 +275,11 @@ def test_ctrl_c_before_anything_was_found_is_passed_on(monkeypatch):
 
 
 SEARCHING = """
+import signal
 import numpy as np
 from nonparam import KernelSearch
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background have ignored
 
 t = np.arange(48.0)[:, None]
 y = 0.5 * t[:, 0] + 4.0 * np.sin(2 * np.pi * t[:, 0] / 12.0) + np.random.default_rng(0).standard_normal(48)
