@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nonparam.forecasting import GPForecaster
+from nonparam.forecasting import GPForecaster, fitting
 from nonparam.forecasting.covariances import Covariances
 from nonparam.forecasting.dense import Dense
 from nonparam.forecasting.fitting import Problem, fit_problems
@@ -215,3 +215,15 @@ def test_what_is_booked_wrongly_and_corrected_is_no_step(sizes):
     clean, found = (GPForecaster(12).fit(one).predict_interval(12, 0.95) for one in (y[:72], booked))
     assert ((found["upper"] - found["lower"]) < 2.0 * (clean["upper"] - clean["lower"])).all()
     assert (np.abs(found.mean(axis=1) - clean.mean(axis=1)) < 6.0).all()
+
+
+def test_no_fit_begins_after_the_limit_of_time(monkeypatch):
+    y = 10.0 * WAVE + 3.0 * NOISE
+    y[20] += 1e6
+    spoiled, begun = problem(y), []
+    fit_all = fitting._fit_all
+    monkeypatch.setattr(fitting, "_fit_all", lambda *given: begun.append(given) or fit_all(*given))
+    (fit,) = fit_problems([spoiled], deadline=0.0)
+    assert len(begun) == 1 and np.isfinite(fit.ensemble.points).all()
+    fit_problems([spoiled])
+    assert len(begun) > 2

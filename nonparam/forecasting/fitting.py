@@ -14,6 +14,7 @@ nearer, and from hyperparameters that are fitted to it again; see `outliers`. On
 than all other changes together they are brought nearer first, and the evidence is that of what remains.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -150,7 +151,7 @@ def fit_problems(problems: Sequence[Problem], *, average: bool = True, deadline:
     tried = list(problems)
     for _ in range(ROUNDS):
         spoiled = [i for i, fit in enumerate(fits) if _is_spoiled(tried[i], fit)]
-        if not spoiled:
+        if not spoiled or time.monotonic() > deadline:
             break
         for i in spoiled:
             tried[i] = _cleaned(tried[i], fits[i])

@@ -97,11 +97,12 @@ def tamed(structure: Structure, x: Array, z: Array, points: Mapping[int, Array])
         if not wanted:
             break
         for output, (mean, sd) in left_out(structure, x, near, wanted).items():
-            y, known = z[:, output], outliers[:, output]
+            y = z[:, output]
             distance = (y - mean) / sd
-            found = _found(structure, x[:, 0], y, distance, known)
+            found = _found(structure, x[:, 0], y, distance, outliers[:, output])
             outliers[:, output] |= found
-            near[:, output] = np.where(known, mean + np.sign(distance) * LIMIT * sd, y)
+            nearest = mean + np.sign(distance) * LIMIT * sd
+            near[:, output] = np.where(outliers[:, output], nearest, y)
             if np.abs(distance[found]).max(initial=0.0) <= FAR:
                 del wanted[output]
     return near
