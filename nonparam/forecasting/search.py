@@ -19,6 +19,7 @@ LogLikelihood = Callable[[Array, NDArray[np.intp]], tuple[Array, Array]]
 
 GRADIENT_TOLERANCE = 1e-2  # nats per unit of the logarithm of a hyperparameter
 VALUE_TOLERANCE = 1e-3  # nats gained in the last steps
+LEFT = 0.1  # nats that a step of Newton's method promises: of a search that has converged, no more
 TIME_OVER = "time_limit ended the search"
 
 
@@ -116,8 +117,24 @@ def search(
         approximation = from_stencil(
             mode[free], -values[ours] - constant, -gradients[ours][:, free], scale[free], step=scale[free]
         )
-        fitted.append(Fitted(tuple(names), output, found[i], approximation, bounds))
+        left = _left(approximation, -gradients[ours][0, free], bounds[:, free])
+        judged = replace(found[i], converged=bool(left <= LEFT))
+        fitted.append(Fitted(tuple(names), output, judged, approximation, bounds))
     return fitted
+
+
+def _left(laplace: Laplace, gradient: Array, bounds: Array) -> float:
+    r"""Return half of Newton's decrement, :math:`\tfrac12 g^\top H^{-1} g`: the nats that are left to gain.
+
+    Unlike the gradient, it does not grow with the length of a series. Entries that point out of the bounds
+    do not count.
+
+    Source: Boyd and Vandenberghe (2004), section 9.5.1.
+    """
+    lower, upper = bounds
+    outward = ((laplace.mode <= lower) & (gradient < 0.0)) | ((laplace.mode >= upper) & (gradient > 0.0))
+    white = laplace.root.T @ np.where(outward, 0.0, gradient)
+    return 0.5 * float(white @ white)
 
 
 def _full(mode: Array, free: NDArray[np.bool_], points: Array) -> Array:
