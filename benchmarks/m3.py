@@ -3,7 +3,8 @@
 ``python benchmarks/m3.py COLLECTION`` with one of
 
 * ``monthly``: 1428 series, 18 steps; AutoETS, AutoTheta, AutoCES, AutoARIMA, seasonal naive and (on 60
-  series) Prophet are stored, and so are the forecasts of the competition's entrants;
+  series) Prophet are stored, and so are the forecasts of the competition's entrants. GPForecaster is given
+  the months (without ``--undated``), and so knows how many working days each has; the others do not ask;
 * ``shifted``: 300 of them without the last 12 points of the training, so that another origin is judged;
 * ``quarterly``, ``yearly``, ``other`` (8, 6 and 8 steps): the classics are run here, once, and kept;
 * ``hourly``, ``weekly`` (48 and 13 steps): 60 series each of M4.
@@ -26,6 +27,7 @@ import sys
 import time
 import warnings
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -55,11 +57,13 @@ ENTRANTS = 5  # of the competition that are shown, the best in MASE
 warnings.simplefilter("ignore")
 
 
-def gp(record: Record, average: bool = True) -> Forecast:
-    """Forecast with the defaults, as hours or weeks, or else with the season of the collection."""
+def gp(record: Record, average: bool = True, dated: bool = True) -> Forecast:
+    """Forecast with the defaults, as months, hours or weeks, or else with the season of the collection."""
     began = time.process_time()
     y, season = pd.Series(record.train), record.m if record.m > 1 else None
-    if record.m in CALENDARS:  # days and weeks of hours, years of weeks
+    if record.start and dated:
+        y.index, season = pd.period_range(record.start, periods=len(y), freq="M"), "auto"
+    elif record.m in CALENDARS:  # days and weeks of hours, years of weeks
         y.index, season = pd.period_range(FIRST, periods=len(y), freq=CALENDARS[record.m]), "auto"
     forecaster = GPForecaster(season, average=average).fit(y)
     quantiles = forecaster.predict_quantiles(len(record.test), LEVELS).to_numpy()
@@ -124,17 +128,19 @@ def main() -> None:
     parser.add_argument("--lag", type=int, default=None, help="steps of the differences that scale errors")
     parser.add_argument("--limit", type=int, default=30, help="processor seconds for a classic on one series")
     parser.add_argument("--losses", type=int, default=10, help="series shown")
+    parser.add_argument("--undated", action="store_true", help="GPForecaster is not given the months")
     parser.add_argument("--classics-only", action="store_true")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     series = chosen(options.collection, options.rows, options.every)
     name, methods = options.forecaster or OURS, {}
     if not options.classics_only:
-        forecaster = gp
+        forecaster = partial(gp, dated=not options.undated)
         if options.forecaster:
             module, _, function = options.forecaster.partition(":")
             forecaster = getattr(importlib.import_module(module), function)
         end = f"_lag{options.lag}" if options.lag else ""
+        end += "_undated" if options.undated else ""
         path = options.folder / f"{options.collection}_{name.replace(':', '.')}{end}_scores.csv"
         methods[name] = score_all(series, lambda record: guarded(forecaster, record), path, options.lag)
     methods |= others(options.collection, series, options.folder, options.limit, options.lag)

@@ -4,7 +4,7 @@ They are read from the folder that ``NONPARAM_DATA`` names, or from ``../shared/
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +24,20 @@ FILES = {
 }
 STORED = ("AutoETS", "AutoTheta", "AutoCES", "AutoARIMA", "SeasonalNaive")  # by other packages, on all series
 MEAN_OF = STORED[:4]
+UNKNOWN = "0001-12"  # the year 1 stands for a start that is not known
 BOUNDS = np.array([0.025, 0.1, 0.9, 0.975])  # of the intervals
 
 
 @dataclass(frozen=True)
 class Record:
-    """A series: what is known, what came, its season and whether priors may be tuned on it."""
+    """A series: what is known, what came, its season, whether priors may be tuned on it, its first month."""
 
     name: str
     m: int
     train: np.ndarray
     test: np.ndarray
     tuned: bool
+    start: str = ""  # where it is not known
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,13 @@ def records(collection: str) -> list[Record]:
     path = folder() / "dev" / f"{FILES[collection]}.csv.gz"
     table = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
     found = [
-        Record(r["series_id"], int(r["m"]), *map(numbers, (r["train"], r["test"])), r.get("prior_fit") == "1")
+        Record(
+            r["series_id"],
+            int(r["m"]),
+            *map(numbers, (r["train"], r["test"])),
+            r.get("prior_fit") == "1",
+            r["start"] if r["freq"] == "monthly" and r["start"] > UNKNOWN else "",
+        )
         for r in table
     ]
     if collection != "shifted":
@@ -74,7 +82,7 @@ def records(collection: str) -> list[Record]:
 def shifted(record: Record) -> Record:
     """Return the series with its origin a season earlier."""
     y, n, h = np.concatenate([record.train, record.test]), len(record.train) - record.m, len(record.test)
-    return Record(record.name, record.m, y[:n], y[n : n + h], record.tuned)
+    return replace(record, train=y[:n], test=y[n : n + h])
 
 
 def gaussian(mean: np.ndarray, bounds: np.ndarray) -> np.ndarray:

@@ -57,6 +57,15 @@ def test_collections(collection, n, m, h):
     series = m3_data.records(collection)
     assert len(series) == n and {(r.m, len(r.test)) for r in series} == {(m, h)}
     assert all(np.isfinite(r.train).all() and np.isfinite(r.test).all() for r in series)
+    assert not any(r.start for r in series)
+
+
+@needs_data
+def test_months_are_dated_where_the_competition_did():
+    series = m3_data.records("monthly")
+    known = [r.start for r in series if r.start]
+    assert len(series) == 1428 and len(known) == 1399
+    assert min(known) > "1800" and max(known) < "1995"
 
 
 @needs_data

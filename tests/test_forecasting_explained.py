@@ -381,7 +381,7 @@ def test_the_scale_of_the_panels_is_told(airline):
     assert len(axes[0].get_lines()[0].get_xdata()) == 144 + 24
     given = Figure().subplots(len(axes), 1)
     assert airline.plot_components(axes=given)[0] is given[0]
-    with pytest.raises(InputError, match=r"axes must be 3, one for each of .* got 2"):
+    with pytest.raises(InputError, match=r"axes must be 4, one for each of .* got 2"):
         airline.plot_components(axes=Figure().subplots(2, 1))
     plt.close("all")
 

@@ -12,7 +12,7 @@ from nonparam.errors import InputError, InsufficientMemoryError
 from nonparam.forecasting import GPForecaster
 
 AIRLINE = load_airline()[-36:]
-PARTS = ["base", "drift", "trend", "level", "season", "memory"]
+PARTS = ["base", "drift", "trend", "level", "season", "memory", "working days"]
 
 
 def fitted(**parameters) -> GPForecaster:

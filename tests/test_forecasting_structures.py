@@ -29,7 +29,7 @@ def test_the_evidence_is_that_of_the_fit(airline):
     assert table["log_evidence"].is_monotonic_decreasing
     weights = np.exp(table["log_evidence"] - table["log_evidence"].max())
     np.testing.assert_allclose(table["weight"], weights / weights.sum())
-    assert table.at["no season", "parts"] == "base + drift + trend + level + memory"
+    assert table.at["no season", "parts"] == "base + drift + trend + level + memory + working days"
     assert table.at["no season", "transform"] == "log"
 
 
@@ -60,6 +60,7 @@ def test_all_that_can_be_left_out_is_compared_by_default(airline):
         "no drift",
         "no level",
         "no memory",
+        "no working days",
         "level only",
     }
     assert set(table.index) == expected

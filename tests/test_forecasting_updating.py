@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from nonparam.datasets import load_airline
-from nonparam.errors import InputError, InsufficientMemoryError
+from nonparam.errors import InputError
 from nonparam.forecasting import GPForecaster
 
 LEVELS = [0.025, 0.5, 0.975]
@@ -164,9 +165,35 @@ def test_a_refused_update_leaves_the_forecaster_as_it_was(early, airline):
     pd.testing.assert_series_equal(early.predict(3), before)
 
 
-def test_an_update_that_does_not_fit_into_the_memory_says_so(airline):
-    with pytest.raises(InsufficientMemoryError, match="the joint distribution of 150,000 times needs about"):
-        fresh(airline).update(np.full(150_000, 400.0))
+def test_members_are_weighed_by_their_joint_density_of_what_came(airline):
+    y, new = airline[:48], airline[48:58]
+    before = GPForecaster().fit(y)
+    index = new.index
+    rows = before._fit.setting.rows(np.arange(1.0, 11.0), before._beside.ahead(None, index))
+    ensemble = before.ensemble_
+    log_weights = np.log(ensemble.weights) + ensemble.joint(rows).log_densities(new.to_numpy())
+    expected = np.sort(np.exp(log_weights - logsumexp(log_weights)))[::-1]
+    after = before.update(new).ensemble_
+    assert len(after.weights) > 5
+    np.testing.assert_allclose(after.weights, expected[: len(after.weights)], rtol=1e-6)
+
+
+def test_thousands_of_new_observations_are_taken_in():
+    rng = np.random.default_rng(0)
+    y = np.sin(2.0 * np.pi * np.arange(6300) / 12.0) + 0.3 * rng.standard_normal(6300)
+    forecaster = GPForecaster(12).fit(y[:60]).update(y[60:6288])
+    assert np.abs(forecaster.predict(12).to_numpy() - y[6288:]).mean() < 0.4
+    assert forecaster.report_.observations == 6288
+
+
+def test_a_slope_that_wanders_goes_through_a_few_thousand():
+    walk = np.random.default_rng(0).standard_normal(2100).cumsum()
+    forecaster = GPForecaster(None).fit(walk[:390])
+    forecaster.update(walk[390:430])  # longer than the series for which chains are the faster way
+    assert abs(forecaster.predict(1).iloc[0] - walk[429]) < 3.0
+    with pytest.raises(InputError, match=r"has 2,100 observations now; a trend whose slope wanders"):
+        forecaster.update(walk[430:])
+    assert forecaster.update(walk[430:], refit=True).report_.observations == 2100
 
 
 def test_a_clone_has_seen_nothing(early):

@@ -1,4 +1,4 @@
-"""What is known beside the series, as columns beside the time: regressors and holidays."""
+"""What is known beside the series, as columns beside the time: working days, regressors and holidays."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from nonparam.errors import InputError
 from nonparam.forecasting.holidays import Holidays, read_holidays
 from nonparam.forecasting.regressors import Regressors, read_regressors
+from nonparam.forecasting.structure import WORKING_DAYS
 from nonparam.forecasting.timeline import Timeline
 from nonparam.forecasting.validation import Observed
+from nonparam.forecasting.working_days import has_working_days, working_days
 
 __all__ = ["Beside", "read_beside"]
 
@@ -20,7 +22,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Beside:
-    """Columns of two groups, of which each has a prior of its own.
+    """Columns of three groups, of which each has a prior of its own; months have working days.
 
     Attributes:
         line: the times of the series.
@@ -43,6 +45,7 @@ class Beside:
     def groups(self) -> dict[str, tuple[int, ...]]:
         """Which columns belong to each group; column 0 is the time."""
         sizes = {
+            WORKING_DAYS: int(has_working_days(self.line)),
             "regressors": len(self.regressors.names) if self.regressors is not None else 0,
             "holidays": len(self.holidays.names) if self.holidays is not None else 0,
         }
@@ -56,6 +59,8 @@ class Beside:
     def effects(self) -> dict[str, tuple[str, int, float]]:
         """Return of each column its group, its number, and how much of it one unit of the user's makes."""
         found: dict[str, tuple[str, int, float]] = {}
+        if has_working_days(self.line):
+            found["a working day"] = (WORKING_DAYS, self.groups[WORKING_DAYS][0], 1.0)
         if self.regressors is not None:
             columns = zip(
                 self.regressors.names, self.groups["regressors"], self.regressors.scale, strict=True
@@ -68,8 +73,8 @@ class Beside:
 
     def seen(self) -> Array:
         """Return the columns at the times of the series, ``(n, k)``; NaN where ``X`` was not given."""
-        tables = [] if self.regressors is None else [self.regressors.seen()]
-        return self._with_holidays(tables, self.line.index)
+        own = None if self.regressors is None else self.regressors.seen()
+        return self._stacked(own, self.line.index)
 
     def ahead(self, X: Any, index: pd.Index) -> Array:
         """Return the columns at other times, ``(m, k)``.
@@ -83,13 +88,19 @@ class Beside:
         """
         if self.regressors is None and X is not None:
             raise InputError("the forecaster was fitted without X, and has no use for X now: leave it out")
-        tables = [] if self.regressors is None else [self.regressors.ahead(X, index)]
-        return self._with_holidays(tables, index)
+        own = None if self.regressors is None else self.regressors.ahead(X, index)
+        return self._stacked(own, index)
 
-    def _with_holidays(self, tables: list[Array], index: pd.Index) -> Array:
-        if self.holidays is not None:
-            tables = [*tables, self.holidays.columns(self.line, index)]
-        return np.concatenate([np.zeros((len(index), 0)), *tables], 1)
+    def _stacked(self, regressors: Array | None, index: pd.Index) -> Array:
+        none = np.zeros((len(index), 0))
+        return np.concatenate(
+            [
+                working_days(self.line, index) if has_working_days(self.line) else none,
+                none if regressors is None else regressors,
+                none if self.holidays is None else self.holidays.columns(self.line, index),
+            ],
+            1,
+        )
 
 
 def read_beside(X: Any, holidays: Any, observed: Observed) -> Beside:

@@ -41,7 +41,7 @@ class Engine(Protocol):
 
 
 def engine_for(structure: Structure, x: Array, y: Array) -> Engine:
-    """Return the faster engine for series of this length.
+    """Return the faster engine for series of this length; chains have no part whose slope wanders.
 
     Args:
         structure: the parts.
@@ -55,4 +55,5 @@ def engine_for(structure: Structure, x: Array, y: Array) -> Engine:
         'Dense'
     """
     long = LONG if find_spec("numba") else LONG_UNCOMPILED
-    return (Chains if len(x) > long else Dense)(structure, x, y)
+    chained = len(x) > long and not structure.has_slope
+    return (Chains if chained else Dense)(structure, x, y)

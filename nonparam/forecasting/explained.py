@@ -30,7 +30,7 @@ class Explained(Predicting):
         >>> from nonparam.datasets import load_airline
         >>> forecaster = GPForecaster().fit(load_airline())
         >>> print(forecaster.summary().splitlines()[1])
-        Scale: the logarithm, 10^14 times as probable as the series as it is: its swings grow with its level.
+        Scale: the logarithm, 10^12 times as probable as the series as it is: its swings grow with its level.
     """
 
     report_: ForecastReport

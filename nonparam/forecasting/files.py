@@ -122,7 +122,7 @@ def _state(fitted: Fitted) -> dict[str, Any]:
     return {
         "cycle": asdict(fitted.setting.cycle),
         "origin": fitted.setting.origin,
-        "has_slope": any(part.kind == "slope" for part in fitted.setting.structure.parts),
+        "has_slope": fitted.setting.structure.has_slope,
         "transforms": [[t.link.name, t.centre, t.scale] for t in ensemble.transforms],
         "points": ensemble.points,
         "outputs": ensemble.outputs,

@@ -14,6 +14,7 @@ from nonparam.forecasting.calendars import DAY, YEAR, time_name
 from nonparam.forecasting.ensemble import Ensemble
 from nonparam.forecasting.fitting import Setting
 from nonparam.forecasting.report import ForecastReport
+from nonparam.forecasting.structure import WORKING_DAYS
 from nonparam.forecasting.validation import Observed
 from nonparam.forecasting.words import Estimate, Findings, Reading
 
@@ -171,7 +172,10 @@ def _season(fitted: Fitted) -> tuple[tuple[float, float] | None, float]:
 
 
 def _effects(fitted: Fitted) -> dict[str, Estimate]:
-    """Return the effect of one unit of each column that was not 0 throughout; if many, of the surest."""
+    """Return the effect of one unit of each column that was not 0 throughout; if many, of the surest.
+
+    Nobody asked for working days: they are told of where their effect is none by chance.
+    """
     x = fitted.ensemble.x
     columns = {
         k: v for k, v in fitted.beside.effects().items() if v[0] in fitted.present and x[:, v[1]].any()
@@ -179,10 +183,16 @@ def _effects(fitted: Fitted) -> dict[str, Estimate]:
     rows = fitted.rows(np.full(len(columns), fitted.setting.origin))
     for row, (_, column, amount) in zip(rows, columns.values(), strict=True):
         row[column] = amount
-    sums = fitted.ensemble.parts(rows, {group: [group] for group in fitted.beside.groups})
+    groups = {group for group, _, _ in columns.values()}
+    sums = fitted.ensemble.parts(rows, {group: [group] for group in groups})
     found = {
         name: Estimate(float(sums[group][0][i]), float(sums[group][1][i]))
         for i, (name, (group, _, _)) in enumerate(columns.items())
+    }
+    found = {
+        name: effect
+        for name, effect in found.items()
+        if columns[name][0] != WORKING_DAYS or effect.interval[0] * effect.interval[1] > 0.0
     }
     surest = sorted(found, key=lambda name: -abs(found[name].mean) / max(found[name].sd, 1e-300))[
         :MOST_EFFECTS

@@ -274,8 +274,7 @@ def _first_points(chosen: list[tuple[Candidate, ...]]) -> dict[int, Array]:
 
 def _explodes(structure: Structure, omitted: Sequence[str], transform: Standardised) -> bool:
     """Whether a slope wanders on a logarithm, which soon forecasts anything."""
-    has_slope = any(part.kind == "slope" and part.name not in omitted for part in structure.parts)
-    return has_slope and transform.link is LOG
+    return structure.without(omitted).has_slope and transform.link is LOG
 
 
 def _weights(evidences: Array, trends: Sequence[frozenset[str]]) -> Array:

@@ -45,14 +45,14 @@ QUANTILES = (0.1, 0.5, 0.9)
 class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     r"""Forecast a series by an average of structural Gaussian processes.
 
-    A series, or its logarithm, is the sum of a base, a drift, a smooth trend, a wandering level, seasons
-    that may change, a short memory and noise, each with a prior that lets the data switch it off. Structures
-    with and without the seasons, on the series and on its logarithm, are fitted at their most probable
-    hyperparameters; the forecast is their average :math:`p(y) = \sum_k w_k\, p_k(y)`, weighted by the root
-    of their evidence, :math:`w_k \propto p(y_{1:n} \mid k)^{1/2}`, in Laplace's approximation. Short series
-    tell little of the hyperparameters: the shorter the series, the more of each :math:`p_k` is an average
-    over draws of them. Observations further than 2.5 standard deviations from what all others say of them
-    are counted as if they lay there; steps of the level stay.
+    A series, or its logarithm, is the sum of a base, a drift, a smooth trend, a wandering level, seasons that
+    may change, a short memory, in months the effect of working days, and noise, each with a prior that lets
+    the data switch it off. Structures with and without the seasons, on the series and on its logarithm, are
+    fitted at their most probable hyperparameters; the forecast is their average :math:`p(y) = \sum_k w_k\,
+    p_k(y)`, weighted by the root of their evidence, :math:`w_k \propto p(y_{1:n} \mid k)^{1/2}`, in Laplace's
+    approximation. Short series tell little of the hyperparameters: the shorter the series, the more of each
+    :math:`p_k` is an average over draws of them. Observations further than 2.5 standard deviations from what
+    all others say of them are counted as if they lay there; steps of the level stay.
 
     Args:
         season: how many observations make a cycle, which need not be a whole number, or a list of such
@@ -63,9 +63,9 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
             observation is below 5 % of the median or the logarithms lie near a straight line.
         components: ``"auto"`` for all parts, or a list of those that the series may have: ``"base"`` (a
             constant), ``"drift"`` (a line), ``"trend"`` (a smooth curve), ``"level"`` (a random walk),
-            ``"slope"`` (whose steps wander; only without a season), ``"season"`` (every one of them) and
-            ``"memory"`` (deviations that fade within a few steps). Noise, regressors and
-            holidays always stay.
+            ``"slope"`` (whose steps wander; only without a season), ``"season"`` (every one of them),
+            ``"memory"`` (deviations that fade within a few steps) and ``"working days"`` (what a month has of
+            them; only where the index has months). Noise, regressors and holidays always stay.
         average: whether to average over structures, transforms and hyperparameters, or to take the most
             evident structure and its most probable hyperparameters.
         priors: ``"default"``, or a dictionary that replaces some of them, such as
@@ -325,7 +325,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
 
         Without a refit hyperparameters and transforms stay as they are, and each member is weighed by how
         well it foresaw the new observations: :math:`w_k' \propto w_k\, p_k(y_{n+1:m} \mid y_{1:n})`. That
-        takes the time of a forecast. ``report_`` still tells of the fit.
+        takes the time of two likelihoods. ``report_`` still tells of the fit.
 
         Args:
             y_new: a Series with later times, or an array of what follows immediately; NaN means missing.
@@ -338,7 +338,6 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         Raises:
             InputError: times that are not later, regressors that are missing, or without ``refit``
                 observations that no member allows for.
-            InsufficientMemoryError: without ``refit``, so many new times that their covariance does not fit.
 
         Examples:
             >>> from nonparam.datasets import load_airline
@@ -355,8 +354,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
             table = None if beside.regressors is None else beside.regressors.table
             return self.fit(observed.y, table)
         old, moved = self._fit.setting, observed.line.locate(self._observed.y.index[-1:])[0]
-        has_slope = any(part.kind == "slope" for part in old.structure.parts)
-        origin = old.origin + float(moved)
+        origin, has_slope = old.origin + float(moved), old.structure.has_slope
         setting = self.setting(old.cycle, observed, beside, origin=origin, has_slope=has_slope)
         with threads_for(len(observed.values)):
             ensemble = reweighed(self.ensemble_, setting.x, observed.values)

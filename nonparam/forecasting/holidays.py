@@ -2,21 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from nonparam.errors import InputError
-from nonparam.forecasting.calendars import DAY
 from nonparam.forecasting.regressors import named
-from nonparam.forecasting.timeline import Periods, Stamps, Timeline
+from nonparam.forecasting.spans import Days, days_of, numbered
+from nonparam.forecasting.timeline import Timeline
 
 __all__ = ["Holidays", "read_holidays"]
 
 Array = NDArray[np.float64]
-Days = NDArray[np.int64]  # since 1970-01-01
 
 YEARS_AHEAD = 10  # after the series, in which a country's holidays may have names that the series never met
 WIDEST_WINDOW = 60  # days before or after a holiday
@@ -63,7 +62,7 @@ class Holidays:
             ``(m, k)``: 0 or 1 where times are days or shorter, else the number of days within the week, the
             month or whatever a step is.
         """
-        first, last = _reach(line, index)
+        first, last = days_of(line, index)
         days = self.days if self.country is None else _of_country(self.country, _years(first, last))
         none = np.zeros(0, dtype=np.int64)
         counts = [_count(days.get(name, none), first, last) for name in self.names]
@@ -102,7 +101,7 @@ def read_holidays(holidays: Any, line: Timeline) -> Holidays:
             f"{line.index[0]!r}"
         )
     if isinstance(holidays, str):
-        first, last = _reach(line, line.index)
+        first, last = days_of(line, line.index)
         years = _years(first, last)
         known = _of_country(holidays, range(years.start, years.stop + YEARS_AHEAD))
         return Holidays(tuple(sorted(known)), {}, holidays)
@@ -170,13 +169,8 @@ def _days(dates: Any, what: str, *, keep_order: bool = False) -> Days:
         raise InputError(f"{what} must be dates, such as '2024-12-25', got {dates!r}: {error}") from None
     if stamps.hasnans:
         raise InputError(f"{what} has {int(np.sum(stamps.isna()))} missing date(s); drop them")
-    days = _numbered(stamps)
+    days = numbered(stamps)
     return days if keep_order else np.unique(days)
-
-
-def _numbered(stamps: pd.DatetimeIndex) -> Days:
-    days: Days = stamps.to_numpy().astype("datetime64[D]").astype(np.int64)
-    return days
 
 
 def _of_country(code: str, years: range) -> dict[str, Days]:
@@ -204,44 +198,6 @@ def _years(first: Days, last: Days) -> range:
         np.array([first.min(), last.max()]).astype("datetime64[D]").astype("datetime64[Y]").astype(int) + 1970
     )
     return range(int(years[0]), int(years[1]) + 1)
-
-
-def _reach(line: Timeline, index: pd.Index) -> tuple[Days, Days]:
-    """Return the first and the last day of each time, days where the clocks of its zone say so.
-
-    Stamps of weeks, and of the ends of months and the like, end the period that they stand for, as those of
-    ``resample("W")`` do; stamps of other steps longer than a day begin it.
-    """
-    if isinstance(line, Periods):
-        periods: Any = index
-        first, last = (_numbered(periods.asfreq("D", how).to_timestamp()) for how in ("S", "E"))
-        return first, last
-    stamps: Any = index if cast(pd.DatetimeIndex, line.index).tz is None else _in_zone(line, index)
-    days = _numbered(stamps)
-    freq = line.freq if isinstance(line, Stamps) and not _is_daily(line) else None
-    if freq is None:
-        return days, days
-    if _is_weekly(freq) or "End" in type(freq).__name__:
-        return _numbered(_shifted(stamps, -freq)) + 1, days
-    return days, _numbered(_shifted(stamps, freq)) - 1
-
-
-def _in_zone(line: Timeline, index: Any) -> pd.DatetimeIndex:
-    local: pd.DatetimeIndex = index.tz_convert(cast(pd.DatetimeIndex, line.index).tz).tz_localize(None)
-    return local
-
-
-def _is_daily(line: Stamps) -> bool:
-    """Whether stamps are a day or less apart, but for days that are left out."""
-    return isinstance(line.freq, pd.offsets.CustomBusinessDay) or (line.seconds or 0.0) <= 1.5 * DAY
-
-
-def _is_weekly(freq: Any) -> bool:
-    return isinstance(freq, pd.offsets.Week) or (isinstance(freq, pd.offsets.Day) and freq.n % 7 == 0)
-
-
-def _shifted(stamps: pd.DatetimeIndex, freq: Any) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex([stamp + freq for stamp in stamps])  # pandas warns where it cannot do all at once
 
 
 def _count(days: Days, first: Days, last: Days) -> Array:

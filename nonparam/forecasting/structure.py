@@ -13,7 +13,8 @@ by its variance.
         + \underbrace{v_s\, k_\text{per}(t, t')\, e^{-|t - t'| / L}}_\text{season}
         + \underbrace{v_m\, e^{-|t - t'| / \ell}}_\text{memory}
 
-Regressors add :math:`v_r x x'^\top` with their standardised columns :math:`x`; there may be several seasons.
+Regressors add :math:`v_r x x'^\top` with their standardised columns :math:`x`, and so do working days and
+holidays; there may be several seasons.
 
 The form follows Corani, Benavoli and Zaffalon (2021), Time series forecasting with Gaussian processes needs
 priors; the level, the memory and the season that may change are additions.
@@ -43,7 +44,7 @@ from nonparam.kernels import (
 )
 from nonparam.theta import Prior, Theta
 
-__all__ = ["Kind", "Part", "Structure", "build_structure"]
+__all__ = ["WORKING_DAYS", "Kind", "Part", "Structure", "build_structure"]
 
 Array = NDArray[np.float64]
 Kind = Literal["base", "drift", "trend", "level", "slope", "season", "memory", "features"]
@@ -85,6 +86,7 @@ MEMORY = LogNormal("variance", -2.5, 1.5)
 MEMORY_LENGTH = LogNormal("lengthscale", -1.9, 1.0)
 NOISE = LogNormal("variance", -3.0, 2.0)
 REGRESSORS = LogNormal("variance", -2.0, 1.5)
+EFFECT_OF_A_DAY = LogNormal("variance", -5.0, 1.0)  # most series know no working days
 
 WITHOUT = (  # what trends of series without a season may lack
     ("slope",),
@@ -92,6 +94,7 @@ WITHOUT = (  # what trends of series without a season may lack
     ("trend", "memory"),
     ("slope", "trend", "memory"),
 )
+WORKING_DAYS = "working days"
 ONE_SEASON: Mapping[str, float] = MappingProxyType({"season": 1.0})
 NOTHING: Mapping[str, Sequence[int]] = MappingProxyType({})
 
@@ -138,6 +141,11 @@ class Structure:
     def seasons(self) -> tuple[str, ...]:
         """The names of the parts that repeat."""
         return tuple(part.name for part in self.parts if part.kind == "season")
+
+    @property
+    def has_slope(self) -> bool:
+        """Whether there is a part whose slope wanders."""
+        return any(part.kind == "slope" for part in self.parts)
 
     def without(self, names: Collection[str]) -> "Structure":
         """Return the structure of the other parts."""
@@ -250,7 +258,8 @@ class Structure:
 
 
 def _is_chosen(part: Part, names: Collection[str]) -> bool:
-    return part.name in names or part.kind == "features" or (part.kind == "season" and "season" in names)
+    of_user = part.kind == "features" and part.name != WORKING_DAYS
+    return part.name in names or of_user or (part.kind == "season" and "season" in names)
 
 
 def _with_priors(part: Part, priors: Mapping[str, tuple[float, float]]) -> Part:
@@ -344,5 +353,6 @@ def _season(name: str, period: float) -> Part:
 
 
 def _group(name: str, columns: Sequence[int]) -> Part:
-    kernel = Linear(REGRESSORS.median, center=0.0, active_dims=tuple(columns))
-    return Part(name, kernel, {"raw_variance": REGRESSORS}, "features", columns=tuple(columns))
+    prior = EFFECT_OF_A_DAY if name == WORKING_DAYS else REGRESSORS
+    kernel = Linear(prior.median, center=0.0, active_dims=tuple(columns))
+    return Part(name, kernel, {"raw_variance": prior}, "features", columns=tuple(columns))

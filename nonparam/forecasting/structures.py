@@ -22,7 +22,7 @@ from nonparam.forecasting.beside import Beside, read_beside
 from nonparam.forecasting.ensemble import Ensemble
 from nonparam.forecasting.fitting import Candidate, Problem, Setting, fit_problems
 from nonparam.forecasting.season import Cycle
-from nonparam.forecasting.structure import Structure
+from nonparam.forecasting.structure import WORKING_DAYS, Structure
 from nonparam.forecasting.transforms import LINKS, Standardised, standardise
 from nonparam.forecasting.validation import Observed, read_horizon, read_series
 from nonparam.validation import check_count
@@ -33,7 +33,8 @@ Array = NDArray[np.float64]
 
 WITHOUT = {  # parts that a name leaves out
     "no trend": ("drift", "trend", "slope"),
-    **{f"no {name}": (name,) for name in ("drift", "level", "slope", "memory", "regressors", "holidays")},
+    **{f"no {name}": (name,) for name in ("drift", "level", "slope", "memory")},
+    **{f"no {name}": (name,) for name in (WORKING_DAYS, "regressors", "holidays")},
 }
 SEASONS = ("season", "no season")
 LEVEL_ONLY = "level only"

@@ -14,8 +14,8 @@ from scipy.special import logsumexp
 
 from nonparam.errors import InputError
 from nonparam.forecasting.beside import Beside
+from nonparam.forecasting.engine import engine_for
 from nonparam.forecasting.ensemble import Ensemble
-from nonparam.forecasting.mixture import check_joint
 from nonparam.forecasting.regressors import Regressors
 from nonparam.forecasting.validation import Observed, as_numbers, as_series, read_series
 
@@ -23,6 +23,7 @@ __all__ = ["joined", "joined_beside", "reweighed"]
 
 Array = NDArray[np.float64]
 
+LONGEST_DENSE = 2000  # observations of a series that cannot be a chain: half a minute
 NEGLIGIBLE = 1e-9  # the weight below which a member is dropped
 
 
@@ -95,14 +96,13 @@ def reweighed(ensemble: Ensemble, x: Array, values: Array) -> Ensemble:
         values: ``(m,)``, its observations.
 
     Raises:
-        InputError: observations that no member allows for.
-        InsufficientMemoryError: the joint covariance of so many new times does not fit.
+        InputError: observations that no member allows for, or too many of them for a slope that wanders.
     """
     n = len(ensemble.x)
     log_weights = np.log(ensemble.weights)
     if len(values) > n:
-        check_joint(len(values) - n, n, len(ensemble.weights))
-        log_weights = log_weights + ensemble.joint(x[n:]).log_densities(values[n:])
+        _check_length(ensemble, len(values))
+        log_weights = log_weights + _foreseen(ensemble, x, values[n:])
     if not np.isfinite(log_weights).any():
         raise InputError(
             f"y_new goes down to {values[n:].min():g}, which the logarithm cannot tell; call "
@@ -121,6 +121,30 @@ def reweighed(ensemble: Ensemble, x: Array, values: Array) -> Ensemble:
         outputs,
         weights[kept] / weights[kept].sum(),
     )
+
+
+def _check_length(ensemble: Ensemble, n: int) -> None:
+    if ensemble.structure.has_slope and n > LONGEST_DENSE:
+        raise InputError(
+            f"the series has {n:,} observations now; a trend whose slope wanders, which it was given when it "
+            f"was short, is for {LONGEST_DENSE:,} at most: call update(..., refit=True)"
+        )
+
+
+def _foreseen(ensemble: Ensemble, x: Array, values: Array) -> Array:
+    """Return the log density in nats that each member gives what came, ``(k,)``.
+
+    It is the difference of the likelihoods of the longer and of the shorter series, for which no joint
+    covariance of the new times is made.
+    """
+    tail = np.stack([transform.forward(values) for transform in ensemble.transforms], 1)
+    possible = np.isfinite(tail).all(0)
+    z = np.concatenate([ensemble.z, np.where(possible, tail, 0.0)])
+    longer, _ = engine_for(ensemble.structure, x, z)(ensemble.points, ensemble.outputs)
+    shorter, _ = ensemble.engine(ensemble.points, ensemble.outputs)
+    slopes = np.array([transform.log_slope(values).sum() for transform in ensemble.transforms])
+    density: Array = np.where(possible, slopes, -np.inf)[ensemble.outputs] + longer - shorter
+    return density
 
 
 def _with_frequency(index: pd.Index, old: pd.Index) -> pd.Index:
