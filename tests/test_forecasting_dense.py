@@ -131,3 +131,14 @@ def test_the_inputs_stay_as_they_are():
     dense.predict(points, outputs, np.array([[1.0]]))
     for now, then in zip((dense.x, dense.y, points), before, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize(("times", "options"), CASES)
+def test_smoothed_functions_are_those_at_the_rows_themselves(times, options):
+    dense, points, outputs = series(times, **options)
+    means, variances = dense.smoothed(points, dense.y[:, outputs])
+    for mean, variance, point, output in zip(means, variances, points, outputs, strict=True):
+        k = naive(dense, point, dense.x)
+        gain = np.linalg.solve(k + np.exp(point[-1]) * np.eye(N), k).T
+        np.testing.assert_allclose(mean, gain @ dense.y[:, output], rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(variance, np.diag(k - gain @ k), rtol=1e-6, atol=1e-10)

@@ -7,6 +7,7 @@ import pytest
 from nonparam.forecasting import GPForecaster, fitting
 from nonparam.forecasting.covariances import Covariances
 from nonparam.forecasting.dense import Dense
+from nonparam.forecasting.engine import engine_for
 from nonparam.forecasting.fitting import Problem, fit_problems
 from nonparam.forecasting.outliers import LIMIT, left_out, tamed
 from nonparam.forecasting.structure import build_structure
@@ -30,6 +31,12 @@ def dense(structure, x, point):
     return matrix.copy()
 
 
+def moments(structure, x, y, theta):
+    engine = engine_for(structure, x, y[:, None])
+    mean, sd = left_out(engine, theta[None], y[:, None])
+    return mean[0], sd[0]
+
+
 def covariance(rows):
     matrix = dense(STRUCTURE, X[rows], START)
     return matrix + np.exp(START[-1]) * np.eye(len(rows))
@@ -39,7 +46,7 @@ def covariance(rows):
 def test_each_is_told_by_all_others(i):
     """The conditional normal distribution, written out."""
     y = WAVE + NOISE
-    mean, sd = left_out(STRUCTURE, X, y[:, None], {0: START})[0]
+    mean, sd = moments(STRUCTURE, X, y, START)
     a = covariance(np.arange(N))
     others = np.delete(np.arange(N), i)
     gain = np.linalg.solve(a[np.ix_(others, others)], a[others, i])
@@ -56,7 +63,7 @@ def test_long_series_are_told_the_same():
     y = np.sin(2.0 * np.pi * x[:, 0]) + np.random.RandomState(1).standard_normal(n)
     a = dense(structure, x, theta) + np.exp(theta[-1]) * np.eye(n)
     inverse = np.linalg.inv(a)
-    mean, sd = left_out(structure, x, y[:, None], {0: theta})[0]
+    mean, sd = moments(structure, x, y, theta)
     np.testing.assert_allclose(mean, y - inverse @ y / np.diag(inverse), atol=2e-3)
     np.testing.assert_allclose(sd, np.diag(inverse) ** -0.5, rtol=2e-3)
 
@@ -66,7 +73,7 @@ def test_long_series_are_told_the_same():
 def test_a_spike_is_brought_to_the_limit_and_nothing_else_is(i, size):
     y = WAVE + NOISE
     y[i] += size
-    mean, sd = left_out(STRUCTURE, X, y[:, None], {0: START})[0]
+    mean, sd = moments(STRUCTURE, X, y, START)
     changed = np.flatnonzero(near(y) != y)
     assert changed.tolist() == [i]
     assert near(y)[i] == pytest.approx(mean[i] + np.sign(size) * LIMIT * sd[i])

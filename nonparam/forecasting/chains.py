@@ -1,7 +1,7 @@
 """Long series under many hyperparameters: each in time that grows with the length, one after the other."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -76,6 +76,10 @@ class Chains:
         ]
         means, variances = zip(*found, strict=True)
         return np.stack(means), np.stack(variances)
+
+    def smoothed(self, points: Array, y: Array) -> tuple[Array, Array]:
+        """Return means and variances ``(b, n)`` at the rows of series ``y (n, b)``, without noise."""
+        return replace(self, y=y).marginals(points, np.arange(len(points)), self.x)
 
     def sums(
         self, groups: Sequence[Collection[str]], point: Array, output: int, new: Array

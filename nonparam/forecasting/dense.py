@@ -105,6 +105,27 @@ class Dense:
         moments = np.concatenate([np.array(block) for block in blocks], 2)
         return moments[:, 0], moments[:, 1]
 
+    def smoothed(self, points: Array, y: Array) -> tuple[Array, Array]:
+        r"""Return what is known of the functions at the rows of series, one for each of the points.
+
+        .. math:: m = y - \sigma^2 \alpha, \quad v_i = \sigma^2 - \sigma^4 (A^{-1})_{ii}.
+
+        Args:
+            points: ``(b, p)``.
+            y: ``(n, b)``.
+
+        Returns:
+            Means and variances ``(b, n)``.
+        """
+        found = []
+        for a, point, own in zip(_matrices(self._covariances, points), points, y.T, strict=True):
+            root, noise = _factor(a, point), np.exp(point[-1])
+            inverse, _ = dpotri(root, lower=True)
+            alpha = dsymv(1.0, inverse, own, lower=True)
+            found.append((own - noise * alpha, noise - noise**2 * np.diagonal(inverse)))
+        means, variances = zip(*found, strict=True)
+        return np.stack(means), np.stack(variances)
+
     def sums(
         self, groups: Sequence[Collection[str]], point: Array, output: int, new: Array
     ) -> list[tuple[Array, Array]]:
@@ -120,7 +141,8 @@ class Dense:
             Mean ``(m,)`` and variance ``(m,)`` of each sum.
         """
         (a,) = _matrices(self._covariances, point[None])
-        root, y = self._factor(a, point, output)
+        root = _factor(a, point)
+        y = _whitened(root, self.y[:, output])
         return [self._sum(names, point, root, y, new) for names in groups]
 
     def _sum(
@@ -143,13 +165,8 @@ class Dense:
         n = len(self.x)
         joints = _matrices(Covariances(self.structure, np.concatenate([self.x, new])), points)
         for joint, point, output in zip(joints, points, outputs, strict=True):
-            yield _conditional(*self._factor(joint[:n, :n].copy(), point, output), joint)
-
-    def _factor(self, a: Array, point: Array, output: int) -> tuple[Array, Array]:
-        """Return the factor of the covariance ``a``, which is lost, with noise, and the whitened series."""
-        a.reshape(-1)[:: len(a) + 1] += np.exp(point[-1])
-        root = cholesky(a.T, lower=True, overwrite_a=True, check_finite=False)
-        return root, solve_triangular(root, self.y[:, output], lower=True, check_finite=False)
+            root = _factor(joint[:n, :n].copy(), point)
+            yield _conditional(root, _whitened(root, self.y[:, output]), joint)
 
     def _evaluate(self, points: Array, outputs: NDArray[np.intp]) -> tuple[Array, Array]:
         covariances, noise = self._covariances, np.exp(points[:, -1])
@@ -169,6 +186,18 @@ class Dense:
 
 def _matrices(covariances: Covariances, points: Array) -> Iterator[Array]:
     return covariances.matrices(points, covariances.functions(points))
+
+
+def _factor(a: Array, point: Array) -> Array:
+    """Return the factor of the covariance ``a``, which is lost, with noise."""
+    a.reshape(-1)[:: len(a) + 1] += np.exp(point[-1])
+    root: Array = cholesky(a.T, lower=True, overwrite_a=True, check_finite=False)
+    return root
+
+
+def _whitened(root: Array, wanted: Array) -> Array:
+    white: Array = solve_triangular(root, wanted, lower=True, check_finite=False)
+    return white
 
 
 def _log_normal(a: Array, y: Array) -> tuple[float, Array]:
@@ -199,7 +228,7 @@ def _conditional(root: Array, y: Array, wanted: Array) -> tuple[Array, Array, Ar
         Mean ``(m,)``, and covariance ``(m, m)`` as the difference of the third and the square of the second.
     """
     n = len(root)
-    white = solve_triangular(root, wanted[:n, n:], lower=True, check_finite=False)
+    white = _whitened(root, wanted[:n, n:])
     return white.T @ y, white, wanted[n:, n:]
 
 

@@ -33,6 +33,10 @@ class Engine(Protocol):
         """Return means and variances ``(b, m)`` at ``new (m, c)``."""
         ...
 
+    def smoothed(self, points: Array, y: Array) -> tuple[Array, Array]:
+        """Return means and variances ``(b, n)`` of the functions at the rows of series ``y (n, b)``."""
+        ...
+
     def sums(
         self, groups: Sequence[Collection[str]], point: Array, output: int, new: Array
     ) -> list[tuple[Array, Array]]:

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from nonparam.forecasting.engine import engine_for
+from nonparam.forecasting.engine import Engine, engine_for
 from nonparam.forecasting.structure import Structure
 
 __all__ = ["left_out", "tamed"]
@@ -43,41 +43,34 @@ ALIKE = 0.5  # of an observation's distance, that another is off to the same sid
 LEAST_FREEDOM = 1e-6  # the share of the noise that a fit leaves; below it, rounding is all that is seen
 
 
-def left_out(
-    structure: Structure, x: Array, z: Array, points: Mapping[int, Array]
-) -> dict[int, tuple[Array, Array]]:
-    """Return mean and standard deviation ``(n,)`` of each observation given all others.
+def left_out(engine: Engine, points: Array, y: Array) -> tuple[Array, Array]:
+    """Return mean and standard deviation of each observation given all others.
 
     Args:
-        structure: of the series.
-        x: ``(n, c)``, their rows.
-        z: ``(n, t)``, the series.
-        points: logarithms of hyperparameters ``(p,)`` by the columns of ``z`` that are wanted.
+        engine: of series that are seen at these times.
+        points: ``(b, p)``, logarithms of hyperparameters.
+        y: ``(n, b)``, a series for each of them.
 
     Returns:
-        Means and standard deviations by columns. Where the hyperparameters leave no noise, nothing can be
+        Means and standard deviations ``(b, n)``. Where the hyperparameters leave no noise, nothing can be
         said: the mean is the observation.
     """
-    outputs, theta = np.array(list(points)), np.stack(list(points.values()))
-    means, variances = engine_for(structure, x, z).marginals(theta, outputs, x)
-    found = {}
-    for output, point, mean, variance in zip(outputs, theta, means, variances, strict=True):
-        y, noise = z[:, output], np.exp(point[-1])
-        freedom = 1.0 - variance / noise
-        seen = freedom > LEAST_FREEDOM
-        freedom = np.where(seen, freedom, 1.0)
-        found[int(output)] = y - np.where(seen, (y - mean) / freedom, 0.0), np.sqrt(noise / freedom)
-    return found
+    mean, variance = engine.smoothed(points, y)
+    noise = np.exp(points[:, -1:])
+    freedom = 1.0 - variance / noise
+    seen = freedom > LEAST_FREEDOM
+    freedom = np.where(seen, freedom, 1.0)
+    return y.T - np.where(seen, (y.T - mean) / freedom, 0.0), np.sqrt(noise / freedom)
 
 
 def tamed(structure: Structure, x: Array, z: Array, points: Mapping[int, Array]) -> Array:
     """Return the series ``(n, t)``; what is far from all else that a series says is brought nearer.
 
     Args:
-        structure: as for `left_out`.
-        x: as for `left_out`.
-        z: as for `left_out`.
-        points: as for `left_out`; the other columns stay as they are.
+        structure: of the series.
+        x: ``(n, c)``, their rows.
+        z: ``(n, t)``, the series.
+        points: logarithms of hyperparameters ``(p,)`` by the columns of ``z``; the others stay as they are.
 
     Examples:
         >>> from nonparam.forecasting.structure import build_structure
@@ -91,12 +84,15 @@ def tamed(structure: Structure, x: Array, z: Array, points: Mapping[int, Array])
     near = z.copy()
     if len(z) < FEWEST:
         return near
+    engine = engine_for(structure, x, z)
     wanted = {output: point for output, point in points.items() if not _is_mostly_one_value(z[:, output])}
     outliers = np.zeros(z.shape, dtype=np.bool_)
     for _ in range(ROUNDS):
         if not wanted:
             break
-        for output, (mean, sd) in left_out(structure, x, near, wanted).items():
+        outputs = list(wanted)
+        means, sds = left_out(engine, np.stack(list(wanted.values())), near[:, outputs])
+        for output, mean, sd in zip(outputs, means, sds, strict=True):
             y = z[:, output]
             distance = (y - mean) / sd
             found = _found(structure, x[:, 0], y, distance, outliers[:, output])
