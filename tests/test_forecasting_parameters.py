@@ -1,7 +1,5 @@
 """The parameters of the forecaster: what each does, and what is refused."""
 
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,11 +34,10 @@ def hours() -> pd.Series:
 
 
 def test_a_time_limit_ends_the_searches_and_says_so(hours, tmp_path):
-    began = time.monotonic()
     full = GPForecaster(24, transform="identity").fit(hours)
-    middle = time.monotonic()
     short = GPForecaster(24, transform="identity", time_limit=1e-6).fit(hours)
-    assert time.monotonic() - middle < 0.8 * (middle - began)
+    assert max(m.evaluations for m in short.report_.members) == 1
+    assert min(m.evaluations for m in full.report_.members) > 5
     assert not full.report_.timed_out
     assert short.report_.timed_out and not short.report_.converged
     assert "not all searches converged: time_limit ended some" in str(short.report_)

@@ -22,6 +22,7 @@ from torch import Tensor
 from nonparam.forecasting.structure import Part, Structure
 from nonparam.kernels import Kernel, Sum
 from nonparam.kernels.evaluate import covariance
+from nonparam.solvers.plan import CPU
 from nonparam.theta import Theta
 
 __all__ = ["Covariances", "Lags"]
@@ -62,6 +63,12 @@ class Lags:
         values, places = np.unique(distances, return_inverse=True)
         return cls(values, places.reshape(n, n), n)
 
+    @property
+    def numbers(self) -> NDArray[np.intp]:
+        """The number of each distance, ``(n, n)``."""
+        steps = np.arange(self.n)
+        return np.abs(np.subtract.outer(steps, steps)) if self.places is None else self.places
+
     def spread(self, k: Array) -> Array:
         """Return the matrix ``(n, n)``, not to be written to, of values of a function of the lag ``(m,)``."""
         if self.places is not None:
@@ -94,6 +101,7 @@ class Covariances:
     Attributes:
         structure: its parts.
         x: ``(n, c)``, the times, and beside them the regressors.
+        device: where functions of the lag are computed.
 
     Examples:
         >>> from nonparam.forecasting.structure import build_structure
@@ -106,6 +114,7 @@ class Covariances:
 
     structure: Structure
     x: Array
+    device: torch.device = CPU
 
     @cached_property
     def lags(self) -> Lags:
@@ -113,7 +122,7 @@ class Covariances:
         return Lags.of(self.x[:, 0])
 
     @cached_property
-    def _fixed(self) -> Array:
+    def fixed(self) -> Array:
         """The matrices of the parts that are no functions of the lag, at variance 1: ``(r, n n)``."""
         x = torch.from_numpy(self.x)
         units = [_unit_matrix(part.kernel, x) for part in self._parts(stationary=False)]
@@ -122,10 +131,10 @@ class Covariances:
     @cached_property
     def _stationary(self) -> Theta | None:
         kernels = [part.kernel.__sklearn_clone__() for part in self._parts(stationary=True)]
-        return Theta(Sum(*kernels), {}, None) if kernels else None
+        return Theta(Sum(*kernels).to(self.device), {}, None) if kernels else None
 
     @cached_property
-    def _entries(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def entries(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """The entries of `Structure.theta` that belong to functions of the lag, and to fixed matrices."""
         names = {part.name for part in self._parts(stationary=True)}
         ours = self.structure.entries(names)
@@ -145,9 +154,9 @@ class Covariances:
         """
         if self._stationary is None:
             return None
-        self._stationary.assign(points[:, self._entries[0]])
+        self._stationary.assign(points[:, self.entries[0]])
         with torch.set_grad_enabled(gradient):
-            x = torch.from_numpy(self.lags.values)[:, None]
+            x = torch.from_numpy(self.lags.values).to(self.device)[:, None]
             k: Tensor = self._stationary.kernel.matrix(x[:1], x).reshape(len(points), -1)
         return k
 
@@ -161,9 +170,9 @@ class Covariances:
             k: its result.
         """
         n = len(self.x)
-        variances = np.exp(points[:, self._entries[1]])
+        variances = np.exp(points[:, self.entries[1]])
         for i in range(len(points)):
-            total = (variances[i] @ self._fixed).reshape(n, n)
+            total = (variances[i] @ self.fixed).reshape(n, n)
             if k is not None:
                 total += self.lags.spread(k[i].detach().numpy())
             yield total
@@ -174,8 +183,8 @@ class Covariances:
         Args:
             upper: ``(n, n)``, its upper triangle, and zeros below.
         """
-        diagonals = self._fixed[:, :: len(self.x) + 1]
-        products = 2.0 * (self._fixed @ upper.reshape(-1)) - diagonals @ np.diagonal(upper)
+        diagonals = self.fixed[:, :: len(self.x) + 1]
+        products = 2.0 * (self.fixed @ upper.reshape(-1)) - diagonals @ np.diagonal(upper)
         return self.lags.gathered(upper), products
 
     def slopes(self, points: Array, k: Tensor | None, at_lags: Array, products: Array) -> Array:
@@ -187,11 +196,11 @@ class Covariances:
             at_lags: ``(b, m)``, the first of the `sums` of these derivatives.
             products: ``(b, r)``, the second. The last entry of the result, that of the noise, is 0.
         """
-        lagged, others = self._entries
+        lagged, others = self.entries
         slopes = np.zeros(points.shape)
         slopes[:, others] = np.exp(points[:, others]) * products
         if self._stationary is not None and k is not None:
-            gradients = torch.autograd.grad(k, self._stationary.parameters, torch.from_numpy(at_lags))
+            gradients = torch.autograd.grad(k, self._stationary.parameters, torch.from_numpy(at_lags).to(k))
             slopes[:, lagged] = self._stationary.gather(list(gradients), np.empty(0), len(points))
         return slopes
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.blas import dsymv, dsyr
 from scipy.linalg.lapack import dpotrf, dpotri
+from torch import Tensor
 
 from nonparam.forecasting.covariances import Covariances
 from nonparam.forecasting.structure import Structure
@@ -30,7 +31,7 @@ __all__ = ["Dense"]
 Array = NDArray[np.float64]
 
 BLOCK = 256  # rows whose joint covariance is made where only variances are wanted
-TOGETHER = 2**16  # values of functions of the lag that are made at once
+VALUES = 2**16  # values of functions of the lag that are made at once
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class Dense:
     x: Array
     y: Array
 
+    @property
+    def together(self) -> int:
+        """How many points are evaluated at once."""
+        return max(1, VALUES // len(self._covariances.lags.values))
+
     @cached_property
     def _covariances(self) -> Covariances:
         return Covariances(self.structure, self.x)
@@ -73,7 +79,7 @@ class Dense:
         Returns:
             ``(b,)``, minus infinity where the covariance is not positive definite, and ``(b, p)``.
         """
-        size = max(1, TOGETHER // len(self._covariances.lags.values))
+        size = self.together
         starts = range(0, len(points), size)
         pieces = [self._evaluate(points[i : i + size], outputs[i : i + size]) for i in starts]
         values, gradients = zip(*pieces, strict=True)
@@ -169,19 +175,37 @@ class Dense:
             yield _conditional(root, _whitened(root, self.y[:, output]), joint)
 
     def _evaluate(self, points: Array, outputs: NDArray[np.intp]) -> tuple[Array, Array]:
-        covariances, noise = self._covariances, np.exp(points[:, -1])
+        covariances = self._covariances
         k = covariances.functions(points, gradient=True)
-        values, found = np.empty(len(points)), []
-        for i, a in enumerate(covariances.matrices(points, k)):
-            a.reshape(-1)[:: len(a) + 1] += noise[i]
-            values[i], w = _log_normal(a, self.y[:, outputs[i]])
-            found.append((*covariances.sums(w), np.trace(w)))
-        at_lags, products, traces = (np.array(each) for each in zip(*found, strict=True))
+        values, at_lags, products, traces = self._densities(points, outputs, k)
         gradients = covariances.slopes(points, k, at_lags, products)
-        gradients[:, -1] = noise * traces
+        gradients[:, -1] = np.exp(points[:, -1]) * traces
         gradients *= -0.5
         usable = np.isfinite(values) & np.isfinite(gradients).all(1)
         return np.where(usable, values, -np.inf), np.where(usable[:, None], gradients, 0.0)
+
+    def _densities(
+        self, points: Array, outputs: NDArray[np.intp], k: Tensor | None
+    ) -> tuple[Array, Array, Array, Array]:
+        """Return log densities ``(b,)``, and of minus twice their derivatives in the covariance the sums.
+
+        Args:
+            points: ``(b, p)``.
+            outputs: ``(b,)``.
+            k: functions of the lag, ``(b, m)``.
+
+        Returns:
+            Besides the densities the sums at each lag ``(b, m)``, the products with the fixed matrices
+            ``(b, r)``, and the traces ``(b,)``.
+        """
+        covariances, noise = self._covariances, np.exp(points[:, -1])
+        found = []
+        for i, a in enumerate(covariances.matrices(points, k)):
+            a.reshape(-1)[:: len(a) + 1] += noise[i]
+            value, w = _log_normal(a, self.y[:, outputs[i]])
+            found.append((value, *covariances.sums(w), np.trace(w)))
+        values, at_lags, products, traces = (np.array(each) for each in zip(*found, strict=True))
+        return values, at_lags, products, traces
 
 
 def _matrices(covariances: Covariances, points: Array) -> Iterator[Array]:

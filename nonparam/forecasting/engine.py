@@ -1,15 +1,18 @@
-"""Which way a series is computed: by factors of its covariance, or as a chain."""
+"""Which way a series is computed: by factors of its covariance, alone or in a batch, or as a chain."""
 
 from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from nonparam.forecasting.batched import Batched
 from nonparam.forecasting.chains import Chains
 from nonparam.forecasting.dense import Dense
 from nonparam.forecasting.structure import Structure
+from nonparam.solvers.plan import CPU
 
 __all__ = ["Engine", "engine_for"]
 
@@ -44,13 +47,14 @@ class Engine(Protocol):
         ...
 
 
-def engine_for(structure: Structure, x: Array, y: Array) -> Engine:
+def engine_for(structure: Structure, x: Array, y: Array, device: torch.device = CPU) -> Engine:
     """Return the faster engine for series of this length; chains have no part whose slope wanders.
 
     Args:
         structure: the parts.
         x: ``(n, c)``.
         y: ``(n, t)``.
+        device: where batches of matrices are; chains are on the processor.
 
     Examples:
         >>> from nonparam.forecasting.structure import build_structure
@@ -59,5 +63,6 @@ def engine_for(structure: Structure, x: Array, y: Array) -> Engine:
         'Dense'
     """
     long = LONG if find_spec("numba") else LONG_UNCOMPILED
-    chained = len(x) > long and not structure.has_slope
-    return (Chains if chained else Dense)(structure, x, y)
+    if len(x) > long and not structure.has_slope:
+        return Chains(structure, x, y)
+    return Dense(structure, x, y) if device.type == "cpu" else Batched(structure, x, y, device)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nonparam.forecasting.engine import Engine, engine_for
@@ -11,6 +12,7 @@ from nonparam.forecasting.mixture import JointMixture, Mixture
 from nonparam.forecasting.outliers import tamed
 from nonparam.forecasting.structure import Structure
 from nonparam.forecasting.transforms import Standardised
+from nonparam.solvers.plan import CPU
 
 __all__ = ["Ensemble", "marginals"]
 
@@ -29,6 +31,7 @@ class Ensemble:
         points: ``(k, p)``, hyperparameters of the members; the first is the most evident one.
         outputs: ``(k,)``, the transform of each.
         weights: ``(k,)``, which sum to 1.
+        device: where members are computed.
 
     Examples:
         >>> from nonparam.forecasting.structure import build_structure
@@ -50,6 +53,7 @@ class Ensemble:
     points: Array
     outputs: NDArray[np.intp]
     weights: Array
+    device: torch.device = CPU
 
     @classmethod
     def given(
@@ -61,6 +65,7 @@ class Ensemble:
         points: Array,
         outputs: NDArray[np.intp],
         weights: Array,
+        device: torch.device = CPU,
     ) -> "Ensemble":
         """Return members given the observations ``values (n,)``, of which outliers are brought nearer.
 
@@ -69,19 +74,26 @@ class Ensemble:
         """
         z = np.stack([transform.forward(values) for transform in transforms], 1)
         first = {int(output): points[np.flatnonzero(outputs == output)[0]] for output in np.unique(outputs)}
-        near = tamed(structure, x, z, first)
-        return cls(structure, x, near, transforms, points, outputs, weights)
+        near = tamed(structure, x, z, first, device)
+        return cls(structure, x, near, transforms, points, outputs, weights, device)
 
     def regiven(self, values: Array) -> "Ensemble":
         """Return the members given other observations ``(n,)`` at the same rows."""
         return Ensemble.given(
-            self.structure, self.x, values, self.transforms, self.points, self.outputs, self.weights
+            self.structure,
+            self.x,
+            values,
+            self.transforms,
+            self.points,
+            self.outputs,
+            self.weights,
+            self.device,
         )
 
     @property
     def engine(self) -> Engine:
         """The way in which the members are computed."""
-        return engine_for(self.structure, self.x, self.z)
+        return engine_for(self.structure, self.x, self.z, self.device)
 
     def marginals(self, new: Array) -> Mixture:
         """Return the distributions of new observations, each by itself, at rows ``new (m, c)``."""
@@ -150,7 +162,7 @@ def _alike(ensembles: Sequence[Ensemble], new: Array) -> list[Mixture]:
     before = np.cumsum([0, *(each.z.shape[1] for each in ensembles[:-1])])
     outputs = np.concatenate([each.outputs + start for each, start in zip(ensembles, before, strict=True)])
     points = np.concatenate([each.points for each in ensembles])
-    mean, variance = engine_for(first.structure, first.x, z).marginals(points, outputs, new)
+    mean, variance = engine_for(first.structure, first.x, z, first.device).marginals(points, outputs, new)
     sd = np.sqrt(np.maximum(variance, 0.0) + np.exp(points[:, -1:]))
     ends = np.cumsum([len(each.points) for each in ensembles])[:-1]
     return [

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
@@ -29,6 +30,7 @@ from nonparam.forecasting.search import VALUE_TOLERANCE, Fitted, search
 from nonparam.forecasting.season import Cycle
 from nonparam.forecasting.structure import Structure
 from nonparam.forecasting.transforms import LOG, Standardised, standardise
+from nonparam.solvers.plan import CPU
 
 __all__ = ["Candidate", "Fit", "Problem", "Setting", "fit_problems"]
 
@@ -59,6 +61,7 @@ class Setting:
         structure: all parts.
         x: ``(n, c)``, times in this unit and regressors.
         omissions: the parts that each variant leaves out.
+        device: where fits are computed.
     """
 
     cycle: Cycle
@@ -66,6 +69,7 @@ class Setting:
     structure: Structure
     x: Array
     omissions: tuple[tuple[str, ...], ...]
+    device: torch.device = CPU
 
     def rows(self, positions: Array, beside: Array) -> Array:
         """Return what the structure is a function of, ``(m, c)``.
@@ -133,7 +137,13 @@ class Fit:
     ensemble: Ensemble
 
 
-def fit_problems(problems: Sequence[Problem], *, average: bool = True, deadline: float = np.inf) -> list[Fit]:
+def fit_problems(
+    problems: Sequence[Problem],
+    *,
+    average: bool = True,
+    deadline: float = np.inf,
+    device: torch.device = CPU,
+) -> list[Fit]:
     """Fit many series; those that are seen at the same times share their computations.
 
     A series whose outliers are as large as all its other changes together is fitted again without them: they
@@ -143,10 +153,12 @@ def fit_problems(problems: Sequence[Problem], *, average: bool = True, deadline:
         problems: the series.
         average: whether the forecast averages over candidates and hyperparameters, or takes the best only.
         deadline: of `time.monotonic`, at which searches stop where they are.
+        device: where batches are computed.
 
     Returns:
         One fit for each.
     """
+    problems = [_on(device, problem) for problem in problems]
     fits = _fit_all(problems, average, deadline)
     tried = list(problems)
     for _ in range(ROUNDS):
@@ -162,6 +174,11 @@ def fit_problems(problems: Sequence[Problem], *, average: bool = True, deadline:
         fit if used is problem else replace(fit, ensemble=fit.ensemble.regiven(problem.values))
         for fit, used, problem in zip(fits, tried, problems, strict=True)
     ]
+
+
+def _on(device: torch.device, problem: Problem) -> Problem:
+    settings = tuple(replace(setting, device=device) for setting in problem.settings)
+    return replace(problem, settings=settings)
 
 
 def _is_spoiled(problem: Problem, fit: Fit) -> bool:
@@ -223,7 +240,7 @@ def _found(setting: Setting, z: Array, log_slopes: Array, kinds: list[Kind], dea
     structure, n = setting.structure, len(z)
     if n <= VERY_LONG:
         return _searched(setting, z, kinds, None, deadline)
-    end = engine_for(structure, setting.x[-END:], z[-END:])
+    end = engine_for(structure, setting.x[-END:], z[-END:], setting.device)
     sketch = search(structure, end, kinds, deadline=deadline)
     evidences = np.array(
         [each.laplace.log_evidence + log_slopes[-END:, each.output].sum() for each in sketch]
@@ -242,7 +259,7 @@ def _searched(
     """Search, from where others were found if they are given."""
     return search(
         setting.structure,
-        engine_for(setting.structure, setting.x, z),
+        engine_for(setting.structure, setting.x, z, setting.device),
         kinds,
         starts=None if near is None else np.stack([each.search.theta for each in near]),
         value_tolerance=max(VALUE_TOLERANCE, len(z) * TOLERANCE_PER_ROW),
@@ -254,7 +271,7 @@ def _calmed(
     setting: Setting, z: Array, chosen: list[tuple[Candidate, ...]], deadline: float
 ) -> list[tuple[Candidate, ...]]:
     """Fit candidates again, if they count and their series, of ``z (n, t)``, has outliers: brought nearer."""
-    near = tamed(setting.structure, setting.x, z, _first_points(chosen))
+    near = tamed(setting.structure, setting.x, z, _first_points(chosen), setting.device)
     changed = set(np.flatnonzero((near != z).any(0)))
     again = [c for own in chosen for c in own if c.weight > NEGLIGIBLE and c.fitted.output in changed]
     if not again:
@@ -324,4 +341,5 @@ def _ensemble(setting: Setting, values: Array, candidates: tuple[Candidate, ...]
         np.concatenate(points),
         np.array(outputs),
         total / total.sum(),
+        setting.device,
     )

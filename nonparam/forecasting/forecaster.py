@@ -261,6 +261,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         store: Any = None,
         time_limit: float | None = None,
         verbose: int = 0,
+        device: str = "cpu",
     ) -> FittedPanel:
         """Fit a copy of this forecaster to each of many series.
 
@@ -296,6 +297,8 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
             time_limit: seconds after which no further series are begun; those that were not reached are in
                 ``failures``. Some that had begun end later. With ``store`` the next call goes on.
             verbose: 1 to show how many series are done.
+            device: ``"cuda"`` fits batches of series of up to 400 observations on a GPU; longer ones are for
+                processors. ``"auto"`` takes the GPU if there is one and the panel is large.
 
         Returns:
             The fitted series: `FittedPanel`.
@@ -317,7 +320,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
             ['unique_id', 'ds', 'lower', 'upper']
         """
         names = Names(id_col, time_col, target_col)
-        request = PanelRequest(names, fh, alpha, X, self.n_jobs, store, time_limit, verbose)
+        request = PanelRequest(names, fh, alpha, X, self.n_jobs, store, time_limit, verbose, device)
         return fit_panel(self, data, request)
 
     def update(self, y_new: Any, X: Any = None, *, refit: bool = False) -> Self:

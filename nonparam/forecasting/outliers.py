@@ -19,10 +19,12 @@ machine learning, equation 5.12, for the moments given all others.
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nonparam.forecasting.engine import Engine, engine_for
 from nonparam.forecasting.structure import Structure
+from nonparam.solvers.plan import CPU
 
 __all__ = ["left_out", "tamed"]
 
@@ -63,7 +65,9 @@ def left_out(engine: Engine, points: Array, y: Array) -> tuple[Array, Array]:
     return y.T - np.where(seen, (y.T - mean) / freedom, 0.0), np.sqrt(noise / freedom)
 
 
-def tamed(structure: Structure, x: Array, z: Array, points: Mapping[int, Array]) -> Array:
+def tamed(
+    structure: Structure, x: Array, z: Array, points: Mapping[int, Array], device: torch.device = CPU
+) -> Array:
     """Return the series ``(n, t)``; what is far from all else that a series says is brought nearer.
 
     Args:
@@ -71,6 +75,7 @@ def tamed(structure: Structure, x: Array, z: Array, points: Mapping[int, Array])
         x: ``(n, c)``, their rows.
         z: ``(n, t)``, the series.
         points: logarithms of hyperparameters ``(p,)`` by the columns of ``z``; the others stay as they are.
+        device: as for `nonparam.forecasting.engine.engine_for`.
 
     Examples:
         >>> from nonparam.forecasting.structure import build_structure
@@ -84,7 +89,7 @@ def tamed(structure: Structure, x: Array, z: Array, points: Mapping[int, Array])
     near = z.copy()
     if len(z) < FEWEST:
         return near
-    engine = engine_for(structure, x, z)
+    engine = engine_for(structure, x, z, device)
     wanted = {output: point for output, point in points.items() if not _is_mostly_one_value(z[:, output])}
     outliers = np.zeros(z.shape, dtype=np.bool_)
     for _ in range(ROUNDS):

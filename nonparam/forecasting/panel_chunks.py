@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
 
@@ -17,12 +18,23 @@ from nonparam.forecasting.panel_reading import Entry, Failure, failure_of
 from nonparam.forecasting.predicting import Predicting, quantiles_together
 from nonparam.forecasting.remarks import remarks
 from nonparam.forecasting.validation import Observed
+from nonparam.solvers.plan import CPU
 from nonparam.threads import threads_for
 
 if TYPE_CHECKING:
     from nonparam.forecasting.forecaster import GPForecaster
 
-__all__ = ["Asked", "Chunk", "Fit", "Outcome", "Result", "fit_chunk", "forecast_all", "work"]
+__all__ = [
+    "Asked",
+    "Chunk",
+    "Fit",
+    "Outcome",
+    "Result",
+    "are_fitted_together",
+    "fit_chunk",
+    "forecast_all",
+    "work",
+]
 
 Array = NDArray[np.float64]
 
@@ -102,12 +114,15 @@ class Chunk:
     futures: Sequence[pd.DataFrame | None]
 
 
-def fit_chunk(forecaster: "GPForecaster", entries: Sequence[Entry]) -> list[Fit | Failure]:
+def fit_chunk(
+    forecaster: "GPForecaster", entries: Sequence[Entry], device: torch.device = CPU
+) -> list[Fit | Failure]:
     """Fit a copy of a forecaster to each of a few series, together where they are seen at the same times.
 
     Args:
         forecaster: not fitted; it stays as it is.
         entries: the series.
+        device: where they are fitted together; one by one they are fitted on the processor.
 
     Returns:
         As many; a failure for each series that cannot be fitted.
@@ -119,25 +134,33 @@ def fit_chunk(forecaster: "GPForecaster", entries: Sequence[Entry]) -> list[Fit 
         >>> fit.forecaster.report_.observations, failure.error
         (3, 'InputError')
     """
-    if _are_fitted_together(forecaster):
+    if are_fitted_together(forecaster):
         with suppress(Exception):  # by one of the series: by themselves, only that one fails
-            return _fit_together(forecaster, entries)
+            return _fit_together(forecaster, entries, device)
     return [_fit(clone(forecaster), entry) for entry in entries]
 
 
-def _are_fitted_together(forecaster: Any) -> bool:
-    """Whether `fit` is ours, and has no limit that counts for each series."""
+def are_fitted_together(forecaster: Any) -> bool:
+    """Whether `fit` is ours, and has no limit that counts for each series.
+
+    Examples:
+        >>> from nonparam.forecasting import GPForecaster
+        >>> are_fitted_together(GPForecaster()), are_fitted_together(GPForecaster(time_limit=1.0))
+        (True, False)
+    """
     from nonparam.forecasting.forecaster import GPForecaster  # which imports this module
 
     return type(forecaster).fit is GPForecaster.fit and forecaster.time_limit is None
 
 
-def _fit_together(forecaster: "GPForecaster", entries: Sequence[Entry]) -> list[Fit | Failure]:
+def _fit_together(
+    forecaster: "GPForecaster", entries: Sequence[Entry], device: torch.device
+) -> list[Fit | Failure]:
     """Fit as `GPForecaster.fit` does; those that are seen at the same times share their computations."""
     began = time.monotonic()
     read = [_read(clone(forecaster), entry) for entry in entries]
     good = [each for each in read if isinstance(each, _Read)]
-    fits = fit_problems([each.problem for each in good], average=forecaster.average)
+    fits = fit_problems([each.problem for each in good], average=forecaster.average, device=device)
     seconds = (time.monotonic() - began) / len(entries)
     for each, fit in zip(good, fits, strict=True):
         each.forecaster.take(each.observed, each.beside, fit, seconds)
@@ -194,7 +217,7 @@ def _quantiles(forecaster: Any, asked: Asked, X: pd.DataFrame | None) -> pd.Data
 
 
 def work(
-    forecaster: "GPForecaster", chunk: Chunk, asked: Asked | None, deadline: float
+    forecaster: "GPForecaster", chunk: Chunk, asked: Asked | None, deadline: float, device: torch.device
 ) -> tuple[int, list[Outcome] | None]:
     """Fit the series of a chunk, and forecast them where that is asked for.
 
@@ -206,6 +229,7 @@ def work(
         chunk: the series.
         asked: the forecast, or ``None`` to keep the fitted forecasters.
         deadline: seconds since the epoch; the work does not begin after it.
+        device: where series are fitted and forecast together.
 
     Returns:
         The number of the chunk, and what became of each of its series; ``None`` after the deadline.
@@ -213,7 +237,8 @@ def work(
     if time.time() > deadline:
         return chunk.number, None
     with threads_for(ALONE):
-        fits = iter(fit_chunk(forecaster, [entry for entry in chunk.entries if isinstance(entry, Entry)]))
+        entries = [entry for entry in chunk.entries if isinstance(entry, Entry)]
+        fits = iter(fit_chunk(forecaster, entries, device))
         found = [entry if isinstance(entry, Failure) else next(fits) for entry in chunk.entries]
         return chunk.number, _outcomes(found, chunk.futures, asked)
 

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.base import clone
 
 from nonparam.errors import InputError, WorkerLostError
 from nonparam.forecasting.panel import FittedPanel, tell_failures
-from nonparam.forecasting.panel_chunks import Asked, Chunk, Outcome, work
+from nonparam.forecasting.panel_chunks import Asked, Chunk, Outcome, are_fitted_together, work
 from nonparam.forecasting.panel_reading import Failure, Names, Panel, read_futures, read_panel
 from nonparam.forecasting.panel_store import Store, fingerprint
 from nonparam.forecasting.timeline import timeline
 from nonparam.forecasting.validation import read_horizon, read_levels
 from nonparam.progress import Tally
-from nonparam.validation import check_jobs, check_verbose
+from nonparam.solvers.plan import CPU
+from nonparam.validation import check_device, check_jobs, check_verbose
 
 if TYPE_CHECKING:
     from nonparam.forecasting.forecaster import GPForecaster
@@ -29,6 +31,7 @@ __all__ = ["LEVELS", "PanelRequest", "fit_panel"]
 
 LEVELS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)  # of the quantiles that are kept
 LARGEST = 32  # series in a chunk: more of them at once are hardly faster; benchmarks/panel.py
+LARGEST_BATCH = 512  # series in a chunk that is not for a processor
 LEAST_CHUNKS = 16  # where there are so many series: many workers are then busy to the end
 
 
@@ -45,6 +48,7 @@ class PanelRequest:
         store: a folder, or ``None``.
         time_limit: seconds, or ``None``.
         verbose: whether to show the progress.
+        device: where series are fitted together.
     """
 
     names: Names
@@ -55,6 +59,7 @@ class PanelRequest:
     store: Any = None
     time_limit: float | None = None
     verbose: int = 0
+    device: str = "cpu"
 
     @property
     def asked(self) -> Asked | None:
@@ -108,12 +113,14 @@ def fit_panel(forecaster: "GPForecaster", data: Any, request: PanelRequest) -> F
     forecaster = clone(forecaster)  # without what it was fitted to, which need not travel
     panel = read_panel(data, request.names)
     futures = read_futures(request.X, panel)
-    chunks = _chunks(panel, futures)
+    device = _device(request.device, forecaster, panel)
+    chunks = _chunks(panel, futures, device)
     store = None
     if request.store is not None and asked is not None:
         marks = fingerprint(forecaster, panel, futures, asked, [chunk.places for chunk in chunks])
         store = Store(request.store, asked, marks)
-    done = _done(forecaster, chunks, asked, store, request, deadline)
+    jobs = [joblib.delayed(work)(forecaster, chunk, asked, deadline, device) for chunk in chunks]
+    done = _done(jobs, chunks, store, request)
     late = Failure("TimeoutError", f"not reached within time_limit={request.time_limit} seconds")
     every: list[Outcome] = [late] * len(panel.ids)
     for chunk, outcomes in zip(chunks, done, strict=True):
@@ -123,21 +130,29 @@ def fit_panel(forecaster: "GPForecaster", data: Any, request: PanelRequest) -> F
     return FittedPanel(forecaster, panel, every, asked)
 
 
+def _device(name: str, forecaster: "GPForecaster", panel: Panel) -> torch.device:
+    """Return where series are fitted together; on a GPU only those that are."""
+    rows = sum(len(entry.y) for entry in panel.entries if not isinstance(entry, Failure))
+    device = check_device(name, rows)
+    if device.type == "cpu" or are_fitted_together(forecaster):
+        return device
+    if name != "auto":
+        raise InputError(
+            f"device={name!r} fits series together, and those of a forecaster with a time_limit of its own "
+            "are fitted one by one: give the limit to fit_panel, or leave device out"
+        )
+    return CPU
+
+
 def _done(
-    forecaster: "GPForecaster",
-    chunks: list[Chunk],
-    asked: Asked | None,
-    store: Store | None,
-    request: PanelRequest,
-    deadline: float,
+    jobs: list[Any], chunks: list[Chunk], store: Store | None, request: PanelRequest
 ) -> list[list[Outcome] | None]:
-    """Return what became of each chunk, from the store or by new work; ``None`` for those not reached."""
+    """Return what became of each chunk, from the store or by its job; ``None`` for those not reached."""
     done = [None if store is None else store.read(chunk) for chunk in chunks]
-    left = [chunk for chunk, outcomes in zip(chunks, done, strict=True) if outcomes is None]
-    jobs = [joblib.delayed(work)(forecaster, chunk, asked, deadline) for chunk in left]
+    left = [job for job, outcomes in zip(jobs, done, strict=True) if outcomes is None]
     with Tally(bool(request.verbose), sum(len(chunk.entries) for chunk in chunks), "series") as tally:
         tally.add(sum(len(outcomes or ()) for outcomes in done))
-        for number, outcomes in _finished(jobs, request.n_jobs):
+        for number, outcomes in _finished(left, request.n_jobs):
             done[number] = outcomes
             if store is not None and outcomes is not None:
                 store.write(number, outcomes)
@@ -145,12 +160,14 @@ def _done(
     return done
 
 
-def _chunks(panel: Panel, futures: list[pd.DataFrame | None]) -> list[Chunk]:
+def _chunks(panel: Panel, futures: list[pd.DataFrame | None], device: torch.device) -> list[Chunk]:
     """Split a panel into series of about the same length, which share computations; the longest come first.
 
-    That depends on the series alone: a store serves any number of workers.
+    That depends on the series and the device alone: a store serves any number of workers.
     """
-    size = min(LARGEST, math.ceil(len(panel.ids) / LEAST_CHUNKS))
+    size = LARGEST_BATCH
+    if device.type == "cpu":
+        size = min(LARGEST, math.ceil(len(panel.ids) / LEAST_CHUNKS))
     lengths = [0 if isinstance(entry, Failure) else len(entry.y) for entry in panel.entries]
     order = np.argsort(-np.array(lengths), kind="stable").tolist()
     parts = [order[i : i + size] for i in range(0, len(order), size)]

@@ -120,6 +120,7 @@ def reweighed(ensemble: Ensemble, x: Array, values: Array) -> Ensemble:
         ensemble.points[kept],
         outputs,
         weights[kept] / weights[kept].sum(),
+        ensemble.device,
     )
 
 
@@ -140,7 +141,7 @@ def _foreseen(ensemble: Ensemble, x: Array, values: Array) -> Array:
     tail = np.stack([transform.forward(values) for transform in ensemble.transforms], 1)
     possible = np.isfinite(tail).all(0)
     z = np.concatenate([ensemble.z, np.where(possible, tail, 0.0)])
-    longer, _ = engine_for(ensemble.structure, x, z)(ensemble.points, ensemble.outputs)
+    longer, _ = engine_for(ensemble.structure, x, z, ensemble.device)(ensemble.points, ensemble.outputs)
     shorter, _ = ensemble.engine(ensemble.points, ensemble.outputs)
     slopes = np.array([transform.log_slope(values).sum() for transform in ensemble.transforms])
     density: Array = np.where(possible, slopes, -np.inf)[ensemble.outputs] + longer - shorter
