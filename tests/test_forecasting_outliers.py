@@ -123,6 +123,24 @@ def test_summary_tells_of_an_outlier(size):
     )
 
 
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([20, 30], "the observations at 30 and 20 are up to"),
+        ([20, 30, 191], "the observations at 191 (the last), 30 and 20 are up to"),
+        ([10, 20, 30, 40], "the observations at 40, 30, 20 and 1 more are up to"),
+    ],
+)
+def test_summary_names_three_outliers_and_counts_the_others(rows, told):
+    n = 192  # of which one in twenty may be an outlier
+    y = 10.0 * np.sin(2.0 * np.pi * np.arange(n) / 12.0) + np.random.default_rng(2).standard_normal(n)
+    y[rows] += 40.0 + np.array(rows) / 2.0
+    (caution,) = [line for line in GPForecaster(12).fit(y).summary().splitlines() if "Caution" in line]
+    assert told in caution
+    assert "they are taken for outliers, which the forecast hardly follows." in caution
+    assert "98 % of its variance" in GPForecaster(12).fit(y).summary()  # as without them
+
+
 def test_summary_tells_that_what_stays_widens_the_intervals():
     y = np.zeros(72)
     y[40] = 7.0

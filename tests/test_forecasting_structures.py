@@ -27,8 +27,11 @@ def test_the_evidence_is_that_of_the_fit(airline):
     for name, value in expected.items():
         assert table.at[name, "log_evidence"] == pytest.approx(value, abs=0.05)
     assert table["log_evidence"].is_monotonic_decreasing
+    once = table.drop_duplicates(["transform", "parts"])
+    assert len(table) == 5 and len(once) == 4  # "season" and "log" choose the same
     weights = np.exp(table["log_evidence"] - table["log_evidence"].max())
-    np.testing.assert_allclose(table["weight"], weights / weights.sum())
+    np.testing.assert_allclose(table["weight"], weights / weights[once.index].sum())
+    assert once["weight"].sum() == pytest.approx(1.0)
     assert table.at["no season", "parts"] == "base + drift + trend + level + memory + working days"
     assert table.at["no season", "transform"] == "log"
 

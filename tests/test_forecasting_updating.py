@@ -178,6 +178,16 @@ def test_members_are_weighed_by_their_joint_density_of_what_came(airline):
     np.testing.assert_allclose(after.weights, expected[: len(after.weights)], rtol=1e-6)
 
 
+@pytest.mark.parametrize("n", [1, 30])
+def test_a_series_that_was_constant_is_fitted_anew(n):
+    new = [5.0, 6.5, 5.5]
+    updated, anew = (GPForecaster(None).fit(np.full(n, 5.0)) for _ in range(2))
+    updated.update(new)
+    anew.update(new, refit=True)
+    pd.testing.assert_series_equal(updated.predict(5), anew.predict(5))
+    assert updated.predict(5).between(4.0, 8.0).all()
+
+
 def test_thousands_of_new_observations_are_taken_in():
     rng = np.random.default_rng(0)
     y = np.sin(2.0 * np.pi * np.arange(6300) / 12.0) + 0.3 * rng.standard_normal(6300)

@@ -136,8 +136,9 @@ class Explained(Predicting):
         Returns:
             A row for each name, the most evident first: ``log_evidence`` in nats (hyperparameters integrated
             out, on the scale of the series, whatever the transform), ``log_density`` with ``fh`` (joint, of
-            held-out observations, per observation, in nats), ``weight`` (the probability of the row if one of
-            them is true), ``effective_parameters``, the ``transform`` and the ``parts``.
+            held-out observations, per observation, in nats), ``weight`` (the probability of the structure if
+            one of the table is true; rows that chose the same have the same weight, which counts once),
+            ``effective_parameters``, the ``transform`` and the ``parts``.
 
         Raises:
             InputError: a name that is unknown, or a series that is too short for ``fh``.

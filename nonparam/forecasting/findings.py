@@ -34,6 +34,8 @@ FEW_OBSERVATIONS = 10
 MUCH_MISSING = 0.2  # of the series
 JUMP = 8.0  # times the usual change from one observation to the next
 LARGE = 0.5  # standard deviations of the series, that a jump has
+WIDER = "intervals are wider for "
+MOST_NAMED = 3  # observations far from the rest
 FAR = 5.0  # standard deviations of the noise, that hardly an observation is away
 HEAVY = 0.1  # the weight from which on a member counts
 APART = 0.5  # of the width of the 80 % interval, between members that disagree
@@ -161,13 +163,14 @@ def _trend(fitted: Fitted, steps: float) -> Estimate | None:
 
 
 def _season(fitted: Fitted) -> tuple[tuple[float, float] | None, float]:
-    """Return the range of the last cycle of the seasons, and their share of the variance."""
+    """Return the range of the last cycle of the seasons, and their share of the variance without outliers."""
     if not fitted.seasons:
         return None, 0.0
     cycle = fitted.setting.origin - np.arange(float(math.ceil(max(fitted.setting.cycle.periods))))
     ((last, _),) = fitted.ensemble.parts(fitted.rows(cycle), {"seasons": fitted.seasons}).values()
     ((mean, _),) = fitted.ensemble.parts(fitted.ensemble.x, {"seasons": fitted.seasons}).values()
-    total = float(np.var(fitted.g))
+    ensemble = fitted.ensemble
+    total = float(np.var(ensemble.first_transform.scale * ensemble.z[:, ensemble.outputs[0]]))
     return (float(last.min()), float(last.max())), min(float(np.var(mean)) / total, 1.0) if total else 0.0
 
 
@@ -232,22 +235,31 @@ def _breaks(fitted: Fitted) -> Iterator[str]:
             "allow for such jumps to come."
         )
     far = np.abs(fitted.g - fit) / fitted.noise
-    furthest = int(far.argmax())
-    if far[furthest] > FAR:
-        consequence = _consequence(fitted.ensemble, fitted.observed.values, furthest)
-        last = ", the last one," if furthest == len(far) - 1 else ""
-        yield (
-            f"the observation at {time_name(times[furthest])}{last} is "
-            f"{far[furthest]:.2g} standard deviations of the noise away from the rest; {consequence}."
-        )
+    rows = np.argsort(-far, kind="stable")[: int((far > FAR).sum())]
+    if len(rows):
+        yield _far_off(times, far, rows, _is_tamed(fitted)[rows])
 
 
-def _consequence(ensemble: Ensemble, values: Array, row: int) -> str:
-    """Say what an observation far from the rest does to the forecast."""
-    seen = ensemble.first_transform.forward(values)[row]
-    if np.isclose(seen, ensemble.z[row, ensemble.outputs[0]], rtol=1e-9, atol=1e-9):
-        return "intervals are wider for it"
-    return "it is taken for an outlier, which the forecast hardly follows"
+def _far_off(times: pd.Index, far: Array, rows: NDArray[np.intp], tamed: NDArray[np.bool_]) -> str:
+    """Say which observations ``rows``, the furthest first, are far from the rest, and what follows."""
+    names = [time_name(times[row]) + " (the last)" * int(row == len(times) - 1) for row in rows[:MOST_NAMED]]
+    if len(rows) > MOST_NAMED:
+        names.append(f"{len(rows) - MOST_NAMED} more")
+    size = f"{far[rows[0]]:.2g} standard deviations of the noise away from the rest"
+    if len(rows) == 1:
+        taken = "it is taken for an outlier, which the forecast hardly follows"
+        return f"the observation at {names[0]} is {size}; {taken if tamed[0] else WIDER + 'it'}."
+    taken = "they are taken for outliers, which the forecast hardly follows"
+    follows = taken if tamed.all() else f"{WIDER}{'some of ' * bool(tamed.any())}them"
+    return f"the observations at {', '.join(names[:-1])} and {names[-1]} are up to {size}; {follows}."
+
+
+def _is_tamed(fitted: Fitted) -> NDArray[np.bool_]:
+    """Return which observations were brought nearer, ``(n,)``."""
+    ensemble = fitted.ensemble
+    seen = ensemble.first_transform.forward(fitted.observed.values)
+    tamed: NDArray[np.bool_] = ~np.isclose(seen, ensemble.z[:, ensemble.outputs[0]], rtol=1e-9, atol=1e-9)
+    return tamed
 
 
 def _disagreement(fitted: Fitted, horizon: int) -> Iterator[str]:

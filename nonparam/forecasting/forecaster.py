@@ -328,7 +328,8 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
 
         Without a refit hyperparameters and transforms stay as they are, and each member is weighed by how
         well it foresaw the new observations: :math:`w_k' \propto w_k\, p_k(y_{n+1:m} \mid y_{1:n})`. That
-        takes the time of two likelihoods. ``report_`` still tells of the fit.
+        takes the time of two likelihoods. ``report_`` still tells of the fit. A series that was constant
+        until now told nothing of its hyperparameters, and is fitted anew.
 
         Args:
             y_new: a Series with later times, or an array of what follows immediately; NaN means missing.
@@ -353,7 +354,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         check_choice(refit, "refit", (True, False))
         observed = joined(self._observed, y_new)
         beside = joined_beside(self._beside, observed, X)
-        if refit:
+        if refit or np.ptp(self._observed.values) == 0.0:
             table = None if beside.regressors is None else beside.regressors.table
             return self.fit(observed.y, table)
         old, moved = self._fit.setting, observed.line.locate(self._observed.y.index[-1:])[0]

@@ -43,6 +43,7 @@ def draw_forecast(y: pd.Series, quantiles: pd.DataFrame, ax: Any = None) -> Any:
         )
     ax.set_xlabel(_time_label(y.index), parse_math=False)
     ax.set_ylabel(str(y.attrs.get("units", y.name or "y")), parse_math=False)
+    ax.spines[["top", "right"]].set_visible(False)
     ax.margins(x=0.01)
     draw_legend(ax)
     return ax

@@ -89,7 +89,7 @@ def compare_structures(
     table = pd.DataFrame(
         {
             "log_evidence": evidences,
-            "weight": softmax(evidences),
+            "weight": _weights(list(best.values())),
             "effective_parameters": [_effective(series, candidate) for candidate in best.values()],
             "transform": [candidate.transform.link.name for candidate in best.values()],
             "parts": [" + ".join(_present(structure, candidate)) for candidate in best.values()],
@@ -99,6 +99,17 @@ def compare_structures(
     if fh is not None:
         table.insert(1, "log_density", _held_out(forecaster, fitted, choices, fh, origins))
     return table.sort_values("log_evidence", ascending=False, kind="stable")
+
+
+def _weights(candidates: Sequence[Candidate]) -> list[float]:
+    """Return the probability of each, if one of them is true; what stands in several rows counts once."""
+    evidence = {_what(candidate): candidate.log_evidence for candidate in candidates}
+    weights = dict(zip(evidence, softmax(np.array(list(evidence.values()))), strict=True))
+    return [float(weights[_what(candidate)]) for candidate in candidates]
+
+
+def _what(candidate: Candidate) -> tuple[str, tuple[str, ...]]:
+    return candidate.transform.link.name, candidate.fitted.omitted
 
 
 def _names(structures: Sequence[str] | None, structure: Structure, tried: tuple[str, ...]) -> list[str]:
