@@ -31,7 +31,8 @@ print(forecaster.summary())
 
 # %%
 # The words say what was found; the table below them has the four models behind it, with their weights in the
-# forecast and their evidence. The evidence is the probability of the whole series under a model, its
+# forecast and their evidence. A working day more, for which a month has a day less at the weekend, costs one
+# percent: people fly at weekends. The evidence is the probability of the whole series under a model, its
 # parameters integrated out, so it can be compared like any likelihood.
 #
 # Why the logarithm?
@@ -163,8 +164,8 @@ plt.show()
 # New months
 # ----------
 #
-# Half a year later six months are known. ``update`` takes them in with the hyperparameters as they are, which
-# costs no more than a forecast; ``refit=True`` would search anew. The surprise of 1959 is seen: the
+# Half a year later six months are known. ``update`` takes them in with the hyperparameters as they are;
+# ``refit=True`` would search anew. The surprise of 1959 is seen: the
 # forecast moves up.
 
 before = forecaster.predict(range(7, 19))
