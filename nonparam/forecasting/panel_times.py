@@ -5,10 +5,10 @@ import pandas as pd
 
 from nonparam.errors import InputError
 
-__all__ = ["read_times"]
+__all__ = ["OFFSET", "read_times"]
 
 DATES = ("date", "datetime", "datetime64")  # what pandas calls dates that are held as objects
-OFFSET = r":\d\d(?:\.\d+)?\s*(?:Z|[+-]\d\d(?::?\d\d)?)$"  # from UTC, after a time
+OFFSET = r":\d\d(?:\.\d+)?\s*(Z|[+-]\d\d(?::?\d\d)?)$"  # from UTC, after a time
 WRITE_DATES = (
     "write dates as 2020-01-31, or read them first: df[{0!r}] = pd.to_datetime(df[{0!r}], format=...), or "
     "pd.PeriodIndex(df[{0!r}], freq='Q') for quarters"
@@ -68,7 +68,7 @@ def _dates_in_text(column: pd.Series) -> pd.DatetimeIndex:
     """
     texts = column.astype("string").str.strip()
     known = texts.dropna()
-    offsets = known.str.contains(OFFSET).to_numpy(dtype=bool)
+    offsets = known.str.extract(OFFSET)[0].notna().to_numpy()
     if offsets.any() and not offsets.all():
         one, other = known.iloc[int(offsets.argmax())], known.iloc[int(offsets.argmin())]
         raise InputError(

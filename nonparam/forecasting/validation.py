@@ -15,6 +15,7 @@ from nonparam.forecasting.timeline import MOST_STEPS, Timeline, timeline
 from nonparam.validation import check_numbers, check_probabilities
 
 __all__ = [
+    "LAST_YEAR",
     "Observed",
     "as_numbers",
     "as_series",
