@@ -219,8 +219,8 @@ def _is_regular(index: pd.DatetimeIndex) -> bool:
 def _unreadable(text: "pd.Series[str]") -> str:
     row = _first_unlike(text)
     return (
-        f"column {text.name!r} holds {text.iloc[row]!r} in row {row + 1}, which cannot be read as a time like "
-        "the others: write dates as 1949-01-31, months as 1949-01, quarters as 1949Q1, all in one form"
+        f"column {text.name!r} holds {text.iloc[row]!r} in row {row + 1}, which cannot be read as a time "
+        "like the others: write dates as 1949-01-31, months as 1949-01, quarters as 1949Q1, all in one form"
     )
 
 
