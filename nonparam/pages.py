@@ -4,12 +4,35 @@ import base64
 import io
 from collections.abc import Callable
 from html import escape
+from string import Template
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-__all__ = ["SORTING", "STYLE", "picture"]
+__all__ = ["page", "picture"]
+
+PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+$style
+</style>
+</head>
+<body>
+<main>
+<h1>$title</h1>
+$content
+</main>
+<script>
+$sorting
+</script>
+</body>
+</html>
+""")
 
 STYLE = """:root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 72rem;
@@ -56,6 +79,24 @@ SORTING = """for (const button of document.querySelectorAll("table.sorts thead b
     body.append(...[...body.rows].sort(order));
   });
 }"""
+
+
+def page(title: str, content: str, style: str = "") -> str:
+    """Return a page that needs no other file.
+
+    Args:
+        title: text, which is escaped.
+        content: HTML; tables of the class ``sorts`` are sorted by a click on a button in their head.
+        style: CSS beside that of all pages.
+
+    Returns:
+        The page.
+
+    Examples:
+        >>> "<h1>a &lt; b</h1>" in page("a < b", "<p>So it is.</p>")
+        True
+    """
+    return PAGE.substitute(title=escape(title), style=f"{STYLE}{style}", sorting=SORTING, content=content)
 
 
 def picture(draw: Callable[[Any], object], about: str, size: tuple[float, float]) -> str:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from nonparam.cli.app import app
 from nonparam.cli.delimited import parse_text
+from nonparam.cli.reading import numbers
 from nonparam.cli.series import parse_times, series_from_table
 from nonparam.errors import FileFormatError, InputError
 
@@ -119,6 +120,28 @@ def test_quarters_are_found(form: str, name: str):
 def test_entry_among_quarters_is_named():
     with pytest.raises(InputError, match="column 'q' holds 'soon' in row 3"):
         series_from_table(pd.DataFrame({"q": ["1960Q1", "1960Q2", "soon"], "v": [1, 2, 3]}), None, None)
+
+
+def test_the_last_of_many_dates_is_named_in_no_time():
+    dates = [*pd.date_range("1900-01-01", periods=40_000).strftime("%Y-%m-%d"), None, "soon"]
+    with pytest.raises(InputError, match="column 'day' holds 'soon' in row 40002"):
+        parse_times(pd.Series(dates, name="day"))
+
+
+def test_a_date_that_has_two_readings_is_named():
+    with pytest.raises(
+        InputError, match=r"'03/02/2020' in row 3, which may be 2020-03-02 or 2020-02-03, and"
+    ):
+        parse_times(pd.Series([None, "02/02/2020", "03/02/2020", "04/02/2020"], name="day"))
+    alike = parse_times(pd.Series(["01/01/2020", "02/02/2020", "03/03/2020"]))
+    assert alike.strftime("%m-%d").tolist() == ["01-01", "02-02", "03-03"]
+
+
+def test_integers_of_any_length_are_numbers():
+    assert numbers(pd.Series(["123456789012345678901", None])).fillna(0.0).tolist() == [
+        123456789012345678901.0,
+        0.0,
+    ]
 
 
 @pytest.mark.parametrize("offset", ["+0{}:00", "+0{}00", "+0{}"])

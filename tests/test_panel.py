@@ -93,12 +93,12 @@ def test_series_that_are_fitted_together_have_the_forecasts_of_single_fits():
 
 @pytest.mark.parametrize("kind", [Choosy, Shy])
 def test_only_the_guilty_one_of_a_chunk_fails(kind):
-    wide = walks(40, 8)
+    wide, quick = walks(40, 8), {"season": None, "components": ["base", "level"], "average": False}
     wide.loc[wide.index[-1], "s21"] = 13.0
     with pytest.warns(UserWarning, match=r"1 of 40 series failed and are left out: 's21' .ArithmeticError"):
-        panel = kind().fit_panel(wide, 2)
+        panel = kind(**quick).fit_panel(wide, 2)
     assert panel.failures["unique_id"].tolist() == ["s21"] and len(panel) == 39
-    good = GPForecaster().fit_panel(wide.drop(columns="s21"), 2)
+    good = GPForecaster(**quick).fit_panel(wide.drop(columns="s21"), 2)
     pd.testing.assert_frame_equal(panel.predict_quantiles(), good.predict_quantiles(), rtol=1e-6)
 
 
@@ -196,7 +196,7 @@ def test_a_panel_without_a_horizon_forecasts_any():
     with pytest.raises(InputError, match="fh must be given, as in predict"):
         panel.predict()
     with pytest.raises(
-        InputError, match=r"none of the 2 series could be forecast; the first is 's0'.*h must be"
+        InputError, match=r"none of the 2 series could be forecast; the first is 's0'.*fh must be"
     ):
         panel.predict(0)
 
@@ -266,7 +266,7 @@ def test_failures_have_names_and_hinder_no_other():
     for absent in ("s9", None, ["s0"], slice(None), 0, {}):
         with pytest.raises(InputError, match="there is no series"):
             panel[absent]
-        assert absent not in panel or not isinstance(absent, str)
+        assert absent not in panel
 
 
 def test_nasty_series_among_good_ones():
@@ -361,8 +361,8 @@ def test_series_that_were_not_reached_are_named():
         ({"time_limit": 0}, "time_limit must be a positive number of seconds or None, got 0"),
         ({"time_limit": "1 h"}, "time_limit must be"),
         ({"time_limit": np.nan}, "time_limit must be"),
-        ({"fh": 0}, "h must be a number of steps"),
-        ({"fh": "12"}, "h must be a number of steps"),
+        ({"fh": 0}, "fh must be a number of steps"),
+        ({"fh": "12"}, "fh must be a number of steps"),
         ({"fh": 2, "alpha": [0.5, 1.0]}, "must lie strictly between 0 and 1"),
         ({"store": "folder"}, "store= and X= belong to a forecast: give its horizon too"),
         ({"X": 3}, "store= and X= belong to a forecast"),

@@ -96,6 +96,21 @@ def test_columns_are_called_as_the_user_says():
         read(data.rename(columns={"day": "ds"}))
 
 
+@pytest.mark.parametrize(
+    "names", [("ds", "ds", "y"), ("unique_id", "ds", "ds"), (None, "ds", "y"), (["unique_id"], "ds", "y")]
+)
+def test_columns_must_have_three_names(names):
+    with pytest.raises(InputError, match="id_col=, time_col= and target_col= must be the names of three"):
+        read(long(["a"]), Names(*names))
+
+
+def test_ids_that_cannot_be_compared_are_refused():
+    data = long(["a", "b"])
+    data["unique_id"] = [["a"]] * 4 + [["b"]] * 4
+    with pytest.raises(InputError, match="column 'unique_id' cannot tell the series apart"):
+        read(data)
+
+
 @pytest.mark.parametrize("levels", [["unique_id"], ["ds"], ["unique_id", "ds"], ["ds", "unique_id"]])
 def test_ids_and_times_may_be_the_index(levels):
     data = long(["b", "a"])
@@ -116,6 +131,7 @@ def test_further_columns_are_regressors():
     assert panel.regressors == ("price", "open")
     assert panel.entries[1].X["price"].tolist() == [4.0, 5.0, 6.0, 7.0]
     assert panel.entries[1].X.index.equals(panel.entries[1].y.index)
+    assert read(data.astype({"open": "boolean"})).regressors == panel.regressors
     assert read(long(["a"])).entries[0].X is None
     with pytest.raises(InputError, match=r"column 'state' is object.*df.drop\(columns='state'\)"):
         read(data.assign(state="NSW"))
@@ -182,6 +198,22 @@ def test_text_that_is_no_date_fails_its_series_only(bad: str):
     assert f"column 'ds' holds '{bad}', which is no date with the year first: write" in failure.message
 
 
+def test_dates_of_which_some_have_a_zone_are_the_failure_of_their_series():
+    data = long(["a", "b"]).astype({"ds": object})
+    data.loc[5, "ds"] = DAYS[1].tz_localize("UTC")
+    good, failure = read(data).entries
+    assert good.y.index.equals(DAYS) and failure.error == "InputError"
+    assert "pd.to_datetime(df['ds'], utc=True) puts those with time zones into one" in failure.message
+
+
+def test_texts_of_which_some_tell_their_distance_from_utc_are_the_failure_of_their_series():
+    times = ["2024-01-01T00:00", "2024-01-02T00:00", "2024-01-03T00:00Z", "2024-01-04T00:00"]
+    (failure,) = read(long(["a"]).assign(ds=times)).entries
+    assert "with and without their distance from UTC, such as '2024-01-03T00:00Z' and '2024-01-01T00:00'" in (
+        failure.message
+    )
+
+
 def test_times_of_several_kinds_in_one_series_are_its_failure():
     data = long(["a", "b"]).astype({"ds": object})
     data.loc[5, "ds"] = 3
@@ -214,9 +246,25 @@ def test_a_wide_table_with_texts_as_times_and_levels_as_names():
     assert panel.entries[0].y.index.equals(DAYS[:2])
 
 
-def test_one_bad_index_fails_every_series_by_name():
-    data = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}, index=["2024-01-01", 3])
-    assert [entry.error for entry in read(data).entries] == ["TypeError", "TypeError"]
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (["2024-01-01", 3], "column 'ds' mixes times of several kinds"),
+        (["2024-01-01", "soon"], "column 'ds' holds 'soon', which is no date with the year first"),
+        ([DAYS[0], DAYS[1].tz_localize("UTC")], "column 'ds' holds dates that cannot stand in one index"),
+        (pd.MultiIndex.from_tuples([(2024, 1), (2024, 2)]), "column 'ds' mixes times of several kinds"),
+    ],
+)
+def test_a_wide_table_without_times_is_refused(index, message):
+    with pytest.raises(InputError, match=message):
+        read(pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}, index=index))
+
+
+@pytest.mark.parametrize("index", [DAYS, pd.RangeIndex(4), pd.period_range("2024", periods=4, freq="M")])
+def test_a_wide_table_keeps_the_kind_and_the_frequency_of_its_index(index):
+    (entry,) = read(pd.DataFrame({"a": np.arange(4.0)}, index=index)).entries
+    assert entry.y.index.identical(index.rename("ds"))
+    assert getattr(entry.y.index, "freq", None) == getattr(index, "freq", None)
 
 
 def test_a_dict_has_series_of_any_kind():
@@ -224,6 +272,14 @@ def test_a_dict_has_series_of_any_kind():
     assert list(panel.ids) == ["a", "b", "c", ("d", 1)]
     assert [type(entry) is Failure for entry in panel.entries] == [False, False, True, False]
     assert panel.entries[0].y.index.equals(DAYS[:2]) and panel.entries[1].y.tolist() == [3, 4]
+
+
+def test_the_series_of_a_dict_are_read_as_single_ones_are():
+    one = pd.DataFrame({"sales": [1.0, 2.0]}, DAYS[:2])
+    panel = read({"gap": [1, None, 3], "table": one, "ragged": [[1], [2, 3]], "none": None})
+    np.testing.assert_equal(panel.entries[0].y.to_numpy(), [1.0, np.nan, 3.0])
+    assert panel.entries[1].y.index.equals(DAYS[:2]) and panel.entries[1].y.name == "table"
+    assert [failure.error for failure in panel.entries[2:]] == ["InputError", "InputError"]
 
 
 @pytest.mark.parametrize("data", [pd.DataFrame(), {}, pd.DataFrame(index=DAYS)])

@@ -204,3 +204,29 @@ def test_folders_that_cannot_be_are_refused(tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             Deadly().fit_panel(walks(2), 1, store=store)
+
+
+def test_files_of_others_stay(tmp_path):
+    kept = [tmp_path / name for name in (".0123456789abcdef.tmp", ".mine.tmp", "other")]
+    for file in kept:
+        file.write_text("")
+    with pytest.raises(InputError, match="holds other files, and no results"):
+        Naive().fit_panel(walks(2), 1, store=tmp_path)
+    assert all(file.exists() for file in kept)
+
+
+def test_a_run_that_was_killed_before_its_first_file_goes_on(tmp_path):
+    leftover = tmp_path / ".0123456789abcdef.tmp"
+    leftover.write_text("")
+    assert_same(Naive().fit_panel(walks(2), 1, store=tmp_path), Naive().fit_panel(walks(2), 1))
+    assert not leftover.exists()
+
+
+def test_the_frequency_of_a_single_time_counts_as_well(tmp_path):
+    of_a_month, of_a_day = (
+        pd.DataFrame({"s": [1.0]}, index=pd.date_range("2020-01-01", periods=1, freq=freq))
+        for freq in ("MS", "D")
+    )
+    Naive().fit_panel(of_a_month, 1, store=tmp_path)
+    with pytest.raises(InputError, match="which differs in the series"):
+        Naive().fit_panel(of_a_day, 1, store=tmp_path)

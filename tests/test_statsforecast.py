@@ -1,6 +1,5 @@
 """The adapter to statsforecast: alone, and among other models in a StatsForecast."""
 
-import builtins
 import importlib
 import sys
 
@@ -243,14 +242,7 @@ def test_conformal_intervals_with_regressors():
 
 
 def test_without_statsforecast_the_error_says_what_to_install(monkeypatch):
-    load = builtins.__import__
-
-    def without(name, *rest):
-        if name.startswith("statsforecast"):
-            raise ImportError(name)
-        return load(name, *rest)
-
+    monkeypatch.setitem(sys.modules, "statsforecast.models", None)
     monkeypatch.delitem(sys.modules, "nonparam.integrations.statsforecast")
-    monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"python -m pip install 'nonparam\[statsforecast\]'"):
         importlib.import_module("nonparam.integrations.statsforecast")

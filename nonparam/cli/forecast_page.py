@@ -2,41 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from string import Template
 
+from nonparam import pages
 from nonparam.cli.series_forecast import OVERVIEW, SHOWN, SeriesForecast
-from nonparam.pages import SORTING, STYLE, picture
 
-__all__ = ["DRAWN", "page"]
+__all__ = ["page"]
 
 DRAWN = 50  # series with a section of their own
 LARGE, SMALL = (9.0, 4.5), (6.0, 3.2)  # inches
-PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-$style
+WIDTHS = """
 .one figure { max-width: none; }
 .many { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); }
 .many section { min-width: 0; }
-.many h2 { margin: 0; overflow-wrap: anywhere; }
-</style>
-</head>
-<body>
-<main>
-<h1>$title</h1>
-$content
-</main>
-<script>
-$sorting
-</script>
-</body>
-</html>
-""")
+.many h2 { margin: 0; overflow-wrap: anywhere; }"""
 
 
 def page(forecasts: Sequence[SeriesForecast], failures: Mapping[str, str], remarks: Sequence[str]) -> str:
@@ -55,14 +34,14 @@ def page(forecasts: Sequence[SeriesForecast], failures: Mapping[str, str], remar
     if remarks:
         content.append(f"<h2>Notes</h2>{''.join(f'<p>{escape(remark)}</p>' for remark in remarks)}")
     title = f"Forecast of {forecasts[0].y.name}" if alone else f"Forecasts of {len(forecasts):,} series"
-    return PAGE.substitute(title=escape(title), style=STYLE, sorting=SORTING, content="\n".join(content))
+    return pages.page(title, "\n".join(content), WIDTHS)
 
 
 def _one(one: SeriesForecast) -> str:
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(fact)}</dd>" for name, fact in one.facts.items())
     return (
         f"<p>{escape(one.words)} {escape(one.outlook)}</p>"
-        f'<div class="one">{picture(one.draw, _about(one), LARGE)}</div>'
+        f'<div class="one">{pages.picture(one.draw, _about(one), LARGE)}</div>'
         f"<h2>What was seen, and what was chosen</h2><dl>{facts}</dl>"
         f'<h2 id="forecast">The forecast</h2>{_forecast(one)}'
         f'<h2 id="models">The models</h2>{_models(one)}'
@@ -101,7 +80,7 @@ def _summary(forecasts: Sequence[SeriesForecast], failures: Mapping[str, str]) -
 def _section(i: int, one: SeriesForecast) -> str:
     return (
         f'<section id="series-{i}"><h2>{escape(str(one.y.name))}</h2><p>{escape(one.outlook)}</p>'
-        f"{picture(one.draw, _about(one), SMALL)}"
+        f"{pages.picture(one.draw, _about(one), SMALL)}"
         f"<details><summary>All numbers</summary>{_forecast(one)}</details></section>"
     )
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
 from nonparam.cli.forecast_request import ForecastColumns
 from nonparam.cli.reading import check_column, first_text
 from nonparam.cli.series import find_time, find_value, series_from_table, value_columns
 from nonparam.errors import InputError
+from nonparam.forecasting.panel_reading import refuse_missing_ids
 
 __all__ = ["ManySeries", "find_series"]
 
@@ -74,12 +74,7 @@ def _names_of_series(table: pd.DataFrame, time: str | None) -> str | None:
 
 def _from_rows(table: pd.DataFrame, known: ForecastColumns, name: str, notes: list[str]) -> ManySeries:
     """Take the rows with the same entry in a column as a series."""
-    missing = np.flatnonzero(table[name].isna())
-    if len(missing):
-        raise InputError(
-            f"column {name!r} is empty in {len(missing)} of {len(table)} rows, the first of them row "
-            f"{missing[0] + 1}: fill in which series they belong to, or drop these rows"
-        )
+    refuse_missing_ids(table[name])
     rest = table.drop(columns=name)
     time = find_time(rest, known.value) if known.time is None else check_column(rest, known.time, "--time")
     value = find_value(rest, time) if known.value is None else check_column(rest, known.value, "--value")

@@ -173,4 +173,4 @@ def numbers(column: pd.Series, what: str = "column", advice: str = "") -> pd.Ser
             f"{what} {column.name!r} is not numbers: row {text[0]} holds {text[1]!r}; write them as "
             f"1234.5{advice}"
         )
-    return pd.to_numeric(column).astype(float)
+    return pd.to_numeric(column, errors="coerce").astype(float)  # which also reads integers beyond 64 bits

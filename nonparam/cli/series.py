@@ -9,6 +9,7 @@ from pandas.tseries.api import guess_datetime_format
 
 from nonparam.cli.reading import check_column, first_text, numbers
 from nonparam.errors import InputError
+from nonparam.forecasting.panel_times import OFFSET
 
 __all__ = ["find_time", "find_value", "parse_times", "series_from_table", "value_columns"]
 
@@ -16,7 +17,6 @@ TIME_NAMES = re.compile(r"time|date|ds|t|year|quarter|month|week|day|hour|period
 ROW_NAMES = re.compile(r"|index|id|no|nr|row|rownames|unnamed: 0", re.I)
 QUARTER = re.compile(r"(\d{4})[-/ ]?Q([1-4])|Q([1-4])[-/ ]?(\d{4})", re.I)
 YEAR_FIRST = re.compile(r"\d{4}\D")  # and then the month
-OFFSET = re.compile(r":\d\d(?:\.\d+)?\s*(Z|[+-]\d\d(?::?\d\d)?)$")  # from UTC, after a time
 MONTH_FORMATS = ("%b %Y", "%b-%Y", "%B %Y", "%Y %b", "%Y/%m", "%m/%Y", "%YM%m")  # pandas cannot tell these
 DIGITS = ("%Y%m%d", "%Y%m")  # 19490131, 194901
 STEPS_A_YEAR = {1: "Y", 4: "Q", 12: "M"}
@@ -153,8 +153,9 @@ def parse_times(column: pd.Series) -> pd.Index:
     if not dates:
         raise InputError(_unreadable(text))
     regular = [reading for reading in dates if _is_regular(reading)]
-    if len(regular) > 1:
-        raise InputError(_ambiguous(text, regular))
+    for other in regular[1:]:
+        if not other.equals(regular[0]):
+            raise InputError(_ambiguous(text, regular[0], other))
     return _named_periods((regular or dates)[0])
 
 
@@ -166,19 +167,23 @@ def _is_time(text: "pd.Series[str]") -> bool:
     return _are_quarters(text) or bool(_readings(text))
 
 
-def _ambiguous(text: "pd.Series[str]", readings: list[pd.DatetimeIndex]) -> str:
-    first, second = (f"{dates[1]:%Y-%m-%d}" for dates in readings[:2])
+def _ambiguous(text: "pd.Series[str]", first: pd.DatetimeIndex, second: pd.DatetimeIndex) -> str:
+    row = int(((first != second) & first.notna()).argmax())
     return (
-        f"column {text.name!r} holds {text.iloc[1]!r} in row 2, which may be {first} or {second}, and both "
-        "give a regular series: write dates as 1949-01-31"
+        f"column {text.name!r} holds {text.iloc[row]!r} in row {row + 1}, which may be "
+        f"{first[row]:%Y-%m-%d} or {second[row]:%Y-%m-%d}, and both give a regular series: write dates as "
+        "1949-01-31"
     )
 
 
 def _readings(text: "pd.Series[str]") -> list[pd.DatetimeIndex]:
     """Return what dates that are written alike may mean: 01/02/1949 is in January or in February."""
-    patterns = dict.fromkeys([*_guesses(str(text.dropna().iloc[0])), *MONTH_FORMATS])
-    readings = [_dates(text, pattern) for pattern in patterns]
+    readings = [_dates(text, pattern) for pattern in _patterns(text)]
     return [dates for dates in readings if dates is not None]
+
+
+def _patterns(text: "pd.Series[str]") -> list[str]:
+    return list(dict.fromkeys([*_guesses(str(text.dropna().iloc[0])), *MONTH_FORMATS]))
 
 
 def _guesses(entry: str) -> list[str]:
@@ -212,15 +217,24 @@ def _is_regular(index: pd.DatetimeIndex) -> bool:
 
 
 def _unreadable(text: "pd.Series[str]") -> str:
-    entries = text.dropna()
-    pairs = (not _is_time(pd.Series([entries.iloc[0], entry], dtype="string")) for entry in entries)
-    row, entry = next(
-        ((row, text[row]) for row, bad in zip(entries.index, pairs, strict=True) if bad), (0, text[0])
-    )
+    row = _first_unlike(text)
     return (
-        f"column {text.name!r} holds {entry!r} in row {row + 1}, which cannot be read as a time like the "
-        "others: write dates as 1949-01-31, months as 1949-01, quarters as 1949Q1, all in one form"
+        f"column {text.name!r} holds {text.iloc[row]!r} in row {row + 1}, which cannot be read as a time "
+        "like the others: write dates as 1949-01-31, months as 1949-01, quarters as 1949Q1, all in one form"
     )
+
+
+def _first_unlike(text: "pd.Series[str]") -> int:
+    """Return the row of the first entry that no reading of the first one fits, or else the first row."""
+    entries = text.dropna()
+    first = entries.iloc[:1]
+    quarters = entries.str.fullmatch(QUARTER).to_numpy(dtype=bool)
+    unlike = ~quarters if quarters[0] else np.ones(len(entries), dtype=bool)
+    utc = len(_offsets(entries)) > 1
+    for pattern in _patterns(text):
+        if _dates(first, pattern) is not None:
+            unlike &= pd.to_datetime(entries, format=pattern, errors="coerce", utc=utc).isna().to_numpy()
+    return int(np.flatnonzero(text.notna())[unlike.argmax()])
 
 
 def _numeric_times(column: pd.Series) -> pd.Index:

@@ -15,6 +15,7 @@ from nonparam.forecasting import GPForecaster, MemberReport
 from nonparam.forecasting.calendars import YEAR, time_name
 from nonparam.forecasting.findings import step_name
 from nonparam.forecasting.timeline import timeline
+from nonparam.forecasting.validation import LAST_YEAR
 from nonparam.forecasting.words import REASONS
 
 __all__ = ["LEVELS", "OVERVIEW", "SHOWN", "SeriesForecast", "check_horizon"]
@@ -31,7 +32,6 @@ OVERVIEW = ("seen", "until", "model", "forecast for", "median", "80% low", "80% 
 LONGEST_DEFAULT = 104  # steps
 FARTHEST = 10  # times the length of the series, at most
 ALWAYS = 1000  # steps, allowed for a short series too
-LAST_YEAR = 9999  # that dates are written and drawn with
 MOST_DATES = 7  # below a picture
 SURE = 0.9  # the weight above which a reason is given
 

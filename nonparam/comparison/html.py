@@ -5,29 +5,16 @@ from html import escape
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from nonparam import pages
 from nonparam.comparison.columns import COLUMNS
 from nonparam.comparison.plots import PANEL_SIZE, PANELS
-from nonparam.pages import SORTING, STYLE, picture
 
 if TYPE_CHECKING:
     from nonparam.comparison.report import ComparisonReport
 
 __all__ = ["page", "summary"]
 
-PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-$style
-</style>
-</head>
-<body>
-<main>
-<h1>$title</h1>
-<p>$description</p>
+CONTENT = Template("""<p>$description</p>
 <div class="verdicts">$verdicts</div>
 <h2 id="table">All numbers</h2>
 <p>A click on a heading sorts the rows by it.</p>
@@ -37,14 +24,7 @@ $table
 $sensitivity
 <h2>What the columns are</h2>
 <dl>$columns</dl>
-$notes
-</main>
-<script>
-$sorting
-</script>
-</body>
-</html>
-""")
+$notes""")
 
 
 def page(report: "ComparisonReport") -> str:
@@ -56,10 +36,7 @@ def page(report: "ComparisonReport") -> str:
     Returns:
         The page.
     """
-    return PAGE.substitute(
-        style=STYLE,
-        sorting=SORTING,
-        title=escape(f"Comparison of {len(report.models)} models"),
+    content = CONTENT.substitute(
         description=escape(report.description),
         verdicts=_verdicts(report),
         table=_table(report, sorts=True),
@@ -68,6 +45,7 @@ def page(report: "ComparisonReport") -> str:
         columns=_columns(),
         notes=_notes(report),
     )
+    return pages.page(f"Comparison of {len(report.models)} models", content)
 
 
 def summary(report: "ComparisonReport") -> str:
@@ -115,7 +93,7 @@ def _row(name: str, shown: Any, values: Any) -> str:
 
 
 def _figures(report: "ComparisonReport") -> list[str]:
-    return [picture(partial(draw, report.models), about, PANEL_SIZE) for draw, about in PANELS.items()]
+    return [pages.picture(partial(draw, report.models), about, PANEL_SIZE) for draw, about in PANELS.items()]
 
 
 def _sensitivity(report: "ComparisonReport") -> str:
@@ -137,7 +115,7 @@ def _sensitivity(report: "ComparisonReport") -> str:
         '<div class="wide" role="region" aria-labelledby="widths" tabindex="0">'
         '<table aria-labelledby="widths">'
         f'<thead><tr><th scope="col">model</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
-        f'<div class="plots">{picture(report.plot_sensitivity, about, PANEL_SIZE)}</div>'
+        f'<div class="plots">{pages.picture(report.plot_sensitivity, about, PANEL_SIZE)}</div>'
     )
 
 

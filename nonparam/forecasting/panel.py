@@ -10,6 +10,7 @@ import pandas as pd
 from nonparam.errors import InputError
 from nonparam.forecasting.panel_chunks import Asked, Fit, Outcome, Result, fit_chunk, forecast_all
 from nonparam.forecasting.panel_reading import Failure, Panel, read_futures
+from nonparam.forecasting.regressors import named
 from nonparam.forecasting.validation import central_levels, read_levels
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class FittedPanel:
         """
         position = self._position(name)
         if position is None:
-            raise InputError(f"there is no series {name!r}: expected one of {_few(list(self.ids))}")
+            raise InputError(f"there is no series {name!r}: expected one of {named(self.ids)}")
         outcome, entry = self._outcomes[position], self._panel.entries[position]
         if isinstance(outcome, Result) and outcome.forecaster is not None:
             return outcome.forecaster
@@ -239,7 +240,3 @@ def _same(fh: Any, other: Any) -> bool:
     if isinstance(fh, pd.Index) or isinstance(other, pd.Index):
         return isinstance(fh, pd.Index) and fh.equals(other)
     return bool(np.array_equal(fh, other))
-
-
-def _few(names: Sequence[Any]) -> str:
-    return ", ".join(map(repr, names[:NAMED])) + ", ..." * (len(names) > NAMED)

@@ -18,6 +18,7 @@ from nonparam.forecasting.panel import FittedPanel, tell_failures
 from nonparam.forecasting.panel_chunks import Asked, Chunk, Outcome, are_fitted_together, work
 from nonparam.forecasting.panel_reading import Failure, Names, Panel, read_futures, read_panel
 from nonparam.forecasting.panel_store import Store, fingerprint
+from nonparam.forecasting.parameters import check_time_limit
 from nonparam.forecasting.timeline import timeline
 from nonparam.forecasting.validation import read_horizon, read_levels
 from nonparam.progress import Tally
@@ -75,16 +76,8 @@ class PanelRequest:
     @property
     def deadline(self) -> float:
         """When to end, in seconds since the epoch, which all machines count alike."""
-        if self.time_limit is None:
-            return math.inf
-        number = isinstance(self.time_limit, int | float | np.number) and not isinstance(
-            self.time_limit, bool
-        )
-        if not number or not self.time_limit > 0.0:
-            raise InputError(
-                f"time_limit must be a positive number of seconds or None, got {self.time_limit!r}"
-            )
-        return time.time() + float(self.time_limit)
+        check_time_limit(self.time_limit)
+        return math.inf if self.time_limit is None else time.time() + float(self.time_limit)
 
 
 def fit_panel(forecaster: "GPForecaster", data: Any, request: PanelRequest) -> FittedPanel:

@@ -1,6 +1,6 @@
 """A user's many series, in a long table, a wide one or a dict, each as one series under its name."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nonparam.errors import InputError
-from nonparam.forecasting.panel_times import read_dates, read_times
+from nonparam.forecasting.panel_times import read_times
+from nonparam.forecasting.validation import as_series
 
-__all__ = ["Entry", "Failure", "Names", "Panel", "failure_of", "read_futures", "read_panel"]
+__all__ = [
+    "Entry",
+    "Failure",
+    "Names",
+    "Panel",
+    "failure_of",
+    "read_futures",
+    "read_panel",
+    "refuse_missing_ids",
+]
 
 Rows = NDArray[np.intp]
 
@@ -24,11 +34,23 @@ class Names:
         id: the column that names the series.
         time: the column of times.
         target: the column of values.
+
+    Raises:
+        InputError: no names, or not three different ones.
     """
 
     id: str
     time: str
     target: str
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot name three columns."""
+        names = [name for name in (self.id, self.time, self.target) if isinstance(name, Hashable)]
+        if len(set(names) - {None}) < 3:
+            raise InputError(
+                "id_col=, time_col= and target_col= must be the names of three columns, got "
+                f"{self.id!r}, {self.time!r} and {self.target!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -129,7 +151,7 @@ def _from_long(data: pd.DataFrame, names: Names) -> Panel:
     _check_columns(data, [names.id, names.time, names.target], names)
     regressors = tuple(name for name in data.columns if name not in (names.id, names.time, names.target))
     _check_regressors(data, regressors)
-    ids, rows = _groups(data[names.id], names.id)
+    ids, rows = _groups(data[names.id])
     entries = [_entry(data.take(some), name, names, regressors) for name, some in zip(ids, rows, strict=True)]
     return Panel(ids, entries, names, regressors)
 
@@ -147,25 +169,44 @@ def _check_columns(data: pd.DataFrame, wanted: Sequence[str], names: Names) -> N
 
 def _check_regressors(data: pd.DataFrame, regressors: Sequence[str]) -> None:
     for name in regressors:
-        if not pd.api.types.is_any_real_numeric_dtype(data[name].dtype) and not data[name].dtype == bool:
+        kind = data[name].dtype
+        if not pd.api.types.is_any_real_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind):
             raise InputError(
-                f"column {name!r} is {data[name].dtype}, and further columns are regressors, which must be "
+                f"column {name!r} is {kind}, and further columns are regressors, which must be "
                 f"numbers: leave it out, as in df.drop(columns={name!r}), or write it as numbers"
             )
 
 
-def _groups(column: pd.Series, name: str) -> tuple[pd.Index, list[Rows]]:
+def _groups(column: pd.Series) -> tuple[pd.Index, list[Rows]]:
     """Return the different ids in order of appearance, and the rows of each."""
+    refuse_missing_ids(column)
+    try:
+        codes, ids = pd.factorize(column)
+    except TypeError as error:
+        raise InputError(
+            f"column {column.name!r} cannot tell the series apart ({error}): expected texts, numbers, "
+            "dates or tuples"
+        ) from error
+    order = np.argsort(codes, kind="stable")
+    bounds = np.flatnonzero(np.diff(codes[order])) + 1
+    return _flat(ids).rename(column.name), np.split(order, bounds)
+
+
+def refuse_missing_ids(column: pd.Series) -> None:
+    """Raise `InputError` where rows do not tell which series they belong to.
+
+    Args:
+        column: the name of a series for each row.
+
+    Examples:
+        >>> refuse_missing_ids(pd.Series(["a", "b"], name="shop"))
+    """
     missing = np.flatnonzero(column.isna())
     if len(missing):
         raise InputError(
-            f"column {name!r} is empty in {len(missing)} of {len(column)} rows, the first of them row "
+            f"column {column.name!r} is empty in {len(missing)} of {len(column)} rows, the first of them row "
             f"{missing[0] + 1}: fill in which series they belong to, or drop these rows"
         )
-    codes, ids = pd.factorize(column)
-    order = np.argsort(codes, kind="stable")
-    bounds = np.flatnonzero(np.diff(codes[order])) + 1
-    return _flat(ids).rename(name), np.split(order, bounds)
 
 
 def _flat(ids: Any) -> pd.Index:
@@ -201,17 +242,24 @@ def _from_wide(data: pd.DataFrame, names: Names) -> Panel:
             f"df.set_index({names.time!r})"
         )
     ids = _checked(_flat(data.columns).rename(names.id))
-    columns = (data.iloc[:, i] for i in range(data.shape[1]))
-    return Panel(ids, [_column(y, name, names) for y, name in zip(columns, ids, strict=True)], names)
+    ordered = data.set_axis(_times(data.index, names)).sort_index()
+    columns = (ordered.iloc[:, i] for i in range(data.shape[1]))
+    return Panel(ids, [_column(y, name) for y, name in zip(columns, ids, strict=True)], names)
 
 
-def _column(y: pd.Series, name: Any, names: Names) -> Entry | Failure:
+def _times(index: pd.Index, names: Names) -> pd.Index:
+    """Return the times of a wide table, with a name; those of a known kind keep their frequency."""
+    name = index.name or names.time
+    if index.dtype != object and not isinstance(index.dtype, pd.StringDtype):
+        return index.rename(name)
+    return read_times(index.to_series(name=name))
+
+
+def _column(y: pd.Series, name: Any) -> Entry | Failure:
     try:
-        index = read_dates(y.index.to_series()) if y.index.inferred_type == "string" else y.index
-        ordered = y.infer_objects().set_axis(index.rename(y.index.name or names.time)).sort_index()
-        seen = np.flatnonzero(ordered.notna())
+        seen = np.flatnonzero(y.notna())
         inside = slice(seen[0], seen[-1] + 1) if len(seen) else slice(0, 0)
-        return Entry(_called(name, ordered.iloc[inside]))
+        return Entry(_called(name, y.infer_objects().iloc[inside]))
     except Exception as error:  # whatever pandas makes of one series hinders no other
         return failure_of(error)
 
@@ -223,8 +271,7 @@ def _from_dict(data: Mapping[Any, Any], names: Names) -> Panel:
 
 def _value(y: Any, name: Any) -> Entry | Failure:
     try:
-        series = y if isinstance(y, pd.Series) else pd.Series(np.asarray(y))
-        return Entry(_called(name, series))
+        return Entry(_called(name, as_series(y)))
     except Exception as error:  # whatever pandas makes of one series hinders no other
         return failure_of(error)
 
@@ -271,7 +318,7 @@ def read_futures(X: Any, panel: Panel) -> list[pd.DataFrame | None]:
 
 
 def _futures(X: pd.DataFrame, panel: Panel, columns: list[str]) -> Iterator[pd.DataFrame | None]:
-    ids, rows = _groups(X[panel.names.id], panel.names.id)
+    ids, rows = _groups(X[panel.names.id])
     of = dict(zip(ids, rows, strict=True))
     for name in panel.ids:
         if name not in of:

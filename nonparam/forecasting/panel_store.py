@@ -34,7 +34,7 @@ __all__ = ["Store", "fingerprint"]
 
 PANEL, CHUNK = "Panel", "PanelChunk"  # kinds of files
 HEAD = "panel.safetensors"
-LEFTOVERS = ".*.tmp"  # of a run that was killed while it wrote
+LEFTOVERS = f".{'[0-9a-f]' * 16}.tmp"  # of a run that was killed while it wrote, as `write_file` calls them
 IRRELEVANT = ("n_jobs",)  # to the numbers
 
 
@@ -86,7 +86,8 @@ def _of_table(table: pd.DataFrame | None) -> str:
         rows = pd.util.hash_pandas_object(table).to_numpy()
     except TypeError:  # entries that cannot be hashed: the series will fail
         rows = np.frombuffer(repr(table).encode(), dtype=np.uint8)
-    kinds = [str(table.index.dtype), *map(str, table.columns), *map(str, table.dtypes)]
+    steps = getattr(table.index, "freqstr", None)
+    kinds = [str(table.index.dtype), steps, *map(str, table.columns), *map(str, table.dtypes)]
     return _digest([kinds, hashlib.sha256(rows.tobytes()).hexdigest()])
 
 
@@ -123,14 +124,14 @@ class Store:
         if not self._folder.absolute().parent.is_dir():
             raise InputError(f"store={str(folder)!r}: there is no folder to make it in; make it first")
         self._folder.mkdir(exist_ok=True)
+        self._check(marks)
         for leftover in self._folder.glob(LEFTOVERS):
             leftover.unlink()
-        self._check(marks)
 
     def _check(self, marks: dict[str, str]) -> None:
         head = self._folder / HEAD
         if not head.exists():
-            if any(self._folder.iterdir()):
+            if any(not file.match(LEFTOVERS) for file in self._folder.iterdir()):
                 raise InputError(
                     f"store={str(self._folder)!r} holds other files, and no results: give an empty or a "
                     "new folder"

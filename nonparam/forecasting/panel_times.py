@@ -5,10 +5,10 @@ import pandas as pd
 
 from nonparam.errors import InputError
 
-__all__ = ["read_dates", "read_times"]
+__all__ = ["OFFSET", "read_times"]
 
 DATES = ("date", "datetime", "datetime64")  # what pandas calls dates that are held as objects
-OFFSET = r":\d\d(?:\.\d+)?\s*(?:Z|[+-]\d\d(?::?\d\d)?)$"  # from UTC, after a time
+OFFSET = r":\d\d(?:\.\d+)?\s*(Z|[+-]\d\d(?::?\d\d)?)$"  # from UTC, after a time
 WRITE_DATES = (
     "write dates as 2020-01-31, or read them first: df[{0!r}] = pd.to_datetime(df[{0!r}], format=...), or "
     "pd.PeriodIndex(df[{0!r}], freq='Q') for quarters"
@@ -25,20 +25,24 @@ def read_times(column: pd.Series) -> pd.Index:
         An index, of the kind that the entries have; dates for text.
 
     Raises:
-        InputError: text that is no date with the year first, or entries of several kinds.
+        InputError: text that is no date with the year first, entries of several kinds, or dates some of which
+            have a time zone.
 
     Examples:
         >>> read_times(pd.Series(["2024-01", "2024-02"]))
         DatetimeIndex(['2024-01-01', '2024-02-01'], dtype='datetime64[ns]', freq=None)
+        >>> read_times(pd.Series(["31/12/2024"], name="ds"))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        nonparam.errors.InputError: column 'ds' holds '31/12/2024', which is no date with the year first: ...
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     kind = pd.api.types.infer_dtype(column, skipna=True)
     name = column.name
     if kind == "string":
-        return read_dates(column)
+        return _dates_in_text(column)
     if column.dtype == object and kind in DATES:
-        return pd.DatetimeIndex(column, name=name)
+        return _dates_as_objects(column)
     if column.dtype == object and kind == "period":
         return pd.PeriodIndex(column, name=name)
     if kind.startswith("mixed"):
@@ -47,22 +51,31 @@ def read_times(column: pd.Series) -> pd.Index:
     return index
 
 
-def read_dates(column: pd.Series) -> pd.DatetimeIndex:
+def _dates_as_objects(column: pd.Series) -> pd.DatetimeIndex:
+    try:
+        return pd.DatetimeIndex(column, name=column.name)
+    except ValueError as error:  # several time zones, or none for some; dates beyond those of nanoseconds
+        raise InputError(
+            f"column {column.name!r} holds dates that cannot stand in one index ({error}); "
+            f"pd.to_datetime(df[{column.name!r}], utc=True) puts those with time zones into one"
+        ) from error
+
+
+def _dates_in_text(column: pd.Series) -> pd.DatetimeIndex:
     """Return dates in text, year first: others have more than one reading.
 
-    Args:
-        column: ``(n,)``; times with their distance from UTC are put into UTC.
-
-    Raises:
-        InputError: another text, or none.
-
-    Examples:
-        >>> read_dates(pd.Series(["31/12/2024"], name="ds"))  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        nonparam.errors.InputError: column 'ds' holds '31/12/2024', which is no date with the year first: ...
+    Times with their distance from UTC are put into UTC.
     """
     texts = column.astype("string").str.strip()
-    read = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=_have_offsets(texts))
+    known = texts.dropna()
+    offsets = known.str.extract(OFFSET)[0].notna().to_numpy()
+    if offsets.any() and not offsets.all():
+        one, other = known.iloc[int(offsets.argmax())], known.iloc[int(offsets.argmin())]
+        raise InputError(
+            f"column {column.name!r} has times with and without their distance from UTC, such as {one!r} and "
+            f"{other!r}: write it everywhere, or nowhere"
+        )
+    read = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=bool(offsets.any()))
     bad = np.flatnonzero(read.isna())
     if len(bad):
         raise InputError(
@@ -70,8 +83,3 @@ def read_dates(column: pd.Series) -> pd.DatetimeIndex:
             + WRITE_DATES.format(column.name)
         )
     return pd.DatetimeIndex(read, name=column.name)
-
-
-def _have_offsets(texts: "pd.Series[str]") -> bool:
-    """Whether times in text are written with their distance from UTC, into which they are then put."""
-    return bool(texts.str.contains(OFFSET, na=False).any())

@@ -15,6 +15,7 @@ from nonparam.forecasting.timeline import MOST_STEPS, Timeline, timeline
 from nonparam.validation import check_numbers, check_probabilities
 
 __all__ = [
+    "LAST_YEAR",
     "Observed",
     "as_numbers",
     "as_series",
@@ -84,9 +85,11 @@ def read_series(y: Any) -> Observed:
 def as_numbers(series: pd.Series) -> Array:
     """Return the numbers of a series, NaN where one is missing; raise `InputError` for anything else."""
     if pd.api.types.is_bool_dtype(series.dtype) or not pd.api.types.is_any_real_numeric_dtype(series.dtype):
-        raise InputError(
-            f"y must be numbers, got {series.dtype} such as {series.iloc[0]!r}" if len(series) else EMPTY
-        )
+        known = series.dropna()
+        if not len(known):
+            raise InputError(EMPTY)
+        strange = next((entry for entry in known if not isinstance(entry, int | float)), known.iloc[0])
+        raise InputError(f"y must be numbers, got {series.dtype} such as {strange!r}")
     numbers: Array = series.to_numpy(dtype=np.float64, na_value=np.nan)
     return numbers
 
