@@ -165,8 +165,7 @@ plt.show()
 # ----------
 #
 # Half a year later six months are known. ``update`` takes them in with the hyperparameters as they are;
-# ``refit=True`` would search anew. The surprise of 1959 is seen: the
-# forecast moves up.
+# ``refit=True`` would search anew. The surprise of 1959 is seen: the forecast moves up.
 
 before = forecaster.predict(range(7, 19))
 forecaster.update(future[:6])

@@ -126,9 +126,9 @@ plt.show()
 # **Heavy tails:** outliers of the past are brought nearer before the fit, and those to come are as wild as
 # ever: of 95 % intervals some 91 % hold, of 80 % intervals a little more than they should.
 #
-# **Short walk:** of its 80 % intervals the fewest hold. Two years of a random walk look like a trend with little noise around it,
-# and the trend goes on in the forecast. The priors expect trends to go on, as they do in most monthly series
-# of commerce, and not in walks such as the prices of shares.
+# **Short walk:** of its 80 % intervals the fewest hold. Two years of a random walk look like a trend with
+# little noise around it, and the trend goes on in the forecast. The priors expect trends to go on, as they do
+# in most monthly series of commerce, and not in walks such as the prices of shares.
 #
 # If you know better, say so
 # --------------------------
