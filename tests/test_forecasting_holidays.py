@@ -230,3 +230,12 @@ def test_holidays_that_cannot_be_read_get_a_clear_error(name):
 def test_holidays_need_dates(index):
     with pytest.raises(InputError, match="holidays need an index of dates or periods, that of y is"):
         counted({"a": EDGES}, index)
+
+
+@pytest.mark.parametrize("freq", ["BME", "BMS"])
+def test_business_days_at_the_ends_of_months_stand_for_the_whole_month(freq):
+    index = pd.date_range("2009-12-31" if freq == "BME" else "2009-12-01", periods=3, freq=freq)
+    days = {"weekend": ["2010-01-30", "2010-01-31"], "new year": ["2010-01-01"]}
+    table = counted(days, index)
+    assert table["weekend"].tolist() == [0.0, 2.0, 0.0]
+    assert table["new year"].tolist() == [0.0, 1.0, 0.0]

@@ -28,7 +28,7 @@ def test_months_are_counted_day_by_day():
     np.testing.assert_allclose(counted(months), [naive(m.year, m.month) for m in months], atol=1e-12)
 
 
-@pytest.mark.parametrize("freq", ["MS", "ME"])
+@pytest.mark.parametrize("freq", ["MS", "ME", "BMS", "BME"])
 def test_stamps_stand_for_their_month(freq):
     stamps = pd.date_range("2001-01-01", periods=24, freq=freq)
     periods = stamps.to_period("M")
@@ -49,6 +49,8 @@ def test_years_far_away_are_counted(first):
     [
         pd.date_range("2020", periods=40),
         pd.date_range("2020", periods=40, freq="W"),
+        pd.date_range("2020", periods=40, freq="4W"),
+        pd.date_range("2020", periods=40, freq="30D"),
         pd.period_range("2020", periods=40, freq="Y"),
         pd.period_range("2020", periods=40, freq="Q"),
         pd.period_range("2020", periods=40, freq="2M"),

@@ -29,7 +29,8 @@ def days_of(line: Timeline, index: pd.Index) -> tuple[Days, Days]:
     """Return the first and the last day of each time, days where the clocks of its zone say so.
 
     Stamps of weeks, and of the ends of months and the like, end the period that they stand for, as those of
-    ``resample("W")`` do; stamps of other steps longer than a day begin it.
+    ``resample("W")`` do; stamps of other steps longer than a day begin it. The first and the last business
+    days of months stand for whole months.
 
     Args:
         line: of the series.
@@ -49,6 +50,9 @@ def days_of(line: Timeline, index: pd.Index) -> tuple[Days, Days]:
     freq = line.freq if isinstance(line, Stamps) and not _is_daily(line) else None
     if freq is None:
         return days, days
+    if "BusinessMonth" in type(freq).__name__ and freq.n == 1:
+        months = stamps.tz_localize(None).to_period("M")
+        return days_of(Periods(months), months)
     if _is_weekly(freq) or "End" in type(freq).__name__:
         return numbered(_shifted(stamps, -freq)) + 1, days
     return days, numbered(_shifted(stamps, freq)) - 1

@@ -11,11 +11,13 @@ seasonal-adjustment program, Journal of Business and Economic Statistics 16, sec
 regressor with one coefficient, up to a factor.
 """
 
+import math
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nonparam.forecasting.calendars import DAY
+from nonparam.forecasting.calendars import YEAR
 from nonparam.forecasting.spans import days_of
 from nonparam.forecasting.timeline import Periods, Stamps, Timeline
 
@@ -23,14 +25,14 @@ __all__ = ["has_working_days", "working_days"]
 
 Array = NDArray[np.float64]
 
-SHORTEST, LONGEST = 27.0 * DAY, 32.0 * DAY  # of a step on average
+MONTH = YEAR / 12.0  # on average
 SHARE = 5.0 / 7.0  # of all days
 
 
 def has_working_days(line: Timeline) -> bool:
     """Whether the steps of a series are months, which differ in their working days."""
     seconds = line.seconds
-    return isinstance(line, Periods | Stamps) and seconds is not None and SHORTEST < seconds < LONGEST
+    return isinstance(line, Periods | Stamps) and seconds is not None and math.isclose(seconds, MONTH)
 
 
 def working_days(line: Timeline, index: pd.Index) -> Array:
