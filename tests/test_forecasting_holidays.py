@@ -192,6 +192,8 @@ BAD = {
     "a number": (5, "a mapping of names to dates, or the code of a country .* got int"),
     "an empty mapping": ({}, "holidays is empty: expected at least one, or holidays=None"),
     "an empty table": (TABLE[:0], "holidays is empty"),
+    "an empty table without types": (pd.DataFrame({"holiday": [], "ds": []}), "holidays is empty"),
+    "a column twice": (TABLE.set_axis(["ds", "ds"], axis=1).assign(holiday="a"), "are optional, and it has"),
     "no dates": (TABLE[["holiday"]], "are optional, and it has 'holiday'"),
     "more columns": (
         TABLE.assign(prior_scale=10.0),

@@ -115,6 +115,7 @@ FITS = {
         X.assign(shop="north"),
         r"column 'shop' of X must be numbers or booleans, got object such as 'north'",
     ),
+    "a word": (X.assign(shop=[1.0] * 15 + ["north"]), "got object such as 'north'"),
     "dates": (X.assign(day=pd.Timestamp("2020")), r"column 'day' of X must be numbers .* got datetime64"),
     "category": (
         X.assign(kind=pd.Categorical(["a"] * 16)),

@@ -19,6 +19,7 @@ BAD = {
     "truth values": ([True, False], "must be numbers, got bool"),
     "text": (["1", "2"], "must be numbers, got (str|object)"),
     "objects": (pd.Series([1.0, "two"], dtype=object), "must be numbers, got object such as 'two'"),
+    "integers without bound": ([10**400], "cannot be read as a series: int too large"),
     "objects that are missing": (pd.Series([None, None], dtype=object), "y has no observation"),
     "complex": (np.array([1j, 2.0]), "must be numbers, got complex"),
     "dates": (pd.date_range("2020", periods=3).to_series(), "must be numbers, got datetime"),

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from adversarial_series import seasonal
 from scipy.stats import norm
+from sklearn.exceptions import NotFittedError
 
 from nonparam.errors import InputError
 from nonparam.forecasting import GPForecaster
@@ -72,6 +73,26 @@ def test_the_fit_in_the_sample_has_bands_of_the_residuals():
     assert np.nanstd(residuals) < 0.5 * np.nanstd(y)
     logged = AutoGP(4, GPForecaster(transform="log")).fit(np.exp(seasonal(N) - 20.0))
     assert (logged.predict_in_sample(level=[99])["fitted-lo-99"] > 0.0).all()
+
+
+@pytest.mark.parametrize("level", [80, [0], [100], [-5.0], ["high"], [np.nan]])
+def test_levels_are_percents(level):
+    model = AutoGP(1).fit(seasonal(12))
+    for method in (lambda: model.predict(H, level=level), lambda: model.predict_in_sample(level=level)):
+        with pytest.raises(InputError, match="level must be"):
+            method()
+
+
+def test_a_forecast_needs_a_fit():
+    model, y = AutoGP(4), seasonal(N)
+    for method in (
+        lambda: model.predict(H),
+        lambda: model.predict_in_sample(),
+        lambda: model.forward(y, H),
+        lambda: model.simulate(H, 2),
+    ):
+        with pytest.raises(NotFittedError, match="this AutoGP is not fitted yet"):
+            method()
 
 
 def test_a_panel_beside_another_model(panel):

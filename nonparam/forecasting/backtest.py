@@ -19,7 +19,7 @@ from nonparam.errors import InputError
 from nonparam.forecasting.metrics import crps_quantiles, interval_score, seasonal_scale
 from nonparam.forecasting.season import cycles
 from nonparam.forecasting.validation import Observed, read_horizon, read_series
-from nonparam.validation import check_count
+from nonparam.validation import check_choice, check_count
 
 __all__ = ["Backtest", "backtest"]
 
@@ -191,6 +191,9 @@ class _Series:
 
 
 def _check(forecaster: Any, refit: bool) -> None:
+    check_choice(refit, "refit", (True, False))
+    if isinstance(forecaster, type):
+        raise InputError(f"expected a forecaster, got the class {forecaster.__name__}: make one of it first")
     needed = ["get_params", "fit", "predict_quantiles"] + ([] if refit else ["update"])
     missing = [name for name in needed if not hasattr(forecaster, name)]
     if missing:
@@ -246,7 +249,7 @@ def _origins(n: int, h: int, initial: int | None, step: int | None) -> Steps:
 def _season(forecaster: Any, observed: Observed) -> int:
     """Return the shortest season, in steps; 1 without any."""
     season = getattr(forecaster, "season", "auto")
-    if np.ndim(season):
+    if np.size(season) > 1:
         season = min(season)
     cycle = cycles(season, observed.line, observed.positions, observed.values)[0]
     return max(1, round(cycle.periods[0])) if cycle.periods else 1

@@ -120,11 +120,13 @@ def _of_table(table: pd.DataFrame) -> dict[str, Days]:
     """Return the days of each name, and of each day of its window."""
     absent = [name for name in COLUMNS[:2] if name not in table.columns]
     unknown = [name for name in table.columns if name not in COLUMNS]
-    if absent or unknown:
+    if absent or unknown or not table.columns.is_unique:
         raise InputError(
             f"{FORMS}; of its columns, 'lower_window' and 'upper_window' are optional, and it has "
             f"{named(table.columns)}"
         )
+    if table.empty:
+        return {}
     if table["holiday"].isna().any():
         raise InputError(f"column 'holiday' has no name in {int(table['holiday'].isna().sum())} row(s)")
     dates = _days(table["ds"], "column 'ds' of holidays", keep_order=True)

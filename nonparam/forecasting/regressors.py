@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nonparam.errors import InputError
 from nonparam.forecasting.calendars import time_name
+from nonparam.forecasting.validation import first_strange
 
 __all__ = ["Regressors", "named", "read_regressors"]
 
@@ -209,14 +210,14 @@ def _column(column: pd.Series) -> Array:
     ):
         raise InputError(
             f"column {column.name!r} of X must be numbers or booleans, got {kinds} such as "
-            f"{known.iloc[0]!r}; pandas.get_dummies makes columns of 0 and 1 of categories"
+            f"{first_strange(known)!r}; pandas.get_dummies makes columns of 0 and 1 of categories"
         )
     numbers = np.full(len(column), np.nan)
     numbers[column.notna().to_numpy()] = known.to_numpy(np.float64)
     largest = float(np.nanmax(np.abs(numbers), initial=0.0))
     if largest > LARGEST:
         raise InputError(
-            f"column {column.name!r} of X has infinite or huge values, such as {largest:g}: "
+            f"column {named([column.name])} of X has infinite or huge values, such as {largest:g}: "
             "expected numbers, with NaN where one is missing"
         )
     return numbers

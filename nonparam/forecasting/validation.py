@@ -20,6 +20,7 @@ __all__ = [
     "as_numbers",
     "as_series",
     "central_levels",
+    "first_strange",
     "read_horizon",
     "read_levels",
     "read_series",
@@ -88,10 +89,22 @@ def as_numbers(series: pd.Series) -> Array:
         known = series.dropna()
         if not len(known):
             raise InputError(EMPTY)
-        strange = next((entry for entry in known if not isinstance(entry, int | float)), known.iloc[0])
-        raise InputError(f"y must be numbers, got {series.dtype} such as {strange!r}")
+        raise InputError(f"y must be numbers, got {series.dtype} such as {first_strange(known)!r}")
     numbers: Array = series.to_numpy(dtype=np.float64, na_value=np.nan)
     return numbers
+
+
+def first_strange(known: pd.Series) -> Any:
+    """Return the first entry of a column that is no number, or else the first one.
+
+    Args:
+        known: at least one entry, none of them missing.
+
+    Examples:
+        >>> first_strange(pd.Series([1.0, "two"]))
+        'two'
+    """
+    return next((entry for entry in known if not isinstance(entry, int | float)), known.iloc[0])
 
 
 def as_series(y: Any) -> pd.Series:
@@ -110,7 +123,7 @@ def as_series(y: Any) -> pd.Series:
             return pd.Series(array[:, 0])
         if array.ndim == 1:
             return pd.Series(y if array.dtype == object else array)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"y cannot be read as a series: {error}") from error
     raise InputError(f"y must be one series of numbers, got {type(y).__name__} of shape {array.shape}")
 

@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 from nonparam.errors import InputError
 from nonparam.forecasting import GPForecaster
 from nonparam.integrations.in_sample import smoothed
+from nonparam.validation import check_numbers
 
 try:
     from statsforecast.models import _TS
@@ -90,6 +92,12 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
             forecaster.set_params(season=None if self.season_length == 1 else self.season_length)
         return forecaster
 
+    @property
+    def _fitted(self) -> GPForecaster:
+        if not hasattr(self, "forecaster_"):
+            raise NotFittedError("this AutoGP is not fitted yet: call fit(y) first")
+        return self.forecaster_
+
     def predict(self, h: int, X: Any = None, level: list[float] | None = None) -> Forecast:
         """Forecast the fitted series.
 
@@ -100,6 +108,11 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
 
         Returns:
             Arrays ``(h,)``: ``"mean"``, the median; ``"lo-80"``, ``"hi-80"``, ...
+
+        Raises:
+            InputError: a horizon that is no number of steps, regressors that are missing, or a level that is
+                not between 0 and 100.
+            NotFittedError: there is no fit.
         """
         return self._forecast(h, X, level, None, None)
 
@@ -107,8 +120,8 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
         self, h: int, X_future: Any, level: list[float] | None, y: Array | None, X: Any
     ) -> Forecast:
         """Forecast; conformal intervals take their errors from ``y``, by default those that `fit` stored."""
-        levels = sorted(level or [])
-        median = {"mean": self.forecaster_.predict(h, X_future).to_numpy()}
+        levels = _ascending(level)
+        median = {"mean": self._fitted.predict(h, X_future).to_numpy()}
         if levels and self.prediction_intervals is not None:
             conformal: Forecast = self._add_conformal_intervals(median, y, X, levels)
             return conformal
@@ -131,9 +144,13 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
 
         Returns:
             Arrays ``(n,)``: ``"fitted"``, ``"fitted-lo-80"``, ``"fitted-hi-80"``, ...
+
+        Raises:
+            InputError: a level that is not between 0 and 100.
+            NotFittedError: there is no fit.
         """
-        link, sums = smoothed(self.forecaster_)
-        fit, levels = sums.to_numpy(), sorted(level or [])
+        link, sums = smoothed(self._fitted)
+        fit, levels = sums.to_numpy(), _ascending(level)
         spread = float(np.sqrt(np.nanmean((link.forward(self._y) - fit) ** 2)))
         widths = spread * ndtri(0.5 + np.array(levels)[:, None] / 200.0)
         lower, upper = link.inverse(fit - widths), link.inverse(fit + widths)
@@ -183,28 +200,19 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
         """Forecast a series that goes on from the fitted one, at the hyperparameters of the fit.
 
         Members are weighed by how well they foresaw what came, see `GPForecaster.update`. A series that does
-        not begin with the fitted one, such as a window that moves, is fitted anew.
-
-        Args:
-            y: as for `forecast`, like all that follow.
-            h: number of steps.
-            X: ``(n, k)``, regressors at these times.
-            X_future: ``(h, k)``, those to come.
-            level: probabilities of the intervals, in percent.
-            fitted: whether the smoothed fit is wanted too.
-
-        Returns:
-            As `forecast`.
+        not begin with the fitted one, such as a window that moves, is fitted anew. Arguments and result are
+        those of `forecast`.
         """
         return self._moved_to(np.asarray(y, dtype=np.float64), X)._answer(y, h, X, X_future, level, fitted)
 
     def _moved_to(self, y: Array, X: Any) -> Self:
         """Return the model of another series; that of the fitted one stays as it is."""
+        known = copy(self._fitted)
         model: Self = self.new()
         n = len(self._y)
         if not np.array_equal(y[:n], self._y, equal_nan=True):
             return model._fit(y, X)
-        model.forecaster_, model._y = copy(self.forecaster_), y
+        model.forecaster_, model._y = known, y
         if len(y) > n:
             model.forecaster_.update(y[n:], None if X is None else X[n:])
         return model
@@ -244,9 +252,19 @@ class AutoGP(_TS):  # type: ignore[misc]  # statsforecast is optional
                 f"got {error_distribution!r} and {error_params!r}"
             )
         model = self if y is None else self.new()._fit(y, X)
-        draws = copy(model.forecaster_).set_params(random_state=seed).sample(h, n_paths, X_future)
+        draws = copy(model._fitted).set_params(random_state=seed).sample(h, n_paths, X_future)
         paths: Array = draws.to_numpy().T
         return paths
+
+
+def _ascending(level: list[float] | None) -> list[float]:
+    """Return levels in percent, as they were written, in ascending order."""
+    percents = check_numbers([] if level is None else level, "level")
+    if percents.ndim != 1 or not ((percents > 0.0) & (percents < 100.0)).all():
+        raise InputError(
+            f"level must be a list of percents above 0 and below 100, as [80, 95], got {level!r}"
+        )
+    return [] if level is None else sorted(level)
 
 
 def _named(prefix: str, levels: list[float], rows: Array) -> Forecast:
