@@ -44,6 +44,11 @@ def test_years_far_away_are_counted(first):
     assert abs(column.sum()) < 2.0  # weeks go on: no drift
 
 
+def test_stamps_beyond_nanoseconds_are_counted():
+    stamps = pd.date_range("1500-01-01", periods=24, freq="MS", unit="s")
+    np.testing.assert_array_equal(counted(stamps), counted(stamps.to_period("M")))
+
+
 @pytest.mark.parametrize(
     "index",
     [

@@ -54,8 +54,8 @@ def days_of(line: Timeline, index: pd.Index) -> tuple[Days, Days]:
         months = stamps.tz_localize(None).to_period("M")
         return days_of(Periods(months), months)
     if _is_weekly(freq) or "End" in type(freq).__name__:
-        return numbered(_shifted(stamps, -freq)) + 1, days
-    return days, numbered(_shifted(stamps, freq)) - 1
+        return _shifted(stamps, -freq) + 1, days
+    return days, _shifted(stamps, freq) - 1
 
 
 def _in_zone(line: Timeline, index: Any) -> pd.DatetimeIndex:
@@ -72,5 +72,7 @@ def _is_weekly(freq: Any) -> bool:
     return isinstance(freq, pd.offsets.Week) or (isinstance(freq, pd.offsets.Day) and freq.n % 7 == 0)
 
 
-def _shifted(stamps: pd.DatetimeIndex, freq: Any) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex([stamp + freq for stamp in stamps])  # pandas warns where it cannot do all at once
+def _shifted(stamps: pd.DatetimeIndex, freq: Any) -> Days:
+    """Return the days of stamps a step away, one by one: pandas warns where it cannot do all at once."""
+    moved = [(stamp + freq).to_datetime64() for stamp in stamps]
+    return np.array(moved, dtype="datetime64[D]").astype(np.int64)
