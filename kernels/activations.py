@@ -1,0 +1,323 @@
+r"""Moments of activations under Gaussians: what a layer of infinite width makes of a covariance.
+
+For an activation :math:`\phi` and two jointly Gaussian numbers with variances :math:`q_1, q_2` and covariance
+:math:`c`,
+
+.. math:: \kappa = E[\phi(u)\, \phi(v)], \quad \dot\kappa = E[\phi'(u)\, \phi'(v)]
+    = \frac{\partial \kappa}{\partial c}.
+
+With :math:`r = \sqrt{q_1 q_2 - c^2}` and the angle :math:`\theta = \operatorname{atan2}(r, c)` the forms below
+are exact and have finite gradients where both numbers are the same, :math:`r = 0`.
+
+Sources: Cho and Saul (2009), Kernel methods for deep learning, NeurIPS (rectified powers); Williams (1997),
+Computing with infinite networks, NeurIPS (erf); Tsuchida, Pearce, van der Heide, Roosta and Gallagher (2021),
+Avoiding kernel fixed points, AAAI (GELU); Daniely, Frostig and Singer (2016), Toward deeper understanding of
+neural networks, NeurIPS, section 5 (expansions in Hermite polynomials).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nonparam.errors import InputError
+
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "elementwise",
+    "exponential",
+    "gaussian",
+    "leaky_relu",
+    "polynomial",
+    "rectified_power",
+    "sinusoid",
+]
+
+Moments = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+NODES, ORDER = 200, 60  # of expansions: Gauss-Hermite nodes, and the highest polynomial
+MOST_POWERS = 3
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function that a network applies to each number, and its moments.
+
+    Attributes:
+        name: as in formulas.
+        function: of a tensor, elementwise.
+        moments: takes covariances and two variances, which broadcast; returns :math:`\\kappa` and
+            :math:`\\dot\\kappa`.
+
+    Examples:
+        >>> one = torch.ones((), dtype=torch.float64)
+        >>> [value.item() for value in ACTIVATIONS["relu"].moments(one, one, one)]  # E relu(u)^2
+        [0.5, 0.5]
+    """
+
+    name: str
+    function: Callable[[Tensor], Tensor]
+    moments: Moments
+
+
+# piecewise linear functions, and powers of rectified ones ----------------------------------------
+
+
+def leaky_relu(slope: float = 0.01) -> Activation:
+    """Return ``max(x, 0) + slope min(x, 0)``; 0 is the rectifier, -1 the absolute value.
+
+    Examples:
+        >>> leaky_relu(0.0).function(torch.tensor([-1.0, 2.0]))
+        tensor([0., 2.])
+    """
+
+    def moments(c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+        r, theta = _angle(c, q1 * q2)
+        bend = (1.0 - slope) ** 2 / (2.0 * math.pi)
+        slopes = 0.5 * (1.0 + slope**2) - bend * theta
+        return bend * r + c * slopes, slopes
+
+    return Activation("leaky_relu", lambda x: x.clamp(min=0.0) + slope * x.clamp(max=0.0), moments)
+
+
+def rectified_power(power: int) -> Activation:
+    """Return ``max(x, 0) ** power``; 0 is the unit step.
+
+    Examples:
+        >>> rectified_power(2).function(torch.tensor([-1.0, 3.0]))
+        tensor([0., 9.])
+    """
+    if power not in range(MOST_POWERS + 1):
+        raise InputError(f"power must be a whole number from 0 to {MOST_POWERS}, got {power!r}")
+
+    def moments(c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+        s2 = q1 * q2
+        r, theta = _angle(c, s2)
+        slopes = power**2 * _rectified(power - 1, c, s2, r, theta) if power else torch.zeros_like(theta)
+        return _rectified(power, c, s2, r, theta), slopes
+
+    name = "step" if power == 0 else f"relu^{power}"
+    return Activation(name, lambda x: (x > 0.0) * x**power, moments)
+
+
+def _rectified(power: int, c: Tensor, s2: Tensor, r: Tensor, theta: Tensor) -> Tensor:
+    """Return the arc-cosine kernel of a degree, Cho and Saul (2009), equation 3, without divisions."""
+    rest = math.pi - theta
+    values = (
+        lambda: rest,
+        lambda: r + rest * c,
+        lambda: 3.0 * r * c + rest * (s2 + 2.0 * c**2),
+        lambda: r * (15.0 * s2 - 11.0 * r**2) + rest * c * (9.0 * s2 + 6.0 * c**2),
+    )
+    return values[power]() / (2.0 * math.pi)
+
+
+def _sign(c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+    _, theta = _angle(c, q1 * q2)
+    return 1.0 - theta * (2.0 / math.pi), torch.zeros_like(theta)
+
+
+def _angle(c: Tensor, s2: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``sqrt(s2 - c^2)`` and the angle, without gradients where they have none."""
+    r = _root(s2 - c**2)
+    known = s2 > 0.0
+    return r, torch.where(known, torch.atan2(r, torch.where(known, c, 1.0)), 0.5 * math.pi)
+
+
+def _root(square: Tensor) -> Tensor:
+    positive = square > 0.0
+    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+
+
+# smooth functions --------------------------------------------------------------------------------
+
+
+def _erf(c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+    product = (1.0 + 2.0 * q1) * (1.0 + 2.0 * q2)
+    slopes = (4.0 / math.pi) / (product - 4.0 * c**2).sqrt()
+    return (2.0 / math.pi) * torch.asin(2.0 * c / product.sqrt()), slopes
+
+
+def _gelu(c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+    product = (1.0 + q1) * (1.0 + q2)
+    d2 = product - c**2
+    d = d2.sqrt()
+    angle = torch.atan2(c, d)
+    values = 0.25 * c + ((c**2 + q1 * q2 * d2) / (product * d) + c * angle) / (2.0 * math.pi)
+    turn = c / (2.0 * math.pi * d) * (1.0 / d2 + (1.0 - q1 * q2) / product + 1.0)
+    return values, 0.25 + angle / (2.0 * math.pi) + turn
+
+
+def sinusoid(frequency: float = 1.0, phase: float = 0.0) -> Activation:
+    """Return ``sin(frequency x + phase)``.
+
+    Examples:
+        >>> sinusoid(2.0, math.pi / 2.0).function(torch.zeros(1))
+        tensor([1.])
+    """
+
+    def moments(c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+        half, b2 = 0.5 * (q1 + q2), frequency**2
+        apart = torch.exp(b2 * (c - half))
+        together = math.cos(2.0 * phase) * torch.exp(-b2 * (c + half))
+        return 0.5 * (apart - together), 0.5 * b2 * (apart + together)
+
+    return Activation("sin", lambda x: torch.sin(frequency * x + phase), moments)
+
+
+def exponential(rate: float = 1.0) -> Activation:
+    """Return ``exp(rate x)``.
+
+    Examples:
+        >>> exponential().function(torch.zeros(1))
+        tensor([1.])
+    """
+
+    def moments(c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+        values = torch.exp(rate**2 * (0.5 * (q1 + q2) + c))
+        return values, rate**2 * values
+
+    return Activation("exp", lambda x: torch.exp(rate * x), moments)
+
+
+def gaussian(rate: float = 1.0) -> Activation:
+    """Return ``exp(-rate x^2)``.
+
+    Examples:
+        >>> gaussian().function(torch.zeros(1))
+        tensor([1.])
+    """
+    if not rate > 0.0:
+        raise InputError(f"rate must be positive, got {rate!r}")
+
+    def moments(c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+        d = (1.0 + 2.0 * rate * q1) * (1.0 + 2.0 * rate * q2) - 4.0 * rate**2 * c**2
+        return d**-0.5, 4.0 * rate**2 * c * d**-1.5
+
+    return Activation("gaussian", lambda x: torch.exp(-rate * x**2), moments)
+
+
+# expansions in Hermite polynomials ---------------------------------------------------------------
+
+
+def polynomial(coefficients: Sequence[float]) -> Activation:
+    """Return ``coefficients[0] + coefficients[1] x + ...``; the moments are exact.
+
+    Examples:
+        >>> polynomial([0.0, 0.0, 1.0]).function(torch.tensor([3.0]))
+        tensor([9.])
+    """
+    numbers = [float(value) for value in coefficients]
+    if not numbers or not np.isfinite(numbers).all():
+        raise InputError(f"coefficients must be finite numbers, at least one, got {coefficients!r}")
+
+    def function(x: Tensor) -> Tensor:
+        total = torch.zeros_like(x)
+        for value in reversed(numbers):
+            total = total * x + value
+        return total
+
+    degree = len(numbers) - 1
+    return replace_name(elementwise(function, nodes=degree + 1, order=degree), "polynomial")
+
+
+def elementwise(
+    function: Callable[[Tensor], Tensor], *, nodes: int = NODES, order: int = ORDER
+) -> Activation:
+    r"""Return any smooth function as an activation, with moments by expansion in Hermite polynomials.
+
+    .. math:: \kappa = \sum_l a_l(q_1)\, a_l(q_2)\, \rho^l, \quad a_l(q) = E[\phi(\sqrt q z)\, h_l(z)],
+        \quad \rho = c / \sqrt{q_1 q_2}.
+
+    What lies beyond the last polynomial is added with its power of :math:`\rho`, of the even and of the odd
+    part of the function, so that variances are exact and the result is positive definite.
+
+    Args:
+        function: of a tensor, elementwise; `torch` must be able to differentiate it.
+        nodes: of Gauss-Hermite quadrature.
+        order: of the last polynomial.
+
+    Raises:
+        InputError: on evaluation, values that are not finite.
+
+    Examples:
+        >>> one = torch.ones(1, dtype=torch.float64)
+        >>> elementwise(torch.tanh).moments(0.5 * one, one, one)[0]
+        tensor([0.1858], dtype=torch.float64)
+    """
+    return Activation("elementwise", function, partial(_expanded, function, nodes, order))
+
+
+def replace_name(activation: Activation, name: str) -> Activation:
+    """Return the same activation under another name."""
+    return Activation(name, activation.function, activation.moments)
+
+
+def _expanded(
+    function: Callable[[Tensor], Tensor], nodes: int, order: int, c: Tensor, q1: Tensor, q2: Tensor
+) -> tuple[Tensor, Tensor]:
+    scale = _root(q1) * _root(q2)
+    rho = torch.where(scale > 0.0, c / torch.where(scale > 0.0, scale, 1.0), 0.0)
+    found = []
+    for one in (function, partial(_slope, function)):
+        left, right = (_coefficients(one, nodes, order, q) for q in (q1, q2))
+        total = torch.zeros_like(rho)
+        for a, b in zip(reversed(left), reversed(right), strict=True):  # Horner's rule
+            total = total * rho + a * b
+        found.append(total)
+    return found[0], found[1]
+
+
+def _slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    slope: Tensor = torch.func.jvp(function, (x,), (torch.ones_like(x),))[1]
+    return slope
+
+
+def _coefficients(function: Callable[[Tensor], Tensor], nodes: int, order: int, q: Tensor) -> list[Tensor]:
+    """Return the coefficients ``a_0(q), ..., a_order(q)``, and two of what is left, each as ``q`` is."""
+    places, weights = np.polynomial.hermite_e.hermegauss(nodes)
+    weights = weights / weights.sum()
+    z, w = (torch.from_numpy(each).to(q) for each in (places, weights))
+    values = function(_root(q)[..., None] * z)
+    if not bool(torch.isfinite(values).all()):
+        raise InputError(
+            "the activation is not finite where the network needs it: expected a function that is finite for "
+            f"numbers up to about {float(q.detach().max().sqrt()) * float(z.max()):.3g}"
+        )
+    basis = [torch.ones_like(z), z]
+    for degree in range(1, order):  # normalised polynomials, by their recursion
+        ahead = z * basis[-1] - math.sqrt(degree) * basis[-2]
+        basis.append(ahead / math.sqrt(degree + 1.0))
+    table = torch.stack(basis[: order + 1])
+    coefficients = list(((values * w) @ table.mT).unbind(-1))
+    mirrored = values.flip(-1)  # nodes are symmetric
+    beyond = []
+    for parity in ((order + 1) % 2, order % 2):
+        part = 0.5 * (values + mirrored * (-1.0) ** parity)
+        power = (part**2 * w).sum(-1) - sum(a**2 for a in coefficients[parity::2])
+        beyond.append(_root(power))
+    return [*coefficients, *beyond]
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": replace_name(leaky_relu(0.0), "relu"),
+    "leaky_relu": leaky_relu(),
+    "abs": replace_name(leaky_relu(-1.0), "abs"),
+    "sign": Activation("sign", torch.sign, _sign),
+    "step": rectified_power(0),
+    "erf": Activation("erf", torch.erf, _erf),
+    "gelu": Activation("gelu", torch.nn.functional.gelu, _gelu),
+    "sin": sinusoid(),
+    "cos": replace_name(sinusoid(1.0, 0.5 * math.pi), "cos"),
+    "exp": exponential(),
+    "gaussian": gaussian(),
+    "tanh": replace_name(elementwise(torch.tanh), "tanh"),
+    "sigmoid": replace_name(elementwise(torch.sigmoid), "sigmoid"),
+    "silu": replace_name(elementwise(torch.nn.functional.silu), "silu"),
+    "softplus": replace_name(elementwise(torch.nn.functional.softplus), "softplus"),
+}
