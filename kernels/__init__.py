@@ -10,6 +10,7 @@ from nonparam.kernels.composition import Product, Scale, Sum, with_amplitude
 from nonparam.kernels.deep import DeepKernel
 from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.grammar import parse
+from nonparam.kernels.infinite import InfiniteNetwork
 from nonparam.kernels.invariance import Invariant, SoftInvariant
 from nonparam.kernels.linear import Constant, Linear, Polynomial, WhiteNoise
 from nonparam.kernels.orthogonal import OrthogonalRBF
@@ -25,6 +26,7 @@ __all__ = [
     "Cosine",
     "DeepKernel",
     "Hyperparameter",
+    "InfiniteNetwork",
     "IntegratedWiener",
     "Invariant",
     "Kernel",

@@ -31,6 +31,7 @@ class Hyperparameter:
         unit: what it is measured in; tells an estimator how to choose a start from the data.
         per_column: one value for each active column (automatic relevance determination).
         per_degree: one value for each ``degree`` of the kernel.
+        per_layer: one value for each layer of a network.
         alone: whether a column's value belongs to a function of that column alone, not of all together.
         positive: whether the logarithm is stored.
         learnt: whether training may move it; one that is not is set from the data once.
@@ -42,6 +43,7 @@ class Hyperparameter:
         *,
         per_column: bool = False,
         per_degree: bool = False,
+        per_layer: bool = False,
         alone: bool = False,
         positive: bool = True,
         learnt: bool = True,
@@ -49,6 +51,7 @@ class Hyperparameter:
         self.unit = unit
         self.per_column = per_column
         self.per_degree = per_degree
+        self.per_layer = per_layer
         self.alone = alone
         self.positive = positive
         self.learnt = learnt
@@ -72,7 +75,7 @@ class Hyperparameter:
     @property
     def listed(self) -> bool:
         """Whether it may have several values."""
-        return self.per_column or self.per_degree
+        return self.per_column or self.per_degree or self.per_layer
 
     def to_raw(self, owner: str, value: Value | Tensor) -> Tensor:
         """Return the stored form of ``value``; raise `InputError` where it has none."""
@@ -84,7 +87,7 @@ class Hyperparameter:
             raise InputError(f"{owner}: {self.name} must be a number, got {value!r}") from error
         plain = isinstance(value, Tensor) or number.ndim <= int(self.listed)  # only a tensor has a batch
         if number.numel() == 0 or not plain:
-            several = "column" if self.per_column else "degree"
+            several = "column" if self.per_column else "degree" if self.per_degree else "layer"
             shape = f"a number, or one for each {several}" if self.listed else "one number"
             raise InputError(f"{owner}: {self.name} must be {shape}, got {value!r}")
         if not bool(torch.isfinite(number).all()) or (self.positive and bool((number <= 0).any())):

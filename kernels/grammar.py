@@ -15,6 +15,7 @@ from nonparam.kernels.additive import Additive
 from nonparam.kernels.base import Value
 from nonparam.kernels.changepoint import ChangePoint
 from nonparam.kernels.composition import Product, Scale, Sum, add, multiply
+from nonparam.kernels.infinite import InfiniteNetwork
 from nonparam.kernels.invariance import Invariant, SoftInvariant
 from nonparam.kernels.linear import Constant, Linear, Polynomial, WhiteNoise
 from nonparam.kernels.orthogonal import OrthogonalRBF
@@ -57,6 +58,7 @@ NAMES: dict[str, Callable[..., gpytorch.kernels.Kernel]] = {
     "changepoint": ChangePoint,
     "additive": Additive,
     "orthogonal_rbf": OrthogonalRBF,
+    "infinite_network": InfiniteNetwork,
     "invariant": Invariant,
     "soft_invariant": SoftInvariant,
     "scale": Scale,

@@ -14,6 +14,7 @@ from nonparam.kernels import (
     ChangePoint,
     Constant,
     Cosine,
+    InfiniteNetwork,
     IntegratedWiener,
     Invariant,
     Kernel,
@@ -105,6 +106,10 @@ MEANINGS = [
     (
         "linear + periodic(12) * rbf",
         Sum(Linear(), Product(Periodic(12.0), RBF())),
+    ),
+    (
+        "infinite_network('erf-2', 'ntk', bias_variance=0.5)",
+        InfiniteNetwork("erf-2", "ntk", bias_variance=0.5),
     ),
     ("spectral([0.5, -1], 0.1, plane=True)", Spectral([0.5, -1.0], 0.1, plane=True)),
     (

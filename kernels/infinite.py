@@ -1,0 +1,188 @@
+r"""Kernels of infinitely wide networks: the prior of their functions, and that of gradient descent.
+
+With independent Gaussian weights the function of a network tends to a Gaussian process as its layers grow
+wider, with the covariance :math:`K` ("nngp"). Trained by gradient descent from there, it moves as kernel
+regression with the tangent kernel :math:`T` ("ntk"), the expected product of its gradients.
+
+Sources: as in `nonparam.kernels.layers`.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from nonparam.errors import InputError
+from nonparam.kernels.base import Hyperparameter, Kernel, Value
+from nonparam.kernels.layers import NAME, Apply, Field, Layer, Residual, Sequential, Signal, mlp
+
+__all__ = ["InfiniteNetwork"]
+
+KINDS = ("nngp", "ntk")
+FIRST, BIAS = 1.0, 0.05  # variances of the first layer's weights, and of biases, for inputs of order 1
+
+
+class InfiniteNetwork(Kernel):
+    r"""The kernel of a network whose layers are infinitely wide.
+
+    .. math:: K_0(x, x') = \frac1d \sum_j \frac{(x_j - c_j)(x'_j - c_j)}{s_j^2},
+
+    and then as the layers of its architecture say. The variances of weights and biases are hyperparameters,
+    one of each for every dense layer. By default weights start where gradients keep their size from layer
+    to layer, :math:`w = 1 / E[\phi'(u)^2]`, which for rectifiers is 2.
+
+    Args:
+        architecture: such as ``"relu-3"``, three hidden layers of rectifiers, or a
+            `nonparam.kernels.layers.Sequential`.
+        kind: ``"nngp"`` or ``"ntk"``.
+        weight_variance: :math:`w`, a number for all dense layers, or one for each.
+        bias_variance: :math:`b`, likewise.
+        center: :math:`c`, in the units of ``X``; the mean of the data by default. It is not learnt.
+        spread: :math:`s`; the standard deviation of the data by default. It is not learnt.
+        active_dims: the columns it looks at; all by default.
+        fixed: names of hyperparameters that are not learnt.
+
+    Raises:
+        InputError: an architecture that cannot be read, or another number of variances than of dense layers.
+
+    Source: Lee et al. (2018), Deep neural networks as Gaussian processes, ICLR; Jacot, Gabriel and Hongler
+    (2018), Neural tangent kernel, NeurIPS.
+
+    Examples:
+        >>> k = InfiniteNetwork("relu-1", center=0.0, spread=1.0, bias_variance=0.1)
+        >>> k.matrix(torch.tensor([[1.0], [-1.0]], dtype=torch.float64)).detach()
+        tensor([[1.2000, 0.1258],
+                [0.1258, 1.2000]], dtype=torch.float64)
+    """
+
+    keyword = "infinite_network"
+    options: ClassVar[dict[str, Any]] = {"architecture": "relu-3", "kind": "nngp"}
+    weight_variance = Hyperparameter("1", per_layer=True)
+    bias_variance = Hyperparameter("1", per_layer=True)
+    center = Hyperparameter("X", per_column=True, positive=False, learnt=False)
+    spread = Hyperparameter("X", per_column=True, learnt=False)
+
+    def __init__(
+        self,
+        architecture: str | Sequential = "relu-3",
+        kind: Literal["nngp", "ntk"] = "nngp",
+        *,
+        weight_variance: Value = None,
+        bias_variance: Value = None,
+        center: Value = None,
+        spread: Value = None,
+        active_dims: Sequence[int] | None = None,
+        fixed: Sequence[str] = (),
+    ) -> None:
+        layers = read_architecture(architecture)
+        values = {
+            "weight_variance": _usual(layers) if weight_variance is None else weight_variance,
+            "bias_variance": [BIAS] * layers.dense if bias_variance is None else bias_variance,
+            "center": center,
+            "spread": spread,
+        }
+        super().__init__(values, active_dims, fixed)
+        self.architecture, self.layers = architecture, layers
+        self.kind = kind
+        for name in ("weight_variance", "bias_variance"):
+            given = self._parameters[f"raw_{name}"].shape[-1]
+            if given not in (1, layers.dense):
+                raise InputError(
+                    f"InfiniteNetwork: {name} has {given} values, and the architecture {layers.dense} dense "
+                    "layers; give one value, or one for each"
+                )
+
+    @property
+    def kind(self) -> str:
+        """Which of the two kernels it is."""
+        return self._kind
+
+    @kind.setter
+    def kind(self, value: str) -> None:
+        if value not in KINDS:
+            raise InputError(f"InfiniteNetwork: kind must be 'nngp' or 'ntk', got {value!r}")
+        self._kind = value
+
+    def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
+        """Return the covariances of the network's output."""
+        a = (x1 - self.center) / self.spread
+        b = a if x2 is None else (x2 - self.center) / self.spread
+        d = x1.shape[-1]
+        cross, left = a @ b.mT / d, a.square().sum(-1) / d
+        if x2 is None:
+            cross = torch.diagonal_scatter(cross, left, dim1=-2, dim2=-1)  # equal to the last digit
+        found = self._through((cross, left, None if x2 is None else b.square().sum(-1) / d))[0]
+        assert found is not None
+        return found
+
+    def diagonal(self, x: Tensor) -> Tensor:
+        """Return the variances of the network's output."""
+        a = (x - self.center) / self.spread
+        return self._through((None, a.square().sum(-1) / x.shape[-1], None))[1]
+
+    def _through(self, field: Field) -> Field:
+        tangent = None
+        if self.kind == "ntk":  # the inputs have no weights
+            tangent = tuple(None if each is None else torch.zeros_like(each) for each in field)
+        signal = self.layers(Signal(field, tangent), self._variances())  # type: ignore[arg-type]  # a triple
+        found: Field = signal.covariance if signal.tangent is None else signal.tangent
+        return found
+
+    def _variances(self) -> Iterator[tuple[Tensor, Tensor]]:
+        pairs = (
+            each[..., 0, :].expand(*each.shape[:-2], self.layers.dense)
+            for each in (self.weight_variance, self.bias_variance)
+        )
+        yield from zip(*(each.unbind(-1) for each in pairs), strict=True)
+
+
+def read_architecture(architecture: str | Sequential) -> Sequential:
+    """Return the layers of an architecture, which a text such as ``"relu-3"`` may name.
+
+    Raises:
+        InputError: text that cannot be read, or layers that end with no dense one.
+
+    Examples:
+        >>> read_architecture("erf-2").dense
+        3
+    """
+    if isinstance(architecture, str):
+        known = NAME.fullmatch(architecture)
+        if known is None:
+            raise InputError(
+                f"architecture must be an activation and the number of hidden layers, such as 'relu-3', or a "
+                f"Sequential of layers, got {architecture!r}"
+            )
+        return mlp(known[1], int(known[2]))
+    if not isinstance(architecture, Sequential) or not architecture.dense:
+        raise InputError(
+            f"architecture must be a text such as 'relu-3', or a Sequential with a Dense layer, got "
+            f"{architecture!r}"
+        )
+    return architecture
+
+
+def _usual(layers: Sequential) -> list[float]:
+    """Return variances of weights for which gradients keep their size, where the numbers before have 1."""
+    found: list[float] = []
+    _gather(layers, FIRST, found)
+    return found
+
+
+def _gather(layer: Layer, usual: float, found: list[float]) -> float:
+    """Append what suits each dense layer within one, and return what suits the next."""
+    one = torch.ones((), dtype=torch.float64)
+    if isinstance(layer, Sequential):
+        for each in layer.layers:
+            usual = _gather(each, usual, found)
+        return usual
+    if isinstance(layer, Residual):
+        _gather(layer.branch, 1.0, found)
+        return 1.0
+    if isinstance(layer, Apply):
+        slope = float(layer.activation.moments(one, one, one)[1])
+        return 1.0 / slope if slope > 0.0 else 1.0 / float(layer.activation.moments(one, one, one)[0])
+    if layer.dense:
+        found.append(usual)
+    return 1.0
