@@ -1,6 +1,8 @@
 """Infinitely wide networks: recursions written out, finite networks, and what solvers ask of a kernel."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +12,13 @@ from nonparam import GPRegressor
 from nonparam.errors import InputError
 from nonparam.kernels import InfiniteNetwork, covariance, parse, variance
 from nonparam.kernels.activations import ACTIVATIONS
+from nonparam.kernels.infinite import read_architecture
 from nonparam.kernels.layers import Apply, Dense, LayerNorm, Residual, Sequential, mlp
 
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((7, 3)))
 PLAIN = {"center": 0.0, "spread": 1.0}
 KINDS = ("nngp", "ntk")
+REFERENCES = json.loads(Path(__file__).with_name("neural_tangents.json").read_text())
 
 
 def relu_by_hand(x, y, weights, biases):
@@ -43,6 +47,23 @@ def test_rectifiers_by_hand():
     expected = [[relu_by_hand(x.numpy(), y.numpy(), weights, biases) for y in X] for x in X]
     np.testing.assert_allclose(covariance(nngp, X).detach(), np.array(expected)[..., 0], rtol=1e-7)
     np.testing.assert_allclose(covariance(ntk, X).detach(), np.array(expected)[..., 1], rtol=1e-7)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", sorted(REFERENCES["kernels"]))
+def test_kernels_are_those_of_neural_tangents(name, kind):
+    """Version 0.6.5, on JAX 0.4.30; `benchmarks/neural_tangents_reference.py` wrote them."""
+    relu = Apply(ACTIVATIONS["relu"])
+    architectures = {
+        "residual": Sequential((Dense(), Residual(Sequential((relu, Dense()))), relu, Dense())),
+        "norm": Sequential((Dense(), LayerNorm(), relu, Dense())),
+    }
+    architecture = architectures.get(name, name)
+    layers = read_architecture(architecture).dense
+    variances = {key: REFERENCES[key][:layers] for key in ("weight_variance", "bias_variance")}
+    k = InfiniteNetwork(architecture, kind, **variances, **PLAIN)
+    found = covariance(k, torch.tensor(REFERENCES["x"], dtype=torch.float64)).detach()
+    np.testing.assert_allclose(found, REFERENCES["kernels"][name][kind], rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["relu", "erf", "gelu", "tanh", "sin"])
