@@ -17,7 +17,7 @@ neural networks, NeurIPS, section 5 (expansions in Hermite polynomials).
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -64,6 +64,10 @@ class Activation:
     function: Callable[[Tensor], Tensor]
     moments: Moments
 
+    def __repr__(self) -> str:
+        """Return the name."""
+        return self.name
+
 
 # piecewise linear functions, and powers of rectified ones ----------------------------------------
 
@@ -75,14 +79,18 @@ def leaky_relu(slope: float = 0.01) -> Activation:
         >>> leaky_relu(0.0).function(torch.tensor([-1.0, 2.0]))
         tensor([0., 2.])
     """
+    return Activation("leaky_relu", partial(_leaky, slope), partial(_leaky_moments, slope))
 
-    def moments(c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
-        r, theta = _angle(c, q1 * q2)
-        bend = (1.0 - slope) ** 2 / (2.0 * math.pi)
-        slopes = 0.5 * (1.0 + slope**2) - bend * theta
-        return bend * r + c * slopes, slopes
 
-    return Activation("leaky_relu", lambda x: x.clamp(min=0.0) + slope * x.clamp(max=0.0), moments)
+def _leaky(slope: float, x: Tensor) -> Tensor:
+    return x.clamp(min=0.0) + slope * x.clamp(max=0.0)
+
+
+def _leaky_moments(slope: float, c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+    r, theta = _angle(c, q1 * q2)
+    bend = (1.0 - slope) ** 2 / (2.0 * math.pi)
+    slopes = 0.5 * (1.0 + slope**2) - bend * theta
+    return bend * r + c * slopes, slopes
 
 
 def rectified_power(power: int) -> Activation:
@@ -95,14 +103,19 @@ def rectified_power(power: int) -> Activation:
     if power not in range(MOST_POWERS + 1):
         raise InputError(f"power must be a whole number from 0 to {MOST_POWERS}, got {power!r}")
 
-    def moments(c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
-        s2 = q1 * q2
-        r, theta = _angle(c, s2)
-        slopes = power**2 * _rectified(power - 1, c, s2, r, theta) if power else torch.zeros_like(theta)
-        return _rectified(power, c, s2, r, theta), slopes
-
     name = "step" if power == 0 else f"relu^{power}"
-    return Activation(name, lambda x: (x > 0.0) * x**power, moments)
+    return Activation(name, partial(_power, power), partial(_power_moments, power))
+
+
+def _power(power: int, x: Tensor) -> Tensor:
+    return (x > 0.0) * x**power
+
+
+def _power_moments(power: int, c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+    s2 = q1 * q2
+    r, theta = _angle(c, s2)
+    slopes = power**2 * _rectified(power - 1, c, s2, r, theta) if power else torch.zeros_like(theta)
+    return _rectified(power, c, s2, r, theta), slopes
 
 
 def _rectified(power: int, c: Tensor, s2: Tensor, r: Tensor, theta: Tensor) -> Tensor:
@@ -165,14 +178,18 @@ def sinusoid(frequency: float = 1.0, phase: float = 0.0) -> Activation:
         >>> sinusoid(2.0, math.pi / 2.0).function(torch.zeros(1))
         tensor([1.])
     """
+    return Activation("sin", partial(_wave, frequency, phase), partial(_wave_moments, frequency, phase))
 
-    def moments(c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
-        half, b2 = 0.5 * (q1 + q2), frequency**2
-        apart = torch.exp(b2 * (c - half))
-        together = math.cos(2.0 * phase) * torch.exp(-b2 * (c + half))
-        return 0.5 * (apart - together), 0.5 * b2 * (apart + together)
 
-    return Activation("sin", lambda x: torch.sin(frequency * x + phase), moments)
+def _wave(frequency: float, phase: float, x: Tensor) -> Tensor:
+    return torch.sin(frequency * x + phase)
+
+
+def _wave_moments(frequency: float, phase: float, c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+    half, b2 = 0.5 * (q1 + q2), frequency**2
+    apart = torch.exp(b2 * (c - half))
+    together = math.cos(2.0 * phase) * torch.exp(-b2 * (c + half))
+    return 0.5 * (apart - together), 0.5 * b2 * (apart + together)
 
 
 def exponential(rate: float = 1.0) -> Activation:
@@ -182,12 +199,16 @@ def exponential(rate: float = 1.0) -> Activation:
         >>> exponential().function(torch.zeros(1))
         tensor([1.])
     """
+    return Activation("exp", partial(_growth, rate), partial(_growth_moments, rate))
 
-    def moments(c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
-        values = torch.exp(rate**2 * (0.5 * (q1 + q2) + c))
-        return values, rate**2 * values
 
-    return Activation("exp", lambda x: torch.exp(rate * x), moments)
+def _growth(rate: float, x: Tensor) -> Tensor:
+    return torch.exp(rate * x)
+
+
+def _growth_moments(rate: float, c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+    values = torch.exp(rate**2 * (0.5 * (q1 + q2) + c))
+    return values, rate**2 * values
 
 
 def gaussian(rate: float = 1.0) -> Activation:
@@ -200,11 +221,16 @@ def gaussian(rate: float = 1.0) -> Activation:
     if not rate > 0.0:
         raise InputError(f"rate must be positive, got {rate!r}")
 
-    def moments(c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
-        d = _shifted(2.0 * rate * c, 2.0 * rate * q1, 2.0 * rate * q2)
-        return d**-0.5, 4.0 * rate**2 * c * d**-1.5
+    return Activation("gaussian", partial(_bump, rate), partial(_bump_moments, rate))
 
-    return Activation("gaussian", lambda x: torch.exp(-rate * x**2), moments)
+
+def _bump(rate: float, x: Tensor) -> Tensor:
+    return torch.exp(-rate * x**2)
+
+
+def _bump_moments(rate: float, c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+    d = _shifted(2.0 * rate * c, 2.0 * rate * q1, 2.0 * rate * q2)
+    return d**-0.5, 4.0 * rate**2 * c * d**-1.5
 
 
 # expansions in Hermite polynomials ---------------------------------------------------------------
@@ -221,14 +247,16 @@ def polynomial(coefficients: Sequence[float]) -> Activation:
     if not numbers or not np.isfinite(numbers).all():
         raise InputError(f"coefficients must be finite numbers, at least one, got {coefficients!r}")
 
-    def function(x: Tensor) -> Tensor:
-        total = torch.zeros_like(x)
-        for value in reversed(numbers):
-            total = total * x + value
-        return total
-
     degree = len(numbers) - 1
-    return replace_name(elementwise(function, nodes=degree + 1, order=degree), "polynomial")
+    expanded = elementwise(partial(_horner, numbers), nodes=degree + 1, order=degree)
+    return replace(expanded, name="polynomial")
+
+
+def _horner(coefficients: Sequence[float], x: Tensor) -> Tensor:
+    total = torch.zeros_like(x)
+    for value in reversed(coefficients):
+        total = total * x + value
+    return total
 
 
 def elementwise(
@@ -256,11 +284,6 @@ def elementwise(
         tensor([0.1863], dtype=torch.float64)
     """
     return Activation("elementwise", function, partial(_expanded, function, nodes, order))
-
-
-def replace_name(activation: Activation, name: str) -> Activation:
-    """Return the same activation under another name."""
-    return Activation(name, activation.function, activation.moments)
 
 
 def _expanded(
@@ -310,19 +333,19 @@ def _coefficients(function: Callable[[Tensor], Tensor], nodes: int, order: int, 
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "relu": replace_name(leaky_relu(0.0), "relu"),
+    "relu": replace(leaky_relu(0.0), name="relu"),
     "leaky_relu": leaky_relu(),
-    "abs": replace_name(leaky_relu(-1.0), "abs"),
+    "abs": replace(leaky_relu(-1.0), name="abs"),
     "sign": Activation("sign", torch.sign, _sign),
     "step": rectified_power(0),
     "erf": Activation("erf", torch.erf, _erf),
     "gelu": Activation("gelu", torch.nn.functional.gelu, _gelu),
     "sin": sinusoid(),
-    "cos": replace_name(sinusoid(1.0, 0.5 * math.pi), "cos"),
+    "cos": replace(sinusoid(1.0, 0.5 * math.pi), name="cos"),
     "exp": exponential(),
     "gaussian": gaussian(),
-    "tanh": replace_name(elementwise(torch.tanh), "tanh"),
-    "sigmoid": replace_name(elementwise(torch.sigmoid), "sigmoid"),
-    "silu": replace_name(elementwise(torch.nn.functional.silu), "silu"),
-    "softplus": replace_name(elementwise(torch.nn.functional.softplus), "softplus"),
+    "tanh": replace(elementwise(torch.tanh), name="tanh"),
+    "sigmoid": replace(elementwise(torch.sigmoid), name="sigmoid"),
+    "silu": replace(elementwise(torch.nn.functional.silu), name="silu"),
+    "softplus": replace(elementwise(torch.nn.functional.softplus), name="softplus"),
 }

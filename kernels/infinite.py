@@ -83,15 +83,31 @@ class InfiniteNetwork(Kernel):
             "spread": spread,
         }
         super().__init__(values, active_dims, fixed)
-        self.architecture, self.layers = architecture, layers
+        self._architecture, self._layers = architecture, layers
         self.kind = kind
-        for name in ("weight_variance", "bias_variance"):
-            given = self._parameters[f"raw_{name}"].shape[-1]
+        for name, given in self._given().items():
             if given not in (1, layers.dense):
                 raise InputError(
                     f"InfiniteNetwork: {name} has {given} values, and the architecture {layers.dense} dense "
                     "layers; give one value, or one for each"
                 )
+
+    @property
+    def architecture(self) -> str | Sequential:
+        """The layers, or a text for them; with another one variances that do not fit start anew."""
+        return self._architecture
+
+    @architecture.setter
+    def architecture(self, value: str | Sequential) -> None:
+        self._architecture, self._layers = value, read_architecture(value)
+        if any(given not in (1, self._layers.dense) for given in self._given().values()):
+            self.weight_variance = _usual(self._layers)
+            self.bias_variance = [BIAS] * self._layers.dense
+
+    def _given(self) -> dict[str, int]:
+        """Return how many variances there are of weights and of biases."""
+        names = ("weight_variance", "bias_variance")
+        return {name: self._parameters[f"raw_{name}"].shape[-1] for name in names}
 
     @property
     def kind(self) -> str:
@@ -125,13 +141,13 @@ class InfiniteNetwork(Kernel):
         tangent = None
         if self.kind == "ntk":  # the inputs have no weights
             tangent = tuple(None if each is None else torch.zeros_like(each) for each in field)
-        signal = self.layers(Signal(field, tangent), self._variances())  # type: ignore[arg-type]  # a triple
+        signal = self._layers(Signal(field, tangent), self._variances())  # type: ignore[arg-type]  # a triple
         found: Field = signal.covariance if signal.tangent is None else signal.tangent
         return found
 
     def _variances(self) -> Iterator[tuple[Tensor, Tensor]]:
         pairs = (
-            each[..., 0, :].expand(*each.shape[:-2], self.layers.dense)
+            each[..., 0, :].expand(*each.shape[:-2], self._layers.dense)
             for each in (self.weight_variance, self.bias_variance)
         )
         yield from zip(*(each.unbind(-1) for each in pairs), strict=True)

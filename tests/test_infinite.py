@@ -2,11 +2,13 @@
 
 import json
 import math
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import GridSearchCV
 
 from nonparam import GPRegressor
 from nonparam.errors import InputError
@@ -239,6 +241,28 @@ def test_a_regressor_learns_the_variances_and_keeps_them_in_files(kind, tmp_path
     mean, sd = GPRegressor.load(tmp_path / "network.gp").predict(x[60:], return_std=True)
     for found, expected in zip((mean, sd), model.predict(x[60:], return_std=True), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_another_architecture_can_be_set():
+    k = InfiniteNetwork("relu-2", **PLAIN).set_params(architecture="erf-1", kind="ntk")
+    torch.testing.assert_close(covariance(k, X), covariance(InfiniteNetwork("erf-1", "ntk", **PLAIN), X))
+    kept = InfiniteNetwork("relu-1", weight_variance=[1.5, 0.5], **PLAIN).set_params(architecture="erf-1")
+    assert kept.get_params()["weight_variance"] == pytest.approx([1.5, 0.5])
+    search = GridSearchCV(GPRegressor(InfiniteNetwork()), {"kernel__architecture": ["relu-1", "erf-2"]}, cv=2)
+    y = X[:, 0].numpy() ** 2
+    assert search.fit(X.numpy(), y).best_params_["kernel__architecture"] in ("relu-1", "erf-2")
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_networks_travel_to_other_processes(name):
+    k = pickle.loads(pickle.dumps(InfiniteNetwork(mlp(name, 2), **PLAIN)))
+    torch.testing.assert_close(covariance(k, X), covariance(InfiniteNetwork(f"{name}-2", **PLAIN), X))
+
+
+def test_files_hold_architectures_that_are_texts_only(tmp_path):
+    model = GPRegressor(InfiniteNetwork(mlp("relu", 1))).fit(X.numpy(), X[:, 0].numpy())
+    with pytest.raises(InputError, match=r"cannot save .*architecture=Sequential.*relu.*files hold no code"):
+        model.save(tmp_path / "network.gp")
 
 
 def test_what_cannot_be_is_refused():
