@@ -39,7 +39,6 @@ Array = NDArray[np.float64]
 MOST_OBSERVATIONS = 200_000  # a fit takes about a hundred passes, each a second for 50,000
 LONGEST_SLOPE = 400  # observations: chains have no part whose slope wanders
 LONG = 2000  # observations from which seasons are not left out by turns: their variances tell
-QUANTILES = (0.1, 0.5, 0.9)
 
 
 class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped

@@ -50,8 +50,8 @@ def days_of(line: Timeline, index: pd.Index) -> tuple[Days, Days]:
     if freq is None:
         return days, days
     if _is_weekly(freq) or "End" in type(freq).__name__:
-        return numbered(_shifted(stamps, -freq)) + 1, days
-    return days, numbered(_shifted(stamps, freq)) - 1
+        return _shifted(stamps, -freq) + 1, days
+    return days, _shifted(stamps, freq) - 1
 
 
 def _in_zone(line: Timeline, index: Any) -> pd.DatetimeIndex:
@@ -68,5 +68,8 @@ def _is_weekly(freq: Any) -> bool:
     return isinstance(freq, pd.offsets.Week) or (isinstance(freq, pd.offsets.Day) and freq.n % 7 == 0)
 
 
-def _shifted(stamps: pd.DatetimeIndex, freq: Any) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex([stamp + freq for stamp in stamps])  # pandas warns where it cannot do all at once
+def _shifted(stamps: pd.DatetimeIndex, freq: Any) -> Days:
+    """Return the days of stamps that are moved, in seconds, which no year is out of the bounds of."""
+    moved = [stamp + freq for stamp in stamps.as_unit("s")]  # pandas warns where it cannot do all at once
+    days: Days = np.array([stamp.to_datetime64() for stamp in moved]).astype("datetime64[D]").astype(np.int64)
+    return days

@@ -186,7 +186,7 @@ def _ensemble(series: _Series, candidate: Candidate) -> Ensemble:
 
 def _effective(series: _Series, candidate: Candidate) -> float:
     ensemble = _ensemble(series, candidate)
-    _, variance = ensemble.engine.marginals(ensemble.points, ensemble.outputs, ensemble.x)
+    _, variance = ensemble.engine.smoothed(ensemble.points, ensemble.z)
     return float(variance.sum() / np.exp(ensemble.points[0, -1]))
 
 
