@@ -257,7 +257,7 @@ def timeline(index: pd.Index) -> Timeline:
 
 
 def _dated(index: pd.DatetimeIndex) -> Timeline:
-    if index.freq is not None and _is_true(index):
+    if index.freq is not None and _keep_to(index[[0, -1]], index.freq):
         return Stamps(index, index.freq)
     offset = find_offset(index)
     hours = find_hours(index) if offset is None or is_fixed(offset) else None
@@ -266,9 +266,9 @@ def _dated(index: pd.DatetimeIndex) -> Timeline:
     return Numbers(index, _median_step(index)) if offset is None else Stamps(index, offset)
 
 
-def _is_true(index: pd.DatetimeIndex) -> bool:
-    """Whether the ends of dates are of their frequency: pandas keeps it where another zone moves them."""
-    return all(index.freq.is_on_offset(end) for end in index[[0, -1]].tz_localize(None))
+def _keep_to(dates: pd.DatetimeIndex, freq: Any) -> bool:
+    """Whether dates are of their frequency, which pandas keeps where another zone moves them."""
+    return all(freq.is_on_offset(date) for date in dates.tz_localize(None))
 
 
 def _dates_like(index: pd.Index, series: pd.DatetimeIndex) -> pd.DatetimeIndex:
