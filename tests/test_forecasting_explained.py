@@ -284,6 +284,17 @@ def test_the_size_of_the_season_is_that_of_its_part(airline):
     assert findings.share == pytest.approx(season.var(ddof=0) / near.var(), rel=1e-9)
 
 
+def test_after_an_update_the_end_of_the_longer_series_is_told():
+    y = load_airline()
+    forecaster = GPForecaster().fit(y[:96]).update(y[96:])
+    part = forecaster.decompose().xs("mean", axis=1, level="bound")
+    smooth = part[["base", *(name for name in ("drift", "trend", "level") if name in part)]].sum(axis=1)
+    findings = forecaster.findings()
+    assert findings.trend.mean == pytest.approx(smooth.iloc[-1] - smooth.iloc[-13], rel=1e-6)
+    last = part["season"].iloc[-12:]
+    assert findings.swing == pytest.approx((last.min(), last.max()), rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("index", "span", "steps"),
     [

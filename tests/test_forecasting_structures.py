@@ -146,3 +146,11 @@ def test_an_outlier_before_the_origin_hardly_changes_held_out_densities():
     y[35] += 300.0
     found = GPForecaster(12).fit(y).compare(["season, identity"], fh=6, origins=2)["log_density"].item()
     assert found == pytest.approx(clean, abs=0.3)
+
+
+def test_parameters_that_are_set_after_the_fit_rule_the_comparison():
+    forecaster = GPForecaster().fit(load_airline()[-48:]).set_params(components=["base", "level"])
+    table = forecaster.compare()
+    assert set(table["parts"]) == {"base + level", "base"}
+    with pytest.raises(InputError, match="the prior of level variance must be a positive median"):
+        forecaster.set_params(priors={"level variance": ("a", 1.0)}).compare()

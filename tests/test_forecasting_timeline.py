@@ -303,6 +303,28 @@ def test_a_frequency_that_is_told_is_kept():
         assert season_of(index).unit == pytest.approx(season)
 
 
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize("freq", ["MS", "ME", "D"])
+def test_midnights_of_another_zone_are_no_sessions(freq, zone):
+    local = pd.date_range("2020-01-31", periods=30 if freq != "D" else 400, freq=freq, tz=zone)
+    for kept in (True, False):  # the frequency, which pandas does not drop
+        index = local.tz_convert("UTC")
+        index = index if kept else pd.DatetimeIndex(list(index))
+        line = timeline(index[:-3])
+        distances = np.diff(line.locate(index))
+        assert 0.9 < distances.min() <= distances.max() < 1.1  # months differ, and so do days of 23 hours
+        days = np.abs((line.future(np.arange(1, 4)) - index[-3:]).total_seconds()) / 86_400.0
+        assert days.max() < (0.1 if freq == "D" else 4.0)
+        remark = irregularity(line)
+        assert remark is None or "y.tz_convert(" in remark
+
+
+def test_a_close_that_is_early_on_some_days_is_no_second_session():
+    days = pd.bdate_range("2020-01-01", periods=100)
+    index = days + pd.to_timedelta(np.where(np.arange(100) % 11 == 5, 13, 16), unit="h")
+    assert list(timeline(index).future(np.array([1]))) == [index[-1] + pd.Timedelta(1, "D")]
+
+
 def test_a_time_between_two_sessions_is_placed_in_proportion():
     line = timeline(opened([8, 12, 20]))
     between = pd.DatetimeIndex(["2020-04-13 08:00", "2020-04-13 09:00", "2020-04-14 02:00"])

@@ -236,3 +236,13 @@ def test_covariances_are_positive_definite(early):
     covariance = early.predict_var(40, cov=True)
     assert np.linalg.eigvalsh(covariance).min() > 0.0
     np.testing.assert_array_equal(covariance, covariance.T)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"components": ["base", "level"]}, {"priors": {"trend lengthscale": ("a", 1.0)}}]
+)
+def test_parameters_that_are_set_after_the_fit_do_not_change_an_update(airline, changed):
+    forecaster = fresh(airline).set_params(**changed).update(airline[48:60])
+    expected = fresh(airline).update(airline[48:60])
+    pd.testing.assert_series_equal(forecaster.predict(6), expected.predict(6))
+    assert forecaster._fit.setting.structure.is_like(forecaster.ensemble_.structure)

@@ -52,6 +52,21 @@ def test_stamps_beyond_nanoseconds_are_counted():
 @pytest.mark.parametrize(
     "index",
     [
+        pd.date_range(end="2262-04-01", periods=24, freq="MS", unit="ns"),  # the next is out of bounds
+        pd.date_range("1677-09-30", periods=24, freq="ME", unit="ns"),  # and so is the one before
+        pd.date_range(end="9999-12-01", periods=24, freq="MS", unit="s"),
+        pd.date_range("1066-01-31", periods=24, freq="ME", unit="s"),
+        pd.date_range("2001-01-31", periods=24, freq="ME") + pd.Timedelta("23:59:59.999999999"),
+    ],
+)
+def test_stamps_at_the_ends_of_time_are_counted(index):
+    months = pd.period_range(f"{index[0]:%Y-%m}", periods=len(index), freq="M")
+    np.testing.assert_array_equal(counted(index), counted(months))
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
         pd.date_range("2020", periods=40),
         pd.date_range("2020", periods=40, freq="W"),
         pd.date_range("2020", periods=40, freq="4W"),

@@ -112,7 +112,7 @@ def read_beside(X: Any, holidays: Any, observed: Observed) -> Beside:
         observed: the series.
 
     Returns:
-        Both, possibly without any column.
+        Both, with the working days of months; possibly without any column.
     """
     return Beside(
         observed.line,

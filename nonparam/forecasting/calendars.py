@@ -176,6 +176,8 @@ def find_hours(index: pd.DatetimeIndex) -> Hours | None:
     days, clock = local.normalize().unique(), (local - local.normalize()).unique().sort_values()
     if len(days) < 3 or not 2 <= len(clock) <= MOST_GAPS * len(index) / len(days):
         return None
+    if len(days) == len(index):  # one time a day that clocks of another zone move, or that is a bit off
+        return None
     offset = find_offset(days)
     if offset is None:
         return None

@@ -65,6 +65,11 @@ class Fitted:
         return self.setting.rows(positions, np.zeros((len(positions), self.ensemble.x.shape[1] - 1)))
 
     @property
+    def end(self) -> float:
+        """The position of the last observation; the setting's origin stays where it was at the fit."""
+        return float(self.observed.positions[-1])
+
+    @property
     def present(self) -> tuple[str, ...]:
         """The parts that the most evident member has."""
         return self.ensemble.present
@@ -157,7 +162,7 @@ def _trend(fitted: Fitted, steps: float) -> Estimate | None:
     names = [name for name in TREND if name in fitted.present]
     if not names or steps == 0.0:
         return None
-    rows = fitted.rows(fitted.setting.origin - np.array([steps, 0.0]))
+    rows = fitted.rows(fitted.end - np.array([steps, 0.0]))
     ((mean, sd),) = fitted.ensemble.parts(rows, {"smooth": ["base", *names]}).values()
     return Estimate(float(mean[1] - mean[0]), float(np.hypot(sd[0], sd[1])))
 
@@ -166,7 +171,7 @@ def _season(fitted: Fitted) -> tuple[tuple[float, float] | None, float]:
     """Return the range of the last cycle of the seasons, and their share of the variance without outliers."""
     if not fitted.seasons:
         return None, 0.0
-    cycle = fitted.setting.origin - np.arange(float(math.ceil(max(fitted.setting.cycle.periods))))
+    cycle = fitted.end - np.arange(float(math.ceil(max(fitted.setting.cycle.periods))))
     ((last, _),) = fitted.ensemble.parts(fitted.rows(cycle), {"seasons": fitted.seasons}).values()
     ((mean, _),) = fitted.ensemble.parts(fitted.ensemble.x, {"seasons": fitted.seasons}).values()
     ensemble = fitted.ensemble

@@ -39,7 +39,6 @@ Array = NDArray[np.float64]
 MOST_OBSERVATIONS = 200_000  # a fit takes about a hundred passes, each a second for 50,000
 LONGEST_SLOPE = 400  # observations: chains have no part whose slope wanders
 LONG = 2000  # observations from which seasons are not left out by turns: their variances tell
-QUANTILES = (0.1, 0.5, 0.9)
 
 
 class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
@@ -217,7 +216,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         origin: float | None = None,
         has_slope: bool | None = None,
     ) -> Setting:
-        """Return how a series is read with a choice of its seasons; after an update, as before it."""
+        """Return how a series is read with a choice of its seasons; from a file, as it was."""
         n = len(observed.values)
         names = {name: period / cycle.unit for name, period in cycle.names.items()}
         origin = float(observed.positions[-1]) if origin is None else origin
@@ -234,7 +233,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
         bare = Setting(
             cycle, origin, structure, np.zeros((0, 1)), tuple(omissions if names else structure.trends)
         )
-        return replace(bare, x=bare.rows(observed.positions, beside.seen()[observed.y.notna().to_numpy()]))
+        return _filled(bare, observed, beside)
 
     def links(self, values: Array) -> list[Link]:
         """Return the transforms that are tried on a series ``(n,)``."""
@@ -358,8 +357,7 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
             table = None if beside.regressors is None else beside.regressors.table
             return self.fit(observed.y, table)
         old, moved = self._fit.setting, observed.line.locate(self._observed.y.index[-1:])[0]
-        origin, has_slope = old.origin + float(moved), old.structure.has_slope
-        setting = self.setting(old.cycle, observed, beside, origin=origin, has_slope=has_slope)
+        setting = _filled(replace(old, origin=old.origin + float(moved)), observed, beside)
         with threads_for(len(observed.values)):
             ensemble = reweighed(self.ensemble_, setting.x, observed.values)
         n = len(observed.values)
@@ -437,6 +435,11 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
             FileFormatError: the file is damaged, was changed, or is of another program or version.
         """
         return load_forecaster(cls, path)
+
+
+def _filled(setting: Setting, observed: Observed, beside: Beside) -> Setting:
+    """Return a setting with the rows of a series."""
+    return replace(setting, x=setting.rows(observed.positions, beside.seen()[observed.y.notna().to_numpy()]))
 
 
 def _report(candidate: Candidate, setting: Setting) -> MemberReport:

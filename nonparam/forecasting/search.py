@@ -11,6 +11,7 @@ from scipy.stats import qmc
 from nonparam.forecasting.structure import Structure
 from nonparam.laplace import Laplace, from_stencil, stencil
 from nonparam.lbfgs import UNFINISHED, Minimum, descend
+from nonparam.theta import Theta
 
 __all__ = ["TIME_OVER", "Fitted", "search"]
 
@@ -102,6 +103,25 @@ def search(
         if time.monotonic() > deadline:
             found = [replace(m, message=TIME_OVER) if m.message == UNFINISHED else m for m in found]
             break
+    return _approximated(theta, negative, kinds, held, found)
+
+
+def _approximated(
+    theta: Theta,
+    negative: LogLikelihood,
+    kinds: Sequence[tuple[int, Collection[str]]],
+    held: NDArray[np.bool_],
+    found: Sequence[Minimum],
+) -> list[Fitted]:
+    """Return Laplace's approximations where searches ended, and whether these converged.
+
+    Args:
+        theta: of the structure.
+        negative: minus the log density, and its gradient.
+        kinds: as for `search`.
+        held: ``(k, p)``, the hyperparameters of parts that are left out.
+        found: the ends.
+    """
     scale = theta.prior_precision**-0.5
     stencils = [
         _full(each.theta, ~h, stencil(each.theta[~h], scale[~h], central=False))
@@ -112,12 +132,12 @@ def search(
     fitted, bounds = [], np.stack([theta.lower, theta.upper])
     for i, (output, names) in enumerate(kinds):
         free, ours = ~held[i], which == i
-        mode = found[i].theta
-        constant = theta.log_prior(mode[None], ~free)[0][0]
+        constant = theta.log_prior(found[i].theta[None], ~free)[0][0]
+        slopes = -gradients[ours][:, free]
         approximation = from_stencil(
-            mode[free], -values[ours] - constant, -gradients[ours][:, free], scale[free], step=scale[free]
+            found[i].theta[free], -values[ours] - constant, slopes, scale[free], step=scale[free]
         )
-        left = _left(approximation, -gradients[ours][0, free], bounds[:, free])
+        left = _left(approximation, slopes[0], bounds[:, free])
         judged = replace(found[i], converged=bool(left <= LEFT))
         fitted.append(Fitted(tuple(names), output, judged, approximation, bounds))
     return fitted

@@ -73,6 +73,6 @@ def _is_weekly(freq: Any) -> bool:
 
 
 def _shifted(stamps: pd.DatetimeIndex, freq: Any) -> Days:
-    """Return the days of stamps a step away, one by one: pandas warns where it cannot do all at once."""
-    moved = [(stamp + freq).to_datetime64() for stamp in stamps]
+    """Return the days of stamps that are moved, in seconds, which no year is out of the bounds of."""
+    moved = [(stamp + freq).to_datetime64() for stamp in stamps.as_unit("s")]  # at once pandas may warn
     return np.array(moved, dtype="datetime64[D]").astype(np.int64)

@@ -24,12 +24,13 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nonparam.errors import InputError
+from nonparam.forecasting.parameters import check_priors
 from nonparam.kernels import (
     Constant,
     IntegratedWiener,
@@ -151,7 +152,7 @@ class Structure:
         """Return the structure of the other parts."""
         return Structure(tuple(part for part in self.parts if part.name not in names))
 
-    def chosen(self, components: object, priors: object) -> "Structure":
+    def chosen(self, components: object, priors: Any) -> "Structure":
         """Return the structure with some parts only, and with other priors.
 
         Args:
@@ -162,13 +163,12 @@ class Structure:
         Raises:
             InputError: a name that is unknown, or a prior that is none.
         """
+        check_priors(priors)
         parts = self.parts
         if not (isinstance(components, str) and components == "auto"):
             parts = tuple(part for part in self.parts if _is_chosen(part, self._checked(components)))
         if isinstance(priors, str) and priors == "default":
             return Structure(parts)
-        if not isinstance(priors, Mapping):
-            raise InputError(f"priors must be 'default' or a dictionary, got {priors!r}")
         known = [f"{part.name} {prior.label}" for part in self.parts for prior in part.priors.values()]
         unknown = [name for name in priors if name not in known]
         if unknown:
@@ -266,18 +266,7 @@ def _with_priors(part: Part, priors: Mapping[str, tuple[float, float]]) -> Part:
     changed = {}
     for key, prior in part.priors.items():
         given = priors.get(f"{part.name} {prior.label}")
-        if given is None:
-            changed[key] = prior
-            continue
-        usable = (
-            isinstance(given, tuple | list) and len(given) == 2 and all(0.0 < v < math.inf for v in given)
-        )
-        if not usable:
-            raise InputError(
-                f"the prior of {part.name} {prior.label} must be a positive median and a positive standard "
-                f"deviation of the logarithm, got {given!r}"
-            )
-        changed[key] = LogNormal(prior.label, math.log(given[0]), float(given[1]))
+        changed[key] = prior if given is None else LogNormal(prior.label, math.log(given[0]), float(given[1]))
     return replace(part, priors=changed)
 
 

@@ -77,13 +77,14 @@ def compare_structures(
     Raises:
         InputError: a name that is unknown or asks for what the series cannot have.
     """
-    structure, values = fitted.setting.structure, fitted.observed.values
+    values, cycle = fitted.observed.values, fitted.setting.cycle
+    structure = forecaster.setting(cycle, fitted.observed, fitted.beside).structure
     tried = tuple(link.name for link in forecaster.links(values))
     names = _names(structures, structure, tried)
     choices = {name: _choice(name, structure, tried) for name in names}
     if "log" not in tried and any("log" in choice.links for choice in choices.values()) and values.min() <= 0:
         raise InputError(f"the structure 'log' needs positive observations, got {values.min():g}")
-    series = _read(forecaster, fitted.observed, fitted.beside, fitted.setting.cycle, choices)
+    series = _read(forecaster, fitted.observed, fitted.beside, cycle, choices)
     best = _best(series, choices)
     evidences = np.array([candidate.log_evidence for candidate in best.values()])
     table = pd.DataFrame(
@@ -186,7 +187,7 @@ def _ensemble(series: _Series, candidate: Candidate) -> Ensemble:
 
 def _effective(series: _Series, candidate: Candidate) -> float:
     ensemble = _ensemble(series, candidate)
-    _, variance = ensemble.engine.marginals(ensemble.points, ensemble.outputs, ensemble.x)
+    _, variance = ensemble.engine.smoothed(ensemble.points, ensemble.z)
     return float(variance.sum() / np.exp(ensemble.points[0, -1]))
 
 

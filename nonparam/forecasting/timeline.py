@@ -257,13 +257,18 @@ def timeline(index: pd.Index) -> Timeline:
 
 
 def _dated(index: pd.DatetimeIndex) -> Timeline:
-    if index.freq is not None:
+    if index.freq is not None and _keep_to(index[[0, -1]], index.freq):
         return Stamps(index, index.freq)
     offset = find_offset(index)
     hours = find_hours(index) if offset is None or is_fixed(offset) else None
     if hours is not None:
         return Sessions(index, hours)
     return Numbers(index, _median_step(index)) if offset is None else Stamps(index, offset)
+
+
+def _keep_to(dates: pd.DatetimeIndex, freq: Any) -> bool:
+    """Whether dates are of their frequency, which pandas keeps where another zone moves them."""
+    return all(freq.is_on_offset(date) for date in dates.tz_localize(None))
 
 
 def _dates_like(index: pd.Index, series: pd.DatetimeIndex) -> pd.DatetimeIndex:
@@ -312,11 +317,12 @@ def irregularity(line: Timeline) -> str | None:
     if not isinstance(line, Numbers) or not isinstance(line.index, pd.DatetimeIndex):
         return None
     distances = _neighbours(line.index)
+    zone = "" if line.index.tz is None else ", or see them in their own zone, y.tz_convert('Europe/Berlin')"
     return (
         "the dates of y keep to no calendar that is recognised: neighbours are "
         f"{distances.min()} to {distances.max()} apart. They are taken as irregular, each at its true time, "
         f"and a step of the forecast is their median distance, {line.step}. If they do keep to a calendar, "
-        "give its frequency, as in y.asfreq('B'); if not, forecast at dates of your own, as in "
+        f"give its frequency, as in y.asfreq('B'){zone}; if not, forecast at dates of your own, as in "
         "predict(pd.DatetimeIndex(['2030-01-01']))"
     )
 
