@@ -141,11 +141,17 @@ class InfiniteNetwork(Kernel):
         tangent = None
         if self.kind == "ntk":  # the inputs have no weights
             tangent = tuple(None if each is None else torch.zeros_like(each) for each in field)
-        signal = self._layers(Signal(field, tangent), self._variances())  # type: ignore[arg-type]  # a triple
+        signal = self._layers(Signal(field, tangent), self.variances())  # type: ignore[arg-type]  # a triple
         found: Field = signal.covariance if signal.tangent is None else signal.tangent
         return found
 
-    def _variances(self) -> Iterator[tuple[Tensor, Tensor]]:
+    @property
+    def layers(self) -> Sequential:
+        """The layers of the architecture."""
+        return self._layers
+
+    def variances(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the variances of weights and of biases of each dense layer, ``(*batch,)``."""
         pairs = (
             each[..., 0, :].expand(*each.shape[:-2], self._layers.dense)
             for each in (self.weight_variance, self.bias_variance)

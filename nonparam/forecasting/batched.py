@@ -61,7 +61,7 @@ class Batched(Dense):
         for i in range(0, len(points), self.together):
             some, series = points[i : i + self.together], self._put(y.T[i : i + self.together])
             noise = self._put(np.exp(some[:, -1:]))
-            root, _ = self._factored(self._stack.matrices(some, self._stack.functions(some)), noise)
+            root = self._root(self._stack.matrices(some, self._stack.functions(some)), noise)
             inverse = torch.cholesky_inverse(root)
             alpha = (inverse @ series[..., None])[..., 0]
             means.append((series - noise * alpha).cpu().numpy())
@@ -93,12 +93,18 @@ class Batched(Dense):
         for i in range(0, len(points), size):
             some = points[i : i + size]
             joint = stack.matrices(some, stack.functions(some))
-            root, _ = self._factored(joint[:, :n, :n].clone(), self._put(np.exp(some[:, -1:])))
+            root = self._root(joint[:, :n, :n].clone(), self._put(np.exp(some[:, -1:])))
             y = self._put(self.y[:, outputs[i : i + size]].T)[..., None]
             white = torch.linalg.solve_triangular(root, torch.cat([joint[:, :n, n:], y], 2), upper=False)
             white, y = white[..., :-1], white[..., -1:]
             found = ((white.mT @ y)[..., 0], white, joint[:, n:, n:])
             yield from zip(*(each.cpu().numpy() for each in found), strict=True)
+
+    def _root(self, a: Tensor, noise: Tensor) -> Tensor:
+        root, info = self._factored(a, noise)
+        if bool(info.any()):
+            raise np.linalg.LinAlgError("a covariance is not positive definite")
+        return root
 
     def _factored(self, a: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return the factors of ``a (b, n, n)``, which is lost, with noise ``(b, 1)``, and what failed."""
