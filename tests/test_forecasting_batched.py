@@ -82,11 +82,11 @@ def test_a_covariance_that_is_not_positive_definite_has_no_likelihood():
     values, gradients = ours(points, np.zeros(2, dtype=int))
     assert np.isfinite(values[0]) and values[1] == -np.inf
     assert np.isfinite(gradients).all() and not gradients[1].any()
-    for engine in (ours, Dense(structure, REGULAR[:, None], np.ones((N, 1)))):
+    for each in (ours, Dense(structure, REGULAR[:, None], np.ones((N, 1)))):
         with pytest.raises(np.linalg.LinAlgError, match="not positive definite"):
-            engine.smoothed(points, np.ones((N, 2)))
+            each.smoothed(points, np.ones((N, 2)))
         with pytest.raises(np.linalg.LinAlgError, match="not positive definite"):
-            engine.marginals(points, np.zeros(2, dtype=int), np.ones((1, 1)))
+            each.marginals(points, np.zeros(2, dtype=int), np.ones((1, 1)))
 
 
 def test_panels_are_the_same(monkeypatch):
