@@ -18,7 +18,7 @@ neural networks, NeurIPS, section 5 (expansions in Hermite polynomials).
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -283,53 +283,62 @@ def elementwise(
         >>> elementwise(torch.tanh).moments(0.5 * one, one, one)[0]
         tensor([0.1863], dtype=torch.float64)
     """
-    return Activation("elementwise", function, partial(_expanded, function, nodes, order))
+    return Activation("elementwise", function, _Expansion(function, nodes, order))
 
 
-def _expanded(
-    function: Callable[[Tensor], Tensor], nodes: int, order: int, c: Tensor, q1: Tensor, q2: Tensor
-) -> tuple[Tensor, Tensor]:
-    scale = _root(q1) * _root(q2)
-    rho = torch.where(scale > 0.0, c / torch.where(scale > 0.0, scale, 1.0), 0.0)
-    found = []
-    for one in (function, partial(_slope, function)):
-        left, right = (_coefficients(one, nodes, order, q) for q in (q1, q2))
-        total = torch.zeros_like(rho)
-        for a, b in zip(reversed(left), reversed(right), strict=True):  # Horner's rule
-            total = total * rho + a * b
-        found.append(total)
-    return found[0], found[1]
+@dataclass(frozen=True)
+class _Expansion:
+    """The moments of a function by its expansion in Hermite polynomials."""
+
+    function: Callable[[Tensor], Tensor]
+    nodes: int
+    order: int
+
+    def __call__(self, c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+        scale = _root(q1) * _root(q2)
+        rho = torch.where(scale > 0.0, c / torch.where(scale > 0.0, scale, 1.0), 0.0)
+        found = []
+        for one in (self.function, partial(_slope, self.function)):
+            left, right = (self._coefficients(one, q) for q in (q1, q2))
+            total = torch.zeros_like(rho)
+            for a, b in zip(reversed(left), reversed(right), strict=True):  # Horner's rule
+                total = total * rho + a * b
+            found.append(total)
+        return found[0], found[1]
+
+    @cached_property
+    def _rule(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Nodes and weights ``(nodes,)``, and the normalised polynomials there, ``(order + 1, nodes)``."""
+        places, weights = np.polynomial.hermite_e.hermegauss(self.nodes)
+        z = torch.from_numpy(places)
+        basis = [torch.ones_like(z), z]
+        for degree in range(1, self.order):  # by their recursion
+            ahead = z * basis[-1] - math.sqrt(degree) * basis[-2]
+            basis.append(ahead / math.sqrt(degree + 1.0))
+        return z, torch.from_numpy(weights / weights.sum()), torch.stack(basis[: self.order + 1])
+
+    def _coefficients(self, function: Callable[[Tensor], Tensor], q: Tensor) -> list[Tensor]:
+        """Return ``a_0(q), ..., a_order(q)``, and two coefficients of what is left, each as ``q`` is."""
+        z, w, table = (each.to(q) for each in self._rule)
+        values = function(_root(q)[..., None] * z)
+        if not bool(torch.isfinite(values).all()):
+            raise InputError(
+                "the activation is not finite where the network needs it: expected a function that is finite "
+                f"for numbers up to about {float(q.detach().max().sqrt()) * float(z.max()):.3g}"
+            )
+        coefficients = list(((values * w) @ table.mT).unbind(-1))
+        mirrored = values.flip(-1)  # nodes are symmetric
+        beyond = []
+        for parity in ((self.order + 1) % 2, self.order % 2):
+            part = 0.5 * (values + mirrored * (-1.0) ** parity)
+            power = (part**2 * w).sum(-1) - sum(a**2 for a in coefficients[parity::2])
+            beyond.append(_root(power))
+        return [*coefficients, *beyond]
 
 
 def _slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     slope: Tensor = torch.func.jvp(function, (x,), (torch.ones_like(x),))[1]
     return slope
-
-
-def _coefficients(function: Callable[[Tensor], Tensor], nodes: int, order: int, q: Tensor) -> list[Tensor]:
-    """Return the coefficients ``a_0(q), ..., a_order(q)``, and two of what is left, each as ``q`` is."""
-    places, weights = np.polynomial.hermite_e.hermegauss(nodes)
-    weights = weights / weights.sum()
-    z, w = (torch.from_numpy(each).to(q) for each in (places, weights))
-    values = function(_root(q)[..., None] * z)
-    if not bool(torch.isfinite(values).all()):
-        raise InputError(
-            "the activation is not finite where the network needs it: expected a function that is finite for "
-            f"numbers up to about {float(q.detach().max().sqrt()) * float(z.max()):.3g}"
-        )
-    basis = [torch.ones_like(z), z]
-    for degree in range(1, order):  # normalised polynomials, by their recursion
-        ahead = z * basis[-1] - math.sqrt(degree) * basis[-2]
-        basis.append(ahead / math.sqrt(degree + 1.0))
-    table = torch.stack(basis[: order + 1])
-    coefficients = list(((values * w) @ table.mT).unbind(-1))
-    mirrored = values.flip(-1)  # nodes are symmetric
-    beyond = []
-    for parity in ((order + 1) % 2, order % 2):
-        part = 0.5 * (values + mirrored * (-1.0) ** parity)
-        power = (part**2 * w).sum(-1) - sum(a**2 for a in coefficients[parity::2])
-        beyond.append(_root(power))
-    return [*coefficients, *beyond]
 
 
 ACTIVATIONS: dict[str, Activation] = {

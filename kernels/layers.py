@@ -25,7 +25,7 @@ from torch import Tensor
 from nonparam.errors import InputError
 from nonparam.kernels.activations import ACTIVATIONS, Activation
 
-__all__ = ["Apply", "Dense", "Layer", "LayerNorm", "Residual", "Sequential", "Signal", "mlp"]
+__all__ = ["Apply", "Dense", "Layer", "LayerNorm", "Residual", "Sequential", "Signal", "as_activation", "mlp"]
 
 DEEPEST = 100  # hidden layers
 NAME = re.compile(r"([a-z_]+)-(\d+)")
@@ -200,14 +200,28 @@ def mlp(activation: str | Activation, depth: int) -> Sequential:
         >>> [type(layer).__name__ for layer in mlp("erf", 1).layers]
         ['Dense', 'Apply', 'Dense']
     """
-    if isinstance(activation, str):
-        if activation not in ACTIVATIONS:
-            raise InputError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
-        activation = ACTIVATIONS[activation]
+    one = as_activation(activation)
     if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= DEEPEST:
         raise InputError(f"depth must be a whole number from 1 to {DEEPEST}, got {depth!r}")
-    hidden: list[Layer] = [Dense(), Apply(activation)] * depth
+    hidden: list[Layer] = [Dense(), Apply(one)] * depth
     return Sequential((*hidden, Dense()))
+
+
+def as_activation(activation: str | Activation) -> Activation:
+    """Return an activation from its name, or itself.
+
+    Raises:
+        InputError: an unknown name, or something else.
+
+    Examples:
+        >>> as_activation("relu")
+        relu
+    """
+    if isinstance(activation, Activation):
+        return activation
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
+        raise InputError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+    return ACTIVATIONS[activation]
 
 
 def _map(function: Callable[..., Tensor], first: Field, *others: Field) -> Field:

@@ -1,0 +1,139 @@
+r"""How signals travel through deep networks: in order, at the edge, or in chaos.
+
+Layers of one kind, repeated, take the variance of their numbers and the correlation of two rows to fixed
+points:
+
+.. math:: q^* = w\, E[\phi(\sqrt{q^*} z)^2] + b, \qquad \chi = w\, E[\phi'(\sqrt{q^*} z)^2].
+
+With :math:`\chi < 1` all rows become the same and gradients vanish, with :math:`\chi > 1` near rows part and
+gradients explode, both within a few times :math:`\xi = 1 / |\log \chi|` layers. Networks that are to be deep
+start at :math:`\chi = 1`.
+
+Sources: Poole, Lahiri, Raghu, Sohl-Dickstein and Ganguli (2016), Exponential expressivity in deep neural
+networks through transient chaos, NeurIPS, equations 3 and 6; Schoenholz, Gilmer, Ganguli and Sohl-Dickstein
+(2017), Deep information propagation, ICLR, equation 12.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import brentq
+
+from nonparam.errors import InputError
+from nonparam.kernels.activations import Activation
+from nonparam.kernels.layers import as_activation
+
+__all__ = ["Phase", "critical_weight_variance", "phase"]
+
+LAYERS = 1000  # after which a variance that still moves is said to have no fixed point
+STILL = 1e-10  # relative, of a variance from one layer to the next
+EDGE = 1e-6  # of chi from 1
+SMALLEST_WEIGHT, LARGEST_WEIGHT = 0.01, 30.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """How signals travel through layers of one kind.
+
+    Attributes:
+        variance: the fixed point of the numbers' variance; infinite where it grows without end.
+        chi: the factor of squared gradients, and of small distances between rows, from layer to layer.
+        regime: ``"ordered"``, ``"critical"`` or ``"chaotic"``.
+        depth_scale: the number of layers over which distances change by a factor of e.
+
+    Examples:
+        >>> phase("erf", 1.0, 0.1).regime, phase("erf", 4.0, 0.1).regime
+        ('ordered', 'chaotic')
+    """
+
+    variance: float
+    chi: float
+
+    @property
+    def regime(self) -> str:
+        """Whether distances fall, stay or grow."""
+        if abs(self.chi - 1.0) <= EDGE:
+            return "critical"
+        return "ordered" if self.chi < 1.0 else "chaotic"
+
+    @property
+    def depth_scale(self) -> float:
+        """The number of layers over which distances change by a factor of e; infinite at the edge."""
+        if self.regime == "critical":
+            return math.inf
+        return 1.0 / abs(math.log(self.chi)) if self.chi > 0.0 else 0.0
+
+
+def phase(activation: str | Activation, weight_variance: float, bias_variance: float) -> Phase:
+    """Return how signals travel through many layers with an activation.
+
+    Args:
+        activation: its name, or an activation.
+        weight_variance: of a dense layer, times its number of inputs; positive.
+        bias_variance: of its biases, at least 0.
+
+    Raises:
+        InputError: variances that are none, or an unknown activation.
+
+    Examples:
+        >>> phase("relu", 2.0, 0.0)
+        Phase(variance=1.0, chi=1.0)
+    """
+    one = as_activation(activation)
+    w, b = _checked("weight_variance", weight_variance, 0.0), _checked("bias_variance", bias_variance, None)
+    q = 1.0
+    for _ in range(LAYERS):
+        before, q = q, w * _moments(one, q)[0] + b
+        if abs(q - before) <= STILL * max(q, 1.0) or not math.isfinite(q):
+            break
+    rests = abs(q - before) <= math.sqrt(STILL) * max(q, 1.0)
+    return Phase(q if rests else math.inf, w * _moments(one, before)[1])
+
+
+def critical_weight_variance(activation: str | Activation, bias_variance: float) -> float:
+    r"""Return the variance of weights at which :math:`\chi = 1`.
+
+    Args:
+        activation: its name, or an activation.
+        bias_variance: at least 0.
+
+    Raises:
+        InputError: a variance that is none, or an activation for which there is none from 0.01 to 30.
+
+    Examples:
+        >>> round(critical_weight_variance("erf", 0.1), 3)
+        1.552
+    """
+    one, b = as_activation(activation), _checked("bias_variance", bias_variance, None)
+
+    def excess(log_weight: float) -> float:
+        return phase(one, math.exp(log_weight), b).chi - 1.0
+
+    low, high = math.log(SMALLEST_WEIGHT), math.log(LARGEST_WEIGHT)
+    if not excess(low) < 0.0 < excess(high):
+        raise InputError(
+            f"{one.name} has no critical weight_variance from {SMALLEST_WEIGHT} to {LARGEST_WEIGHT:g} with "
+            f"bias_variance={b:g}: give weight_variance yourself"
+        )
+    return math.exp(_root(excess, low, high))
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    found: float = brentq(function, low, high, xtol=1e-10)
+    return found
+
+
+def _moments(activation: Activation, q: float) -> tuple[float, float]:
+    variance = torch.tensor(q, dtype=torch.float64)
+    values, slopes = activation.moments(variance, variance, variance)
+    return float(values), float(slopes)
+
+
+def _checked(name: str, value: float, above: float | None) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0.0 or (above is not None and value <= above):
+        kind = "a positive number" if above is not None else "a number from 0"
+        raise InputError(f"{name} must be {kind}, got {value!r}")
+    return float(value)
