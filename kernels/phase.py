@@ -40,8 +40,6 @@ class Phase:
     Attributes:
         variance: the fixed point of the numbers' variance; infinite where it grows without end.
         chi: the factor of squared gradients, and of small distances between rows, from layer to layer.
-        regime: ``"ordered"``, ``"critical"`` or ``"chaotic"``.
-        depth_scale: the number of layers over which distances change by a factor of e.
 
     Examples:
         >>> phase("erf", 1.0, 0.1).regime, phase("erf", 4.0, 0.1).regime
@@ -53,7 +51,7 @@ class Phase:
 
     @property
     def regime(self) -> str:
-        """Whether distances fall, stay or grow."""
+        """Whether distances fall, ``"ordered"``, stay, ``"critical"``, or grow, ``"chaotic"``."""
         if abs(self.chi - 1.0) <= EDGE:
             return "critical"
         return "ordered" if self.chi < 1.0 else "chaotic"
