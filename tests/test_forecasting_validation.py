@@ -18,7 +18,10 @@ BAD = {
     "infinite": ([1.0, np.inf], "infinite at 1; expected numbers, with NaN where one is missing"),
     "truth values": ([True, False], "must be numbers, got bool"),
     "text": (["1", "2"], "must be numbers, got (str|object)"),
-    "objects": (pd.Series([1.0, "two"], dtype=object), "must be numbers, got object such as 1.0"),
+    "objects": (
+        pd.Series([1.0, "two"], dtype=object),
+        r"object such as 1.0; y.astype\(float\) reads numbers",
+    ),
     "complex": (np.array([1j, 2.0]), "must be numbers, got complex"),
     "dates": (pd.date_range("2020", periods=3).to_series(), "must be numbers, got datetime"),
     "a table": (pd.DataFrame({"a": [1.0], "b": [2.0]}), r"a table with the columns \['a', 'b'\]"),

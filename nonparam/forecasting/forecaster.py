@@ -451,4 +451,5 @@ def _report(candidate: Candidate, setting: Setting) -> MemberReport:
         evaluations=fitted.search.evaluations,
         converged=fitted.search.converged,
         message=fitted.search.message,
+        parts=tuple(part.name for part in present.parts),
     )

@@ -84,9 +84,10 @@ def read_series(y: Any) -> Observed:
 def as_numbers(series: pd.Series) -> Array:
     """Return the numbers of a series, NaN where one is missing; raise `InputError` for anything else."""
     if pd.api.types.is_bool_dtype(series.dtype) or not pd.api.types.is_any_real_numeric_dtype(series.dtype):
-        raise InputError(
-            f"y must be numbers, got {series.dtype} such as {series.iloc[0]!r}" if len(series) else EMPTY
-        )
+        if not len(series):
+            raise InputError(EMPTY)
+        advice = "; y.astype(float) reads numbers" if series.dtype == object else ""
+        raise InputError(f"y must be numbers, got {series.dtype} such as {series.iloc[0]!r}{advice}")
     numbers: Array = series.to_numpy(dtype=np.float64, na_value=np.nan)
     return numbers
 
@@ -220,7 +221,7 @@ def _too_far(fh: Any, line: Timeline) -> InputError:
 def read_levels(name: str, levels: Any) -> Array:
     """Return at least one probability, as an array ``(l,)``; raise `InputError` for anything else."""
     check_numbers(levels, name)
-    array = check_probabilities(levels)
+    array = check_probabilities(levels, name)
     if not array.size:
         raise InputError(f"{name} must be one probability or several, got {levels!r}")
     return array

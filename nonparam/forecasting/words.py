@@ -104,7 +104,7 @@ class Findings:
         swing: the lowest and the highest value of the season's last cycle; ``None`` without a season.
         share: of the variance of ``g(y)`` that the season makes.
         trend: the change of the trend over the last ``span``; ``None`` where there is no trend.
-        span: what the trend's change is counted over, such as ``"year"``.
+        span: what the trend's change is counted over, such as ``"year"`` or ``"3 steps"``.
         noise: standard deviation of the noise.
         effects: of one unit of each regressor, or of a day of each holiday.
         cautions: what to distrust, as sentences.
