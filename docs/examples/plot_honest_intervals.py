@@ -124,7 +124,7 @@ plt.show()
 # Gaussian steps cannot have both intervals right.
 #
 # **Heavy tails:** outliers of the past are brought nearer before the fit, and those to come are as wild as
-# ever: of 95 % intervals some 92 % hold, of 80 % intervals a little more than they should.
+# ever: of 95 % intervals some 91 % hold, of 80 % intervals a little more than they should.
 #
 # **Short walk:** the worst panel. Two years of a random walk look like a trend with little noise around it,
 # and the trend goes on in the forecast. The priors expect trends to go on, as they do in most monthly series

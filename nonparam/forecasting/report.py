@@ -54,7 +54,7 @@ class ForecastReport:
     """What a fit did.
 
     Attributes:
-        members: the heaviest first.
+        members: the most evident first, which need not be the heaviest.
         observations: how many numbers were seen.
         missing: how many were missing.
         seconds: wall-clock time.

@@ -98,7 +98,7 @@ class Findings:
         last: its last time.
         observations: how many numbers were seen.
         missing: how many were missing.
-        reading: of the heaviest member's scale.
+        reading: of the most evident member's scale.
         transforms: log evidence by transform, in nats.
         seasons: log evidence by the lengths of the seasons in steps, ``()`` for none.
         swing: the lowest and the highest value of the season's last cycle; ``None`` without a season.
