@@ -49,11 +49,11 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
     that may change, a short memory and noise, each with a prior that lets the data switch it off. Structures
     with and without the seasons, on the series and on its logarithm, are fitted at their most probable
     hyperparameters; the forecast is their average :math:`p(y) = \sum_k w_k\, p_k(y)`, weighted by the root
-    of their evidence, :math:`w_k \propto p(y_{1:n} \mid k)^{1/2}`, in Laplace's approximation. Without a season
-    several trends are tried, and the power between these is 1/10. Short series
-    tell little of the hyperparameters: the shorter the series, the more of each :math:`p_k` is an average
-    over draws of them. Observations further than 2.5 standard deviations from what all others say of them
-    are counted as if they lay there; steps of the level stay.
+    of their evidence, :math:`w_k \propto p(y_{1:n} \mid k)^{1/2}`, in Laplace's approximation. Without
+    a season several trends are tried, and the power between these is 1/10. Short series tell little of the
+    hyperparameters: the shorter the series, the more of each :math:`p_k` is an average over draws of them.
+    Observations further than 2.5 standard deviations from what all others say of them are counted as if they
+    lay there; steps of the level stay.
 
     Args:
         season: how many observations make a cycle, which need not be a whole number, or a list of such
