@@ -2,12 +2,10 @@
 
 import argparse
 import pickle
-import platform
 import shlex
 import sys
 import warnings
 from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from forecast_trends import DEFAULT, TRENDS, Comparison, compare_alike, forecast
 from m3 import gp
 from m3_data import Record, records, shifted
 from m3_scores import frame, interval, paired_table, score_all, scores_table
-from tables import header, row
+from tables import header, row, versions
 
 from nonparam import GPForecaster
 from nonparam.datasets import load_airline
@@ -199,8 +197,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=25, help="of each kind, with each seed")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    packages = ", ".join(f"{p} {version(p)}" for p in ("nonparam", "torch", "numpy", "scipy"))
-    print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {packages}")
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {versions('nonparam', 'torch', 'numpy', 'scipy')}")
     print(f"`{shlex.join(['python', *sys.argv])}`; seconds are those of one processor")
     if options.section == "trend":
         trend(options.frequencies, options.origins, options.every, options.refit, options.folder)

@@ -12,16 +12,14 @@ thousands of passengers, with Box and Jenkins' model of ``benchmarks/airline.py`
 Run with ``python benchmarks/llmtime.py``; data are read as in `m3_data`.
 """
 
-import platform
 import time
 import warnings
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from m3_data import folder
-from tables import header, row
+from tables import header, row, versions
 
 from nonparam import GPForecaster
 
@@ -85,8 +83,7 @@ def scores(y: pd.Series) -> dict[str, Any]:
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    packages = ", ".join(f"{p} {version(p)}" for p in ("nonparam", "torch", "numpy", "scipy", "pandas"))
-    print(f"Python {platform.python_version()}, {packages}\n")
+    print(f"{versions('nonparam', 'torch', 'numpy', 'scipy', 'pandas')}\n")
     header("series", "training", "held out", "GPForecaster", *METHODS, "beats both GP and ARIMA", "seconds")
     found = {}
     for name in SERIES:

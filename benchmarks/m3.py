@@ -21,14 +21,12 @@ Another forecaster, ``--forecaster module:function``, is called with a `m3_data.
 
 import argparse
 import importlib
-import platform
 import shlex
 import sys
 import time
 import warnings
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +44,7 @@ from m3_data import (
     stored,
 )
 from m3_scores import frame, losses_table, paired_table, score_all, scores_table
+from tables import versions
 
 from nonparam import GPForecaster
 from nonparam.forecasting.backtest import LEVELS
@@ -144,10 +143,8 @@ def main() -> None:
         path = options.folder / f"{options.collection}_{name.replace(':', '.')}{end}_scores.csv"
         methods[name] = score_all(series, lambda record: guarded(forecaster, record), path, options.lag)
     methods |= others(options.collection, series, options.folder, options.limit, options.lag)
-    packages = ", ".join(
-        f"{p} {version(p)}" for p in ("nonparam", "torch", "numpy", "scipy", "statsforecast")
-    )
-    print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {packages}")
+    packages = versions("nonparam", "torch", "numpy", "scipy", "statsforecast")
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {packages}")
     print(f"`{shlex.join(['python', *sys.argv])}`; seconds are those of one processor")
     report(methods, name, options.losses)
 

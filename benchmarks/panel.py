@@ -11,7 +11,6 @@ Data are read as in `m3_data`; the index has months, as users have them, and the
 
 import argparse
 import os
-import platform
 import resource
 import shlex
 import sys
@@ -21,13 +20,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
 from joblib.externals.loky import get_reusable_executor
 from m3_data import Record, records
-from tables import header, row
+from tables import header, row, versions
 
 from nonparam import GPForecaster
 from nonparam.forecasting.fitting import fit_problems
@@ -95,8 +93,8 @@ def main() -> None:
     options = parser.parse_args()
     everything = records("monthly")
     places = np.linspace(0, len(everything) - 1, min(options.count, len(everything))).astype(int)
-    packages = ", ".join(f"{p} {version(p)}" for p in ("nonparam", "torch", "numpy", "scipy", "joblib"))
-    print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {packages}")
+    packages = versions("nonparam", "torch", "numpy", "scipy", "joblib")
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {packages}")
     print(f"`{shlex.join(['python', *sys.argv])}`, {os.cpu_count()} cores\n")
     panels([everything[i] for i in places], options.jobs)
     print()

@@ -1,4 +1,13 @@
-"""Tables in Markdown, printed a row at a time."""
+"""Tables in Markdown, printed a row at a time, and what they were made with."""
+
+import platform
+from importlib.metadata import version
+
+
+def versions(*packages: str) -> str:
+    return ", ".join(
+        [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)]
+    )
 
 
 def row(*cells: object) -> None:

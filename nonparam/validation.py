@@ -371,7 +371,7 @@ def check_noise(noise: Any, n: int) -> float | Array | None:
     return float(values) if values.ndim == 0 else values
 
 
-def check_probabilities(q: ArrayLike) -> Array:
+def check_probabilities(q: ArrayLike, name: str = "probabilities") -> Array:
     """Return probabilities as an array; raise `InputError` for one outside the open interval (0, 1).
 
     Examples:
@@ -380,7 +380,7 @@ def check_probabilities(q: ArrayLike) -> Array:
     """
     values = np.atleast_1d(check_numbers(q, "q"))
     if values.ndim != 1 or not ((values > 0.0) & (values < 1.0)).all():
-        raise InputError(f"probabilities must lie strictly between 0 and 1, got {reprlib.repr(q)}")
+        raise InputError(f"{name} must lie strictly between 0 and 1, got {reprlib.repr(q)}")
     return values
 
 

@@ -262,6 +262,13 @@ def test_print():
     assert len(table) == 6 and "coverage 80 %" in table[0] and table[-1].startswith("all")
 
 
+def test_print_of_days_has_no_hours():
+    y = walk(index=pd.date_range("2020-01-01", periods=60))
+    first = str(backtest(Naive(season=None), y, 3, initial=40, step=6)).splitlines()[0]
+    assert first.startswith("3 origins from 2020-02-09 to 2020-02-21, ")
+    assert first.endswith("errors are scaled by differences 1 step apart")
+
+
 def test_report_is_frozen():
     report = backtest(Naive(), walk(), 3)
     assert isinstance(report, Backtest)

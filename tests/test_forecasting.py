@@ -525,8 +525,11 @@ def test_times_that_are_not_after_the_series_get_a_clear_error(fitted, airline):
 @pytest.mark.parametrize(
     ("levels", "message"),
     [
-        *((bad, "must lie strictly between 0 and 1, got") for bad in (0.0, 1.0, -0.1, [0.5, 1.5], np.nan)),
-        ([[0.5]], "must lie strictly between 0 and 1, got"),
+        *(
+            (bad, "{name} must lie strictly between 0 and 1, got")
+            for bad in (0.0, 1.0, -0.1, [0.5, 1.5], np.nan)
+        ),
+        ([[0.5]], "{name} must lie strictly between 0 and 1, got"),
         ([], "{name} must be one probability or several, got"),
         ("half", "{name} must be a number or an array of numbers, got 'half'"),
     ],

@@ -266,6 +266,28 @@ def test_the_summary_of_the_airline(airline):
     assert "Caution" not in airline.summary()
 
 
+def test_years_are_counted_as_years_and_structures_are_told_apart_by_their_parts(tmp_path):
+    y = pd.Series(100.0 + 3.0 * np.arange(25) + np.random.RandomState(0).standard_normal(25))
+    yearly = GPForecaster().fit(y.set_axis(pd.period_range("1999", periods=25, freq="Y")))
+    trend = next(line for line in yearly.summary().splitlines() if line.startswith("Trend: "))
+    assert trend.endswith(" over the last 3 years.")
+    counted = GPForecaster().fit(y).summary()
+    assert " over the last 3 steps.\n" in counted
+    report = yearly.report_
+    assert len(report.members) > len({member.name for member in report.members})
+    assert len(set(report.names)) == len(report.members)
+    assert all(name in str(report) for name in report.names)
+    assert any(name.endswith("identity: base + drift + level") for name in report.names)
+    assert all("noise" not in member.parts for member in report.members)
+    yearly.save(tmp_path / "years.safetensors")
+    assert GPForecaster.load(tmp_path / "years.safetensors").report_ == report
+
+
+def test_names_of_structures_stay_short_where_they_differ(airline):
+    assert airline.report_.names == [member.name for member in airline.report_.members]
+    assert "season" in airline.report_.members[0].parts
+
+
 def test_the_change_of_the_trend_is_that_of_its_parts(airline):
     means = airline.decompose().xs("mean", axis=1, level="bound")[["drift", "trend", "level"]].sum(axis=1)
     trend = airline.findings().trend

@@ -18,7 +18,10 @@ BAD = {
     "infinite": ([1.0, np.inf], "infinite at 1; expected numbers, with NaN where one is missing"),
     "truth values": ([True, False], "must be numbers, got bool"),
     "text": (["1", "2"], "must be numbers, got (str|object)"),
-    "objects": (pd.Series([1.0, "two"], dtype=object), "must be numbers, got object such as 'two'"),
+    "objects": (
+        pd.Series([1.0, "two"], dtype=object),
+        r"object such as 'two'; y.astype\(float\) reads numbers",
+    ),
     "integers without bound": ([10**400], "cannot be read as a series: int too large"),
     "objects that are missing": (pd.Series([None, None], dtype=object), "y has no observation"),
     "complex": (np.array([1j, 2.0]), "must be numbers, got complex"),

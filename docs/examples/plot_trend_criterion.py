@@ -198,6 +198,6 @@ print(f"{'chosen in hindsight':44} {'':9} {change.min(1).mean():9.3f}")
 # * ``compare`` shows evidence and density of the last block side by side; do not choose a trend by a few
 #   nats of either.
 #
-# ``python benchmarks/forecast_evidence.py trend`` runs the comparison; ``benchmarks/results`` has all of it,
-# with intervals, coverage and times. How LML and its relatives differ in general is in
+# ``python benchmarks/forecast_evidence.py trend`` runs the comparison; ``benchmarks/results`` has more of it,
+# with intervals and coverage. How LML and its relatives differ in general is in
 # :doc:`plot_which_number`.

@@ -99,9 +99,10 @@ def _forecast(one: SeriesForecast) -> str:
 
 
 def _models(one: SeriesForecast) -> str:
+    report = one.forecaster.report_
     rows = [
-        _row(escape(member.name), [f"{member.weight:.1%}", f"{member.log_evidence:.2f}"])
-        for member in one.forecaster.report_.members
+        _row(escape(name), [f"{member.weight:.1%}", f"{member.log_evidence:.2f}"])
+        for name, member in zip(report.names, report.members, strict=True)
     ]
     return _table("models", ["model", "weight", "log evidence, nats"], rows)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from nonparam.errors import InputError
+from nonparam.forecasting.calendars import time_name
 from nonparam.forecasting.metrics import crps_quantiles, interval_score, seasonal_scale
 from nonparam.forecasting.season import cycles
 from nonparam.forecasting.validation import Observed, read_horizon, read_series
@@ -81,10 +82,11 @@ class Backtest:
 
     def __str__(self) -> str:
         """Return the summary in words and as a table."""
-        first, last = self.table.index.get_level_values("origin")[[0, -1]]
+        first, last = map(time_name, self.table.index.get_level_values("origin")[[0, -1]])
+        apart = "1 step" if self.m == 1 else f"{self.m} steps"
         title = (
             f"{self.origins} origins from {first} to {last}, {len(self.table)} forecasts in "
-            f"{self.seconds:.2g} s; errors are scaled by differences {self.m} steps apart"
+            f"{self.seconds:.2g} s; errors are scaled by differences {apart} apart"
         )
         return f"{title}\n{self.summary().to_string(float_format='{:.3f}'.format)}"
 

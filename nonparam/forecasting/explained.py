@@ -114,8 +114,8 @@ class Explained(Predicting):
         """Return what was found, in words.
 
         In a line each: what was seen; on which scale and why; whether there is a season, and how large it
-        is; the change of the trend, with its interval; the noise; the effects of regressors and holidays; and
-        what to distrust. Below, all structures with their weights and evidences.
+        is; the change of the trend, with its interval; the noise; the effects of a unit of each regressor,
+        and of each holiday; what to distrust. Below, all structures with their weights and evidences.
         """
         return f"{describe(self.findings())}\n\n{self.report_}"
 

@@ -154,7 +154,8 @@ def _span(fitted: Fitted) -> tuple[str, float]:
             if line.seconds < length <= seen * line.seconds * 1.1:
                 return name, min(length / line.seconds, seen)
     steps = min(seen, float(round(fitted.setting.cycle.unit)))
-    return f"{steps:g} steps", steps
+    name = step_name(fitted.observed.y.index)
+    return name if steps == 1.0 else f"{steps:g} {name}s", steps
 
 
 def _trend(fitted: Fitted, steps: float) -> Estimate | None:

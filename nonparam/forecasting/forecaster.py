@@ -49,9 +49,10 @@ class GPForecaster(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-le
     the data switch it off. Structures with and without the seasons, on the series and on its logarithm, are
     fitted at their most probable hyperparameters; the forecast is their average :math:`p(y) = \sum_k w_k\,
     p_k(y)`, weighted by the root of their evidence, :math:`w_k \propto p(y_{1:n} \mid k)^{1/2}`, in Laplace's
-    approximation. Short series tell little of the hyperparameters: the shorter the series, the more of each
-    :math:`p_k` is an average over draws of them. Observations further than 2.5 standard deviations from what
-    all others say of them are counted as if they lay there; steps of the level stay.
+    approximation. Without a season several trends are tried, and the power between these is 1/10. Short
+    series tell little of the hyperparameters: the shorter the series, the more of each :math:`p_k` is an
+    average over draws of them. Observations further than 2.5 standard deviations from what all others say of
+    them are counted as if they lay there; steps of the level stay.
 
     Args:
         season: how many observations make a cycle, which need not be a whole number, or a list of such
@@ -456,4 +457,5 @@ def _report(candidate: Candidate, setting: Setting) -> MemberReport:
         evaluations=fitted.search.evaluations,
         converged=fitted.search.converged,
         message=fitted.search.message,
+        parts=tuple(part.name for part in present.parts),
     )

@@ -235,7 +235,7 @@ def interval_score(y: Any, lower: Any, upper: Any, coverage: float = 0.95) -> Ar
         >>> interval_score([5.0, 11.0], [0.0, 0.0], [10.0, 10.0], coverage=0.95)
         array([10., 50.])
     """
-    claimed = check_probabilities(check_numbers(coverage, "coverage"))
+    claimed = check_probabilities(check_numbers(coverage, "coverage"), "coverage")
     if np.ndim(coverage):
         raise InputError(f"coverage must be one probability, got {coverage!r}")
     y = _vector(y, "y")
@@ -341,7 +341,7 @@ def _bounds(lower: Any, upper: Any, h: int) -> tuple[Array, Array]:
 
 def _even(levels: Any) -> Array:
     """Return levels that stand for equal shares of the probability."""
-    array = check_probabilities(check_numbers(levels, "levels"))
+    array = check_probabilities(check_numbers(levels, "levels"), "levels")
     k = len(array)
     even = np.linspace(array[0], 1.0 - array[0], k) if k else array
     if not k or np.abs(array - even).max() > EVEN or (k > 1 and array[0] >= 0.5):

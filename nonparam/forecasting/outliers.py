@@ -36,9 +36,7 @@ ROUNDS = 10
 MOST = 0.05  # of the observations that may be brought nearer
 FEWEST = 10  # observations: of fewer, none is known to be far from the others
 STEP = 0.75  # of an observation's distance, that a neighbour is off to the other side: a step, no outlier
-NEARLY = (
-    0.99  # steps: how far from a whole number of cycles something may come back, as cycles need not be whole
-)
+NEARLY = 0.99  # steps that what comes back may be off from whole cycles, which need not be whole steps
 ONE_VALUE = 0.5  # of the observations: if more are one and the same, the others are no outliers
 LASTING = 0.5  # of a step, by which the level is another one after it
 ALIKE = 0.5  # of an observation's distance, that another is off to the same side, cycles before or after

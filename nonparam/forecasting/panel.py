@@ -33,8 +33,8 @@ class FittedPanel:
         ids: of all series, in the order in which they were given.
         failures: a row for each series without a forecast: its id, the class of the ``error`` and its
             ``message``.
-        report: a row for each series that was fitted: its id, ``observations``, ``missing``, the heaviest
-            ``structure`` and its ``weight``, the number of ``structures``, whether all searches
+        report: a row for each series that was fitted: its id, ``observations``, ``missing``, the most
+            evident ``structure`` and its ``weight``, the number of ``structures``, whether all searches
             ``converged``, ``seconds`` (of series that were fitted together, an equal share), and ``remarks``,
             which a single fit would warn of.
 

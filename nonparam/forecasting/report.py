@@ -24,6 +24,7 @@ class MemberReport:
         evaluations: of the log posterior during the search.
         converged: whether the search met a tolerance.
         message: why it ended.
+        parts: that it has, beside noise.
 
     Examples:
         >>> MemberReport((12.0,), "log", 1.0, -469.0, {}, 20, 30, True, "the gradient vanishes").name
@@ -39,6 +40,7 @@ class MemberReport:
     evaluations: int
     converged: bool
     message: str
+    parts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -52,7 +54,7 @@ class ForecastReport:
     """What a fit did.
 
     Attributes:
-        members: the heaviest first.
+        members: the most evident first, which need not be the heaviest.
         observations: how many numbers were seen.
         missing: how many were missing.
         seconds: wall-clock time.
@@ -70,6 +72,15 @@ class ForecastReport:
     seconds: float
 
     @property
+    def names(self) -> list[str]:
+        """What tells the members apart: their names, and their parts where several share a name."""
+        names = [member.name for member in self.members]
+        return [
+            f"{name}: {' + '.join(member.parts)}" if names.count(name) > 1 else name
+            for name, member in zip(names, self.members, strict=True)
+        ]
+
+    @property
     def converged(self) -> bool:
         """Whether every search met a tolerance."""
         return all(member.converged for member in self.members)
@@ -85,5 +96,8 @@ class ForecastReport:
         state = "converged" if self.converged else "not all searches converged"
         state += ": time_limit ended some" if self.timed_out else ""
         lines = [f"{self.observations} observations{missing}, fitted in {self.seconds:.2g} s, {state}"]
-        lines += [f"  {m.weight:6.1%}  {m.log_evidence:10.2f} nats  {m.name}" for m in self.members]
+        lines += [
+            f"  {member.weight:6.1%}  {member.log_evidence:10.2f} nats  {name}"
+            for name, member in zip(self.names, self.members, strict=True)
+        ]
         return "\n".join(lines)

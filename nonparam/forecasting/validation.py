@@ -89,7 +89,8 @@ def as_numbers(series: pd.Series) -> Array:
         known = series.dropna()
         if not len(known):
             raise InputError(EMPTY)
-        raise InputError(f"y must be numbers, got {series.dtype} such as {first_strange(known)!r}")
+        advice = "; y.astype(float) reads numbers" if series.dtype == object else ""
+        raise InputError(f"y must be numbers, got {series.dtype} such as {first_strange(known)!r}{advice}")
     numbers: Array = series.to_numpy(dtype=np.float64, na_value=np.nan)
     return numbers
 
@@ -236,7 +237,7 @@ def _too_far(fh: Any, line: Timeline) -> InputError:
 def read_levels(name: str, levels: Any) -> Array:
     """Return at least one probability, as an array ``(l,)``; raise `InputError` for anything else."""
     check_numbers(levels, name)
-    array = check_probabilities(levels)
+    array = check_probabilities(levels, name)
     if not array.size:
         raise InputError(f"{name} must be one probability or several, got {levels!r}")
     return array

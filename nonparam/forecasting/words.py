@@ -98,13 +98,13 @@ class Findings:
         last: its last time.
         observations: how many numbers were seen.
         missing: how many were missing.
-        reading: of the heaviest member's scale.
+        reading: of the most evident member's scale.
         transforms: log evidence by transform, in nats.
         seasons: log evidence by the lengths of the seasons in steps, ``()`` for none.
         swing: the lowest and the highest value of the season's last cycle; ``None`` without a season.
         share: of the variance of ``g(y)`` that the season makes.
         trend: the change of the trend over the last ``span``; ``None`` where there is no trend.
-        span: what the trend's change is counted over, such as ``"year"``.
+        span: what the trend's change is counted over, such as ``"year"`` or ``"3 steps"``.
         noise: standard deviation of the noise.
         effects: of one unit of each regressor, or of a day of each holiday.
         cautions: what to distrust, as sentences.
