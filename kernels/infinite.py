@@ -7,7 +7,9 @@ regression with the tangent kernel :math:`T` ("ntk"), the expected product of it
 Sources: as in `nonparam.kernels.layers`.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -15,7 +17,9 @@ from torch import Tensor
 
 from nonparam.errors import InputError
 from nonparam.kernels.base import Hyperparameter, Kernel, Value
-from nonparam.kernels.layers import NAME, Apply, Field, Layer, Residual, Sequential, Signal, mlp
+from nonparam.kernels.layers import NAME, Apply, Layer, LayerNorm, Product, Residual, Sequential, Widths, mlp
+from nonparam.kernels.propagation import Pair, diagonals, image_of, kernels
+from nonparam.kernels.signals import Shape
 
 __all__ = ["InfiniteNetwork"]
 
@@ -122,41 +126,56 @@ class InfiniteNetwork(Kernel):
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the covariances of the network's output."""
-        a = (x1 - self.center) / self.spread
-        b = a if x2 is None else (x2 - self.center) / self.spread
-        d = x1.shape[-1]
-        cross, left = a @ b.mT / d, a.square().sum(-1) / d
-        if x2 is None:
-            cross = torch.diagonal_scatter(cross, left, dim1=-2, dim2=-1)  # equal to the last digit
-        found = self._through((cross, left, None if x2 is None else b.square().sum(-1) / d))[0]
-        assert found is not None
-        return found
+        return self._chosen(kernels, self._scaled(x1), None if x2 is None else self._scaled(x2))
+
+    def both(self, x1: Tensor, x2: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the matrices of both kinds, ``"nngp"`` and ``"ntk"``, which share most of the work.
+
+        Args:
+            x1: ``(n, d)``, the active columns.
+            x2: ``(m, d)``, or ``None`` for the same observations as ``x1``.
+
+        Returns:
+            Two of ``(*batch, n, m)``.
+        """
+        others = None if x2 is None else self._scaled(x2)
+        covariance, tangent = kernels(self._layers, self.variances(), self._scaled(x1), others, tangent=True)
+        assert tangent is not None
+        return covariance, tangent
 
     def diagonal(self, x: Tensor) -> Tensor:
         """Return the variances of the network's output."""
-        a = (x - self.center) / self.spread
-        return self._through((None, a.square().sum(-1) / x.shape[-1], None))[1]
+        return self._chosen(diagonals, self._scaled(x))
 
-    def _through(self, field: Field) -> Field:
-        tangent = None
-        if self.kind == "ntk":  # the inputs have no weights
-            tangent = tuple(None if each is None else torch.zeros_like(each) for each in field)
-        signal = self._layers(Signal(field, tangent), self.variances())  # type: ignore[arg-type]  # a triple
-        found: Field = signal.covariance if signal.tangent is None else signal.tangent
-        return found
+    def _chosen(self, function: Callable[..., Pair], *rows: Tensor | None) -> Tensor:
+        covariance, tangent = function(self._layers, self.variances(), *rows, tangent=self.kind == "ntk")
+        return covariance if tangent is None else tangent
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        """Return rows that are centred and scaled, images by one number for all their columns."""
+        center, spread = self.center, self.spread
+        if image_of(self._layers) is not None:
+            center, spread = center.mean(-1, keepdim=True), spread.mean(-1, keepdim=True)
+        scaled: Tensor = (x - center) / spread
+        return scaled
+
+    def check_columns(self, columns: int) -> None:
+        """Raise `InputError` unless its hyperparameters and its architecture fit ``columns`` of ``X``."""
+        super().check_columns(columns)
+        self._layers.shape(Shape(columns), Widths(repeat(1)))
 
     @property
     def layers(self) -> Sequential:
         """The layers of the architecture."""
         return self._layers
 
-    def variances(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the variances of weights and of biases of each dense layer, ``(*batch,)``."""
+    def variances(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the variances of weights and of biases of each layer that has some, ``(*batch,)``."""
         pairs = (
             each[..., 0, :].expand(*each.shape[:-2], self._layers.dense)
             for each in (self.weight_variance, self.bias_variance)
         )
-        yield from zip(*(each.unbind(-1) for each in pairs), strict=True)
+        return list(zip(*(each.unbind(-1) for each in pairs), strict=True))
 
 
 def read_architecture(architecture: str | Sequential) -> Sequential:
@@ -182,6 +201,13 @@ def read_architecture(architecture: str | Sequential) -> Sequential:
             f"architecture must be a text such as 'relu-3', or a Sequential with a Dense layer, got "
             f"{architecture!r}"
         )
+    columns = math.prod(image_of(architecture) or (1,))
+    after = architecture.shape(Shape(columns), Widths(repeat(1)))
+    if after.places or not after.is_gaussian:
+        raise InputError(
+            f"{architecture!r} ends with numbers that are no Gaussian process: let it end with Dense(), "
+            "behind Flatten() or GlobalAvgPool() where they are of images"
+        )
     return architecture
 
 
@@ -202,9 +228,14 @@ def _gather(layer: Layer, usual: float, found: list[float]) -> float:
     if isinstance(layer, Residual):
         _gather(layer.branch, 1.0, found)
         return 1.0
+    if isinstance(layer, Product):
+        for branch in (layer.left, layer.right):
+            _gather(branch, usual, found)
+        return 1.0
     if isinstance(layer, Apply):
         slope = float(layer.activation.moments(one, one, one)[1])
         return 1.0 / slope if slope > 0.0 else 1.0 / float(layer.activation.moments(one, one, one)[0])
-    if layer.dense:
+    if layer.is_weighted:
         found.append(usual)
-    return 1.0
+        return 1.0
+    return 1.0 if isinstance(layer, LayerNorm) else usual

@@ -18,8 +18,8 @@ RELU = Apply(ACTIVATIONS["relu"])
 ARCHITECTURES = {
     "relu-2": "relu-2",
     "erf-1": "erf-1",
-    "residual": Sequential((Dense(), Residual(Sequential((RELU, Dense(), RELU, Dense()))), RELU, Dense())),
-    "norm": Sequential((Dense(), LayerNorm(), RELU, Dense())),
+    "residual": Sequential(Dense(), Residual(Sequential(RELU, Dense(), RELU, Dense())), RELU, Dense()),
+    "norm": Sequential(Dense(), LayerNorm(), RELU, Dense()),
 }
 
 

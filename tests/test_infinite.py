@@ -15,7 +15,7 @@ from nonparam.errors import InputError
 from nonparam.kernels import InfiniteNetwork, covariance, parse, variance
 from nonparam.kernels.activations import ACTIVATIONS
 from nonparam.kernels.infinite import read_architecture
-from nonparam.kernels.layers import Apply, Dense, LayerNorm, Residual, Sequential, mlp
+from nonparam.kernels.layers import Apply, Dense, LayerNorm, Product, Residual, Sequential, mlp
 
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((7, 3)))
 PLAIN = {"center": 0.0, "spread": 1.0}
@@ -57,12 +57,14 @@ def test_kernels_are_those_of_neural_tangents(name, kind):
     """Version 0.6.5, on JAX 0.4.30; `benchmarks/neural_tangents_reference.py` wrote them."""
     relu = Apply(ACTIVATIONS["relu"])
     architectures = {
-        "residual": Sequential((Dense(), Residual(Sequential((relu, Dense()))), relu, Dense())),
-        "norm": Sequential((Dense(), LayerNorm(), relu, Dense())),
+        "residual": Sequential(Dense(), Residual(Sequential(relu, Dense())), relu, Dense()),
+        "norm": Sequential(Dense(), LayerNorm(), relu, Dense()),
+        "product": Sequential(Dense(), Product(Sequential(relu, Dense()), Sequential(Dense())), Dense()),
     }
     architecture = architectures.get(name, name)
     layers = read_architecture(architecture).dense
-    variances = {key: REFERENCES[key][:layers] for key in ("weight_variance", "bias_variance")}
+    names = ("weight_variance", "bias_variance")
+    variances = {key: (REFERENCES[key] + REFERENCES[key][:1])[:layers] for key in names}
     k = InfiniteNetwork(architecture, kind, **variances, **PLAIN)
     found = covariance(k, torch.tensor(REFERENCES["x"], dtype=torch.float64)).detach()
     np.testing.assert_allclose(found, REFERENCES["kernels"][name][kind], rtol=1e-12)
@@ -185,22 +187,22 @@ def test_a_batch_of_hyperparameters_is_as_one_by_one():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_residual_branch_is_added(kind):
-    branch = Sequential((Apply(ACTIVATIONS["erf"]), Dense()))
-    whole = Sequential((Dense(), Residual(branch)))
+    branch = Sequential(Apply(ACTIVATIONS["erf"]), Dense())
+    whole = Sequential(Dense(), Residual(branch))
     k = InfiniteNetwork(whole, kind, weight_variance=[1.2, 0.7], bias_variance=[0.1, 0.3], **PLAIN)
     plain = InfiniteNetwork(
-        Sequential((Dense(), *branch.layers)),
+        Sequential(Dense(), *branch.layers),
         kind,
         weight_variance=[1.2, 0.7],
         bias_variance=[0.1, 0.3],
         **PLAIN,
     )
-    short = InfiniteNetwork(Sequential((Dense(),)), kind, weight_variance=1.2, bias_variance=0.1, **PLAIN)
+    short = InfiniteNetwork(Sequential(Dense()), kind, weight_variance=1.2, bias_variance=0.1, **PLAIN)
     torch.testing.assert_close(covariance(k, X), covariance(plain, X) + covariance(short, X))
 
 
 def test_normed_layers_have_variance_one():
-    layers = Sequential((Dense(), LayerNorm(), Apply(ACTIVATIONS["relu"]), Dense()))
+    layers = Sequential(Dense(), LayerNorm(), Apply(ACTIVATIONS["relu"]), Dense())
     k = InfiniteNetwork(layers, weight_variance=[3.0, 2.0], bias_variance=[0.1, 1e-12], **PLAIN)
     np.testing.assert_allclose(variance(k, X).detach(), 1.0, rtol=1e-9)
     plain = InfiniteNetwork("relu-1", weight_variance=[3.0, 2.0], bias_variance=[0.1, 1e-12], **PLAIN)
@@ -266,7 +268,7 @@ def test_files_hold_architectures_that_are_texts_only(tmp_path):
 
 
 def test_what_cannot_be_is_refused():
-    for wrong in ("relu", "relu-", "3-relu", 3, Sequential((LayerNorm(),))):
+    for wrong in ("relu", "relu-", "3-relu", 3, Sequential(LayerNorm())):
         with pytest.raises(InputError, match="architecture must be"):
             InfiniteNetwork(wrong)
     with pytest.raises(InputError, match=r"activation must be one of .*, got 'softmax'"):
@@ -279,9 +281,9 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(InputError, match="weight_variance has 2 values, and the architecture 4 dense layers"):
         InfiniteNetwork("relu-3", weight_variance=[1.0, 2.0])
     with pytest.raises(InputError, match="Sequential takes layers such as"):
-        Sequential((torch.nn.ReLU(),))
-    with pytest.raises(InputError, match=r"must end with Dense\(\)"):
-        Residual(Sequential((Apply(ACTIVATIONS["relu"]),)))
-    normed = InfiniteNetwork(Sequential((LayerNorm(), Dense())), **PLAIN)
+        Sequential(torch.nn.ReLU())
+    with pytest.raises(InputError, match=r"must be a Sequential that ends with Dense\(\) or a convolution"):
+        Residual(Sequential(Apply(ACTIVATIONS["relu"])))
+    normed = InfiniteNetwork(Sequential(LayerNorm(), Dense()), **PLAIN)
     with pytest.raises(InputError, match="LayerNorm has a row whose numbers are all 0"):
         covariance(normed, torch.zeros(2, 3, dtype=torch.float64))

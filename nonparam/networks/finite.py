@@ -17,14 +17,17 @@ programs IV: feature learning in infinite-width neural networks, ICML, table 1.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
+from itertools import repeat
 
 import torch
 from torch import Tensor
 
 from nonparam.errors import InputError
 from nonparam.kernels.infinite import InfiniteNetwork
-from nonparam.kernels.layers import Apply, Dense, Layer, LayerNorm, Residual, Sequential
+from nonparam.kernels.layers import Widths
+from nonparam.kernels.propagation import image_of
+from nonparam.kernels.signals import Shape
 
 __all__ = ["PARAMETERIZATIONS", "FiniteNetwork"]
 
@@ -40,7 +43,8 @@ class FiniteNetwork(torch.nn.Module):
     Args:
         kernel: its architecture, and its variances of weights and biases.
         inputs: the number of columns.
-        width: units of each hidden layer.
+        width: units, or channels, of each hidden layer: a number, or one for each layer with weights but the
+            last one and those that end the branch of a `Residual`, which have as many as come in.
         outputs: numbers that it returns for each row.
         parameterization: ``"ntk"``, ``"standard"`` or ``"mup"``; see above.
         seed: of the weights.
@@ -63,48 +67,50 @@ class FiniteNetwork(torch.nn.Module):
         self,
         kernel: InfiniteNetwork,
         inputs: int,
-        width: int,
+        width: int | Sequence[int],
         *,
         outputs: int = 1,
         parameterization: str = "ntk",
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in {"inputs": inputs, "width": width, "outputs": outputs}.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a whole number from 1, got {value!r}")
+        for name, value in {"inputs": inputs, "outputs": outputs}.items():
+            _check_count(name, value)
         if parameterization not in PARAMETERIZATIONS:
             raise InputError(
                 f"parameterization must be one of {list(PARAMETERIZATIONS)}, got {parameterization!r}"
             )
+        kernel.check_columns(inputs)
         self.architecture = kernel.layers
         for name, usual in (("center", 0.0), ("spread", 1.0)):
             scale = kernel.value(name)
-            known = usual if scale is None else scale
-            self.register_buffer(name, torch.tensor(known, dtype=torch.float64))
+            known = torch.tensor(usual if scale is None else scale, dtype=torch.float64)
+            self.register_buffer(name, known if image_of(kernel.layers) is None else known.mean())
+        fans = _fans(kernel, inputs, width, outputs)
         generator = torch.Generator().manual_seed(seed)
-        sizes = list(_sizes(self.architecture, inputs, width, outputs))
-        variances = [(w.item(), b.item()) for w, b in kernel.variances()]
         self.weights, self.biases = torch.nn.ParameterList(), torch.nn.ParameterList()
         self.factors: list[tuple[float, float]] = []
-        for i, ((before, after), (w, b)) in enumerate(zip(sizes, variances, strict=True)):
-            ends = (i == 0, i == len(sizes) - 1) if len(sizes) > 1 else (False, False)
-            factor, spread = _scaling(parameterization, w, before, width, ends)
+        for i, ((before, after, has_bias), (w, b)) in enumerate(zip(fans, kernel.variances(), strict=True)):
+            units = fans[0][1] if i == 0 else before
+            ends = (i == 0, i == len(fans) - 1) if len(fans) > 1 else (False, False)
+            factor, spread = _scaling(parameterization, w.item(), before, units, ends)
             draw = torch.randn(before + 1, after, dtype=torch.float64, generator=generator)
-            own = math.sqrt(b) if parameterization == "ntk" else 1.0
+            own = math.sqrt(b.item()) if parameterization == "ntk" else 1.0
             self.weights.append(torch.nn.Parameter(spread * draw[:-1]))
-            self.biases.append(torch.nn.Parameter(draw[-1] * (math.sqrt(b) / own)))
+            bias = draw[-1] * (math.sqrt(b.item()) / own * has_bias)
+            self.biases.append(torch.nn.Parameter(bias, requires_grad=has_bias))
             self.factors.append((factor, own))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs of rows ``(n, inputs)``: ``(n, outputs)``."""
         center, spread = self.get_buffer("center"), self.get_buffer("spread")
-        parameters = iter(zip(self.weights, self.biases, self.factors, strict=True))
-        return _run(self.architecture, (x - center) / spread, parameters)
+        parameters = zip(self.weights, self.biases, self.factors, strict=True)
+        weights = ((weight, bias, *factors) for weight, bias, factors in parameters)
+        return self.architecture.run((x - center) / spread, weights)
 
 
 def _scaling(
-    parameterization: str, w: float, before: int, width: int, ends: tuple[bool, bool]
+    parameterization: str, w: float, before: int, units: int, ends: tuple[bool, bool]
 ) -> tuple[float, float]:
     """Return the factor of a layer, which may be the first or the last, and the spread of its weights."""
     size = math.sqrt(w / before)
@@ -114,35 +120,32 @@ def _scaling(
         return 1.0, size
     is_first, is_last = ends
     if is_first:
-        return math.sqrt(width), size / math.sqrt(width)
-    return (1.0 / math.sqrt(width) if is_last else 1.0), size
+        return math.sqrt(units), size / math.sqrt(units)
+    return (1.0 / math.sqrt(units) if is_last else 1.0), size
 
 
-def _sizes(layer: Layer, before: int, width: int, after: int) -> Iterator[tuple[int, int]]:
-    """Yield inputs and outputs of each dense layer within one, of which the last one has ``after``."""
-    if isinstance(layer, Dense):
-        yield before, after
-    elif isinstance(layer, Residual):
-        yield from _sizes(layer.branch, before, width, before)
-    elif isinstance(layer, Sequential):
-        last = max((i for i, each in enumerate(layer.layers) if each.dense), default=-1)
-        for i, each in enumerate(layer.layers):
-            yield from _sizes(each, before, width, after if i == last else width)
-            if each.dense and not isinstance(each, Residual):
-                before = after if i == last else width
+def _fans(
+    kernel: InfiniteNetwork, inputs: int, width: int | Sequence[int], outputs: int
+) -> list[tuple[int, int, bool]]:
+    """Return inputs and units of each layer with weights, and whether it has biases."""
+    several = isinstance(width, Sequence) and not isinstance(width, str)
+    for value in width if several else (width,):  # type: ignore[union-attr]  # a sequence there
+        _check_count("width", value)
+    widths = Widths(iter(width) if several else repeat(width))  # type: ignore[arg-type]  # of whole numbers
+    hidden = kernel.layers.dense - 1
+    try:
+        kernel.layers.shape(Shape(inputs), widths, outputs)
+        left = several and next(widths.hidden, None) is not None
+    except StopIteration:
+        left = True
+    if left:
+        raise InputError(
+            f"width must be a number, or one for each of the {hidden} hidden layers of the architecture but "
+            f"those that end the branch of a Residual, got {width!r}"
+        )
+    return widths.fans
 
 
-def _run(layer: Layer, x: Tensor, parameters: Iterator[tuple[Tensor, Tensor, tuple[float, float]]]) -> Tensor:
-    if isinstance(layer, Sequential):
-        for each in layer.layers:
-            x = _run(each, x, parameters)
-        return x
-    if isinstance(layer, Residual):
-        return x + _run(layer.branch, x, parameters)
-    if isinstance(layer, Apply):
-        return layer.activation.function(x)
-    if isinstance(layer, LayerNorm):
-        return x / x.square().mean(-1, keepdim=True).sqrt()
-    weight, bias, (factor, own) = next(parameters)
-    found: Tensor = factor * (x @ weight) + own * bias
-    return found
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} must be a whole number from 1, got {value!r}")
