@@ -22,6 +22,7 @@ from functools import cached_property, partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nonparam.errors import InputError
@@ -32,6 +33,7 @@ __all__ = [
     "elementwise",
     "exponential",
     "gaussian",
+    "hermite",
     "leaky_relu",
     "polynomial",
     "rectified_power",
@@ -40,8 +42,10 @@ __all__ = [
 
 Moments = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
-NODES, ORDER = 200, 60  # of expansions: Gauss-Hermite nodes, and the highest polynomial
+NODES, ORDER = 200, 60  # of expansions: nodes of the quadrature, and the highest polynomial
+FARTHEST = 12.0  # standard deviations, where quadrature of a function with a kink ends
 MOST_POWERS = 3
+HIGHEST = 20  # degree of a Hermite polynomial: beyond it, coefficients cancel
 
 
 @dataclass(frozen=True)
@@ -259,8 +263,21 @@ def _horner(coefficients: Sequence[float], x: Tensor) -> Tensor:
     return total
 
 
+def hermite(degree: int) -> Activation:
+    r"""Return a Hermite polynomial of variance one: :math:`\kappa = c^n` where the variances are 1.
+
+    Examples:
+        >>> hermite(2).function(torch.tensor([1.0, math.sqrt(3.0)])).round(decimals=4)
+        tensor([0.0000, 1.4142])
+    """
+    if isinstance(degree, bool) or not isinstance(degree, int) or not 0 <= degree <= HIGHEST:
+        raise InputError(f"degree must be a whole number from 0 to {HIGHEST}, got {degree!r}")
+    one = np.polynomial.hermite_e.herme2poly([0.0] * degree + [1.0]) / math.sqrt(math.factorial(degree))
+    return replace(polynomial(one.tolist()), name=f"hermite_{degree}")
+
+
 def elementwise(
-    function: Callable[[Tensor], Tensor], *, nodes: int = NODES, order: int = ORDER
+    function: Callable[[Tensor], Tensor], *, nodes: int = NODES, order: int = ORDER, kink: bool = False
 ) -> Activation:
     r"""Return any smooth function as an activation, with moments by expansion in Hermite polynomials.
 
@@ -272,8 +289,10 @@ def elementwise(
 
     Args:
         function: of a tensor, elementwise; `torch` must be able to differentiate it.
-        nodes: of Gauss-Hermite quadrature.
+        nodes: of the quadrature.
         order: of the last polynomial.
+        kink: whether the function, or one of its derivatives, jumps at 0: both halves are then integrated by
+            themselves, by Gauss-Legendre in place of Gauss-Hermite quadrature.
 
     Raises:
         InputError: on evaluation, values that are not finite.
@@ -283,7 +302,7 @@ def elementwise(
         >>> elementwise(torch.tanh).moments(0.5 * one, one, one)[0]
         tensor([0.1863], dtype=torch.float64)
     """
-    return Activation("elementwise", function, _Expansion(function, nodes, order))
+    return Activation("elementwise", function, _Expansion(function, nodes, order, kink))
 
 
 @dataclass(frozen=True)
@@ -293,6 +312,7 @@ class _Expansion:
     function: Callable[[Tensor], Tensor]
     nodes: int
     order: int
+    kink: bool
 
     def __call__(self, c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
         scale = _root(q1) * _root(q2)
@@ -309,7 +329,7 @@ class _Expansion:
     @cached_property
     def _rule(self) -> tuple[Tensor, Tensor, Tensor]:
         """Nodes and weights ``(nodes,)``, and the normalised polynomials there, ``(order + 1, nodes)``."""
-        places, weights = np.polynomial.hermite_e.hermegauss(self.nodes)
+        places, weights = (_halves if self.kink else np.polynomial.hermite_e.hermegauss)(self.nodes)
         z = torch.from_numpy(places)
         basis = [torch.ones_like(z), z]
         for degree in range(1, self.order):  # by their recursion
@@ -336,6 +356,14 @@ class _Expansion:
         return [*coefficients, *beyond]
 
 
+def _halves(nodes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return symmetric nodes and weights of a Gaussian, half of them on either side of 0."""
+    places, weights = np.polynomial.legendre.leggauss(nodes // 2)
+    right = 0.5 * FARTHEST * (places + 1.0)
+    mass = weights * np.exp(-0.5 * right**2)
+    return np.concatenate([-right[::-1], right]), np.concatenate([mass[::-1], mass])
+
+
 def _slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     slope: Tensor = torch.func.jvp(function, (x,), (torch.ones_like(x),))[1]
     return slope
@@ -357,4 +385,5 @@ ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": replace(elementwise(torch.sigmoid), name="sigmoid"),
     "silu": replace(elementwise(torch.nn.functional.silu), name="silu"),
     "softplus": replace(elementwise(torch.nn.functional.softplus), name="softplus"),
+    "elu": replace(elementwise(torch.nn.functional.elu, kink=True), name="elu"),
 }

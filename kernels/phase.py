@@ -15,7 +15,7 @@ networks through transient chaos, NeurIPS, equations 3 and 6; Schoenholz, Gilmer
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +25,7 @@ from nonparam.errors import InputError
 from nonparam.kernels.activations import Activation
 from nonparam.kernels.layers import as_activation
 
-__all__ = ["Phase", "critical_weight_variance", "phase"]
+__all__ = ["Phase", "critical_factor", "critical_weight_variance", "phase", "phase_of_cycle"]
 
 LAYERS = 1000  # after which a variance that still moves is said to have no fixed point
 STILL = 1e-10  # relative, of a variance from one layer to the next
@@ -79,15 +79,38 @@ def phase(activation: str | Activation, weight_variance: float, bias_variance: f
         >>> phase("relu", 2.0, 0.0)
         Phase(variance=1.0, chi=1.0)
     """
-    one = as_activation(activation)
-    w, b = _checked("weight_variance", weight_variance, 0.0), _checked("bias_variance", bias_variance, None)
+    return phase_of_cycle([(as_activation(activation), weight_variance, bias_variance)])
+
+
+def phase_of_cycle(cycle: Sequence[tuple[Activation, float, float]]) -> Phase:
+    r"""Return how signals travel through some layers that are repeated many times.
+
+    Args:
+        cycle: activations, and the variances of the weights and of the biases that follow each.
+
+    Returns:
+        With the variance at the end of the cycle, and the geometric mean of its layers' :math:`\chi`.
+
+    Raises:
+        InputError: variances that are none.
+
+    Examples:
+        >>> phase_of_cycle([(as_activation("relu"), 2.0, 0.0), (as_activation("abs"), 1.0, 0.0)]).chi
+        1.0
+    """
+    for _, w, b in cycle:
+        _checked("weight_variance", w, 0.0)
+        _checked("bias_variance", b, None)
     q = 1.0
     for _ in range(LAYERS):
-        before, q = q, w * _moments(one, q)[0] + b
+        before, growth = q, 1.0
+        for one, w, b in cycle:
+            value, slope = _moments(one, q)
+            q, growth = w * value + b, growth * w * slope
         if abs(q - before) <= STILL * max(q, 1.0) or not math.isfinite(q):
             break
     rests = abs(q - before) <= math.sqrt(STILL) * max(q, 1.0)
-    return Phase(q if rests else math.inf, w * _moments(one, before)[1])
+    return Phase(q if rests else math.inf, growth ** (1.0 / len(cycle)))
 
 
 def critical_weight_variance(activation: str | Activation, bias_variance: float) -> float:
@@ -104,16 +127,32 @@ def critical_weight_variance(activation: str | Activation, bias_variance: float)
         >>> round(critical_weight_variance("erf", 0.1), 3)
         1.552
     """
-    one, b = as_activation(activation), _checked("bias_variance", bias_variance, None)
+    return critical_factor([(as_activation(activation), 1.0, bias_variance)])
 
-    def excess(log_weight: float) -> float:
-        return phase(one, math.exp(log_weight), b).chi - 1.0
+
+def critical_factor(cycle: Sequence[tuple[Activation, float, float]]) -> float:
+    r"""Return what multiplies all variances of weights so that :math:`\chi = 1`.
+
+    Args:
+        cycle: as for `phase_of_cycle`.
+
+    Raises:
+        InputError: variances that are none, or no such factor from 0.01 to 30.
+
+    Examples:
+        >>> round(critical_factor([(as_activation("relu"), 1.0, 0.0)]), 6)
+        2.0
+    """
+
+    def excess(log_factor: float) -> float:
+        return phase_of_cycle([(one, math.exp(log_factor) * w, b) for one, w, b in cycle]).chi - 1.0
 
     low, high = math.log(SMALLEST_WEIGHT), math.log(LARGEST_WEIGHT)
     if not excess(low) < 0.0 < excess(high):
         raise InputError(
-            f"{one.name} has no critical weight_variance from {SMALLEST_WEIGHT} to {LARGEST_WEIGHT:g} with "
-            f"bias_variance={b:g}: give weight_variance yourself"
+            f"{', '.join(one.name for one, _, _ in cycle)} has no critical weight_variance from "
+            f"{SMALLEST_WEIGHT} to {LARGEST_WEIGHT:g} with bias_variance={cycle[0][2]:g}: give "
+            "weight_variance yourself"
         )
     return math.exp(_root(excess, low, high))
 

@@ -15,6 +15,7 @@ from nonparam.kernels.activations import (
     elementwise,
     exponential,
     gaussian,
+    hermite,
     leaky_relu,
     polynomial,
     rectified_power,
@@ -78,6 +79,35 @@ def on_a_grid(function, c, q1, q2, nodes=300):
     weights = w[:, None] * w / w.sum() ** 2
     left, right = (function(torch.from_numpy(each.copy())).numpy() for each in (u, v))
     return float((weights * left * right).sum())
+
+
+def on_an_even_grid(function, c, q1, q2, steps=3000):
+    """The trapezoidal rule, for functions with a kink: nine deviations to either side."""
+    z, rho = np.linspace(-9.0, 9.0, steps + 1), c / math.sqrt(q1 * q2)
+    w = np.exp(-0.5 * z**2)
+    left = function(torch.from_numpy(math.sqrt(q1) * z)).numpy()
+    v = math.sqrt(q2) * (rho * z[:, None] + math.sqrt(1.0 - rho**2) * z)
+    right = function(torch.from_numpy(v)).numpy()
+    return float((w * left) @ right @ w / w.sum() ** 2)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_elu_by_an_even_grid(place):
+    values, slopes = ACTIVATIONS["elu"].moments(*tensors(*place))
+    function = ACTIVATIONS["elu"].function
+    assert float(values) == pytest.approx(on_an_even_grid(function, *place), abs=1e-6)
+    assert float(slopes) == pytest.approx(on_an_even_grid(partial(slope, function), *place), abs=1e-5)
+
+
+def test_hermite_polynomials_have_powers_of_the_correlation():
+    one, c = tensors(1.0, 0.7)
+    for degree in (0, 1, 5, 12):
+        values, slopes = hermite(degree).moments(c, one, one)
+        assert float(values) == pytest.approx(0.7**degree, rel=1e-9)
+        assert float(slopes) == pytest.approx(degree * 0.7 ** max(degree - 1, 0), rel=1e-9)
+    for wrong in (-1, 21, True, 2.0):
+        with pytest.raises(InputError, match="degree must be a whole number from 0 to 20"):
+            hermite(wrong)
 
 
 @pytest.mark.parametrize("place", PLACES)
