@@ -35,6 +35,7 @@ __all__ = [
     "gaussian",
     "hermite",
     "leaky_relu",
+    "leaky_slope",
     "polynomial",
     "rectified_power",
     "sinusoid",
@@ -149,6 +150,17 @@ def _angle(c: Tensor, s2: Tensor) -> tuple[Tensor, Tensor]:
 def _root(square: Tensor) -> Tensor:
     positive = square > 0.0
     return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+
+
+def leaky_slope(activation: Activation) -> float | None:
+    """Return the slope left of 0 of a rectifier that `leaky_relu` made; ``None`` for other activations.
+
+    Examples:
+        >>> leaky_slope(ACTIVATIONS["abs"])
+        -1.0
+    """
+    moments = activation.moments
+    return moments.args[0] if isinstance(moments, partial) and moments.func is _leaky_moments else None
 
 
 # smooth functions --------------------------------------------------------------------------------

@@ -1,17 +1,15 @@
 """Tiles of a covariance matrix on the processor by compiled loops, for kernels made of terms."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from threading import Lock
 
 import gpytorch
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from nonparam.kernels import compiled
+from nonparam.kernels.compiled_threads import threads_of_torch
 from nonparam.kernels.evaluate import variance
 from nonparam.kernels.terms import Term, pulled_back, terms_of
 from nonparam.kernels.tiles import Place, Tiles, frozen, own_parameter
@@ -20,22 +18,6 @@ __all__ = ["CompiledTiles", "is_compilable"]
 
 Blocks = NDArray[np.floating]  # (m, c, BLOCK): the rows in blocks, a line for each column
 Sums = NDArray[np.float64]
-
-
-_one_at_a_time = Lock()  # two callers at once end the process where Numba has neither OpenMP nor TBB
-
-
-@contextmanager
-def _threads_of_torch() -> Iterator[None]:
-    """Give the compiled loops as many threads as torch has."""
-    with _one_at_a_time:
-        before = numba.get_num_threads()
-        most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-        numba.set_num_threads(min(torch.get_num_threads(), most))
-        try:
-            yield
-        finally:
-            numba.set_num_threads(before)
 
 
 class CompiledTiles(Tiles):
@@ -76,7 +58,7 @@ class CompiledTiles(Tiles):
         v = in_blocks(torch.nn.functional.pad(flat, (0, 0, 0, len(flat) % 2)).mT)
         found = np.zeros(v.shape)
         for i, entries in self._strips_of_entries():
-            with _threads_of_torch():
+            with threads_of_torch():
                 compiled.product(entries, i, v, found)
         rows = from_blocks(found[:, : len(flat)], across.shape[-1])
         return torch.from_numpy(rows).mT.reshape(across.shape)
@@ -91,7 +73,7 @@ class CompiledTiles(Tiles):
         weights = [(left[rows] * right[rows]).sum(1)]
         for term, (_, z) in zip(terms, self._mapped, strict=True):
             pulled, kind = np.zeros(z.shape), compiled.PROFILES[term.profile]
-            with _threads_of_torch():
+            with threads_of_torch():
                 total = sum(compiled.slopes(kind, i, z, tall, wide, pulled) for i in self._blocks())
             change = torch.from_numpy(from_blocks(pulled, len(self.x))).to(term.z)
             ends += [term.scale, term.z]
@@ -117,7 +99,7 @@ class CompiledTiles(Tiles):
         entries = self.x.new_zeros(blocks - i, compiled.BLOCK, compiled.BLOCK).numpy()
         for term, z in self._mapped:
             scale = z.dtype.type(float(term.scale))
-            with _threads_of_torch():
+            with threads_of_torch():
                 compiled.values(compiled.PROFILES[term.profile], scale, i, z, entries)
         start = i * compiled.BLOCK
         own = self.variance[start : start + compiled.BLOCK]

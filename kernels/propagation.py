@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nonparam.kernels.convolutions import Unflatten
 from nonparam.kernels.layers import Sequential
+from nonparam.kernels.rectifiers import COMPILED_ENTRIES, is_compilable, rectifier_kernels
 from nonparam.kernels.signals import Field, Signal, combine
 
 __all__ = ["Pair", "Variances", "diagonals", "image_of", "kernels"]
@@ -35,9 +36,12 @@ def kernels(layers: Sequential, variances: Variances, a: Tensor, b: Tensor | Non
     Returns:
         Two of ``(*batch, n, m)``.
     """
-    if image_of(layers) is None:
-        return _crossing(layers, variances, a, a if b is None else b, tangent, own=b is None)
     others = a if b is None else b
+    if image_of(layers) is None:
+        if len(a) * len(others) >= COMPILED_ENTRIES and is_compilable(layers, variances, a, others):
+            both = rectifier_kernels(layers, variances, a, others, own=b is None)
+            return both if tangent else (both[0], None)
+        return _crossing(layers, variances, a, others, tangent, own=b is None)
     height = max(1, BLOCK // (_grid_size(layers) * len(others)))
     blocks: list[Pair] = []
     for start in range(0, len(a), height):
