@@ -18,7 +18,7 @@ from numba import njit, prange, types
 from numba.extending import overload
 from numpy.polynomial import chebyshev
 
-__all__ = ["TILE", "across", "among"]
+__all__ = ["TILE", "across", "among", "rectified"]
 
 TILE = 64  # rows and columns: a tile of both kernels fits the first cache
 FAST = {"reassoc", "contract", "nsz"}  # infinities and NaN keep their meaning
@@ -66,6 +66,37 @@ def _angle64(y):
     return even + u * odd
 
 
+def _right_angle(c):
+    """Return half of pi, in the precision of ``c``."""
+
+
+@overload(_right_angle, inline="always")
+def _right_angle_of(c):
+    return (lambda c: F(0.5 * np.pi)) if c == types.float32 else (lambda c: 0.5 * np.pi)
+
+
+@njit(fastmath=FAST, error_model="numpy", inline="always")
+def rectified(c, root, inverse, h, half):
+    """Return the moment of a rectifier, and of its slope.
+
+    Args:
+        c: the covariance.
+        root: of the product of both variances.
+        inverse: one over that.
+        h: see above.
+        half: the first summand of the slope.
+    """
+    rho = c * inverse
+    one = F(1.0)
+    y = max(one - abs(rho), F(0.0))
+    near = np.sqrt(y)
+    acute = near * _angle(y)
+    quarter = _right_angle(c)
+    theta = acute if rho >= F(0.0) else quarter + quarter - acute
+    slope = half - h * theta
+    return h * root * near * np.sqrt(F(2.0) - y) + c * slope, slope
+
+
 @njit(fastmath=FAST, error_model="numpy")
 def _layers(c, t, roots, others, i, start, numbers):
     """Take a line of covariances and of tangent kernels through all layers, in place.
@@ -80,7 +111,6 @@ def _layers(c, t, roots, others, i, start, numbers):
         numbers: ``(layers + 1, 4)``: variances of weights and biases, and behind the first ones ``h`` and the
             first summand of the slope.
     """
-    zero, one, pi = numbers.dtype.type(0.0), numbers.dtype.type(1.0), numbers.dtype.type(np.pi)
     w, b = numbers[0, 0], numbers[0, 1]
     for j in range(len(c)):
         c[j] = w * c[j] + b
@@ -95,13 +125,7 @@ def _layers(c, t, roots, others, i, start, numbers):
         root, inverse = roots[layer, 0, i], roots[layer, 1, i]
         column, upside = others[layer, 0, start : start + len(c)], others[layer, 1, start : start + len(c)]
         for j in range(len(c)):
-            rho = c[j] * (inverse * upside[j])
-            y = max(one - abs(rho), zero)
-            near = np.sqrt(y)
-            acute = near * _angle(y)
-            theta = acute if rho >= zero else pi - acute
-            slope = half - h * theta
-            moment = h * (root * column[j]) * near * np.sqrt(one + one - y) + c[j] * slope
+            moment, slope = rectified(c[j], root * column[j], inverse * upside[j], h, half)
             c[j] = w * moment + b
             t[j] = w * (t[j] * slope) + c[j]
 

@@ -136,10 +136,13 @@ class _Convolution(Layer):
             raise InputError(
                 f"{self!r}: a circular padding goes round images of {before.places} more than once"
             )
-        padded = tuple(size + sum(self.ends) for size in before.places)
-        places = _windows(self, padded, self.kernel_size, self.stride)
+        places = self.places(before.places)
         units = widths.units(before.units * self.kernel_size**self.dims, last, has_bias=self.bias)
         return Shape(units, places, is_gaussian=True)
+
+    def places(self, before: tuple[int, ...]) -> tuple[int, ...]:
+        """Return how many windows there are along each side; refuse images that are too small."""
+        return _windows(self, tuple(size + sum(self.ends) for size in before), self.kernel_size, self.stride)
 
     def __call__(self, signal: Signal, variances: Iterator[tuple[Tensor, Tensor]]) -> Signal:
         """Return means over windows of both images that move together, scaled, and a constant."""

@@ -9,12 +9,18 @@ from torch.utils.checkpoint import checkpoint
 
 from nonparam.kernels.convolutions import Unflatten
 from nonparam.kernels.layers import Sequential
-from nonparam.kernels.rectifiers import COMPILED_ENTRIES, is_compilable, rectifier_kernels
+from nonparam.kernels.rectifier_images import image_means, split
+from nonparam.kernels.rectifiers import (
+    COMPILED_ENTRIES,
+    Variances,
+    is_compilable,
+    needs_no_gradient,
+    rectifier_kernels,
+)
 from nonparam.kernels.signals import Field, Signal, combine
 
-__all__ = ["Pair", "Variances", "diagonals", "image_of", "kernels"]
+__all__ = ["Pair", "diagonals", "image_of", "kernels"]
 
-Variances = Sequence[tuple[Tensor, Tensor]]  # of weights and biases of each layer, ``(*batch,)``
 Pair = tuple[Tensor, Tensor | None]  # the covariance, and the tangent kernel where it is wanted
 
 BLOCK = 2**22  # entries between places of images that are held at a time, a few times over
@@ -42,6 +48,9 @@ def kernels(layers: Sequential, variances: Variances, a: Tensor, b: Tensor | Non
             both = rectifier_kernels(layers, variances, a, others, own=b is None)
             return both if tangent else (both[0], None)
         return _crossing(layers, variances, a, others, tangent, own=b is None)
+    entries, parts = len(a) * len(others) * _grid_size(layers), split(layers)
+    if parts is not None and entries >= COMPILED_ENTRIES and needs_no_gradient(variances, a, others):
+        return _behind(*parts, variances, a, others, tangent, own=b is None)
     height = max(1, BLOCK // (_grid_size(layers) * len(others)))
     blocks: list[Pair] = []
     for start in range(0, len(a), height):
@@ -54,6 +63,30 @@ def kernels(layers: Sequential, variances: Variances, a: Tensor, b: Tensor | Non
             blocks.append(_crossing(*arguments))
     join = _mirrored if b is None else _stacked
     return join([k for k, _ in blocks]), join([t for _, t in blocks if t is not None]) if tangent else None
+
+
+def _behind(
+    head: Sequential,
+    tail: Sequential,
+    variances: Variances,
+    a: Tensor,
+    b: Tensor,
+    tangent: bool,
+    own: bool,
+) -> Pair:
+    """Return the kernels of an image network whose layers up to a mean over all places loops evaluate."""
+    means = image_means(head, variances, a, b, own=own)
+    ends = [diagonals(head, variances, rows, tangent=True) for rows in ((a,) if own else (a, b))]
+    fields = []
+    for i, cross in enumerate(means):
+        left, right = ends[0][i], None if own else ends[1][i]
+        assert left is not None
+        fields.append((cross.fill_diagonal_(0.0) + left.diag() if own else cross, left, right))
+    signal = Signal(fields[0], fields[1] if tangent else None)
+    after = tail(signal, iter(variances[head.dense :]))
+    covariance = after.covariance[0]
+    assert covariance is not None
+    return covariance, None if after.tangent is None else after.tangent[0]
 
 
 def diagonals(layers: Sequential, variances: Variances, a: Tensor, *, tangent: bool) -> Pair:

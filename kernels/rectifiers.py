@@ -12,21 +12,25 @@ from torch import Tensor
 from nonparam.kernels.activations import leaky_slope
 from nonparam.kernels.layers import Apply, Dense, Sequential
 
-__all__ = ["COMPILED_ENTRIES", "is_compilable", "rectifier_kernels"]
+__all__ = ["COMPILED_ENTRIES", "Variances", "is_compilable", "needs_no_gradient", "rectifier_kernels"]
 
 COMPILED_ENTRIES = 2**20  # from here on compiled loops repay the second that it takes to load them
 
-Variances = Sequence[tuple[Tensor, Tensor]]
+Variances = Sequence[tuple[Tensor, Tensor]]  # of weights and biases of each layer, ``(*batch,)``
 
 
 def is_compilable(layers: Sequential, variances: Variances, a: Tensor, b: Tensor) -> bool:
     """Return whether compiled loops know the network, and no gradient is wanted."""
-    if importlib.util.find_spec("numba") is None or a.device.type != "cpu" or a.numel() == 0:
+    if importlib.util.find_spec("numba") is None or _slopes(layers) is None:
         return False
+    return a.numel() > 0 and needs_no_gradient(variances, a, b)
+
+
+def needs_no_gradient(variances: Variances, a: Tensor, b: Tensor) -> bool:
+    """Return whether the variances are one number each, on the processor, and no gradient is wanted."""
     numbers = [number for pair in variances for number in pair]
-    if torch.is_grad_enabled() and any(each.requires_grad for each in (a, b, *numbers)):
-        return False
-    return all(number.ndim == 0 for number in numbers) and _slopes(layers) is not None
+    wanted = torch.is_grad_enabled() and any(each.requires_grad for each in (a, b, *numbers))
+    return not wanted and a.device.type == "cpu" and all(number.ndim == 0 for number in numbers)
 
 
 def rectifier_kernels(
