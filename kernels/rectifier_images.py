@@ -60,9 +60,7 @@ def image_means(
         roots = [_roots(head, variances, rows) for rows in (a, b)]
         with threads_of_torch():
             settings = numbers.astype(one.dtype)
-            compiled_images.means(  # type: ignore[call-arg]  # numba is untyped
-                one, two, roots[0], roots[1], steps, settings, own, covariance, tangent
-            )
+            compiled_images.means(one, two, roots[0], roots[1], steps, settings, own, covariance, tangent)
     return torch.from_numpy(covariance), torch.from_numpy(tangent)
 
 
