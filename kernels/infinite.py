@@ -126,7 +126,7 @@ class InfiniteNetwork(Kernel):
 
     def matrix(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Return the covariances of the network's output."""
-        return self._chosen(kernels, self._scaled(x1), None if x2 is None else self._scaled(x2))
+        return self._chosen(kernels, self.scaled(x1), None if x2 is None else self.scaled(x2))
 
     def both(self, x1: Tensor, x2: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the matrices of both kinds, ``"nngp"`` and ``"ntk"``, which share most of the work.
@@ -138,21 +138,25 @@ class InfiniteNetwork(Kernel):
         Returns:
             Two of ``(*batch, n, m)``.
         """
-        others = None if x2 is None else self._scaled(x2)
-        covariance, tangent = kernels(self._layers, self.variances(), self._scaled(x1), others, tangent=True)
+        others = None if x2 is None else self.scaled(x2)
+        covariance, tangent = kernels(self._layers, self.variances(), self.scaled(x1), others, tangent=True)
         assert tangent is not None
         return covariance, tangent
 
     def diagonal(self, x: Tensor) -> Tensor:
         """Return the variances of the network's output."""
-        return self._chosen(diagonals, self._scaled(x))
+        return self._chosen(diagonals, self.scaled(x))
 
     def _chosen(self, function: Callable[..., Pair], *rows: Tensor | None) -> Tensor:
         covariance, tangent = function(self._layers, self.variances(), *rows, tangent=self.kind == "ntk")
         return covariance if tangent is None else tangent
 
-    def _scaled(self, x: Tensor) -> Tensor:
-        """Return rows that are centred and scaled, images by one number for all their columns."""
+    def scaled(self, x: Tensor) -> Tensor:
+        """Return the active columns as the layers take them: centred and scaled, images by one number each.
+
+        Args:
+            x: ``(n, d)``.
+        """
         center, spread = self.center, self.spread
         if image_of(self._layers) is not None:
             center, spread = center.mean(-1, keepdim=True), spread.mean(-1, keepdim=True)

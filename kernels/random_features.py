@@ -37,7 +37,9 @@ from torch.quasirandom import SobolEngine
 from nonparam.errors import InputError
 from nonparam.kernels.base import Kernel, formula
 from nonparam.kernels.composition import Product, Scale, Sum
+from nonparam.kernels.infinite import InfiniteNetwork
 from nonparam.kernels.linear import Constant, Linear, WhiteNoise
+from nonparam.kernels.random_network import NetworkFeatures, network_features
 from nonparam.kernels.spectral import Spectral
 from nonparam.kernels.stationary import RBF, Cosine, Matern, Periodic, RationalQuadratic
 
@@ -79,6 +81,22 @@ class _Block:
 
 
 @dataclass(frozen=True)
+class _Network:
+    """The features of a network of some columns, times the root of a variance."""
+
+    features: NetworkFeatures
+    columns: tuple[int, ...]
+    variance: float
+
+    @property
+    def count(self) -> int:
+        return self.features.count
+
+    def __call__(self, x: Tensor, centre: Tensor) -> Tensor:
+        return math.sqrt(self.variance) * self.features(x[:, list(self.columns)])
+
+
+@dataclass(frozen=True)
 class RandomFeatures:
     """A feature map ``phi`` with ``phi(x) phi(x')' = k(x, x')``, but for white noise and sampling error.
 
@@ -87,7 +105,7 @@ class RandomFeatures:
         centre: ``(d,)``, subtracted from the rows: phases of large numbers lose digits.
     """
 
-    blocks: tuple[_Block, ...]
+    blocks: tuple[_Block | _Network, ...]
     centre: Tensor
 
     @property
@@ -124,9 +142,10 @@ def random_features(kernel: gpytorch.kernels.Kernel, x: Tensor, num: int, seed: 
 
     Args:
         kernel: sums and products of ``rbf``, ``matern``, ``rq``, ``periodic``, ``cosine``,
-            ``spectral``, ``constant``, ``linear`` and ``white``, scaled or on some of the columns.
+            ``spectral``, ``constant``, ``linear`` and ``white``, scaled or on some of the columns; and sums
+            with ``infinite_network``, see `nonparam.kernels.random_network`.
         x: ``(n, d)``, rows that say where the inputs are, in which precision, and on which device.
-        num: frequencies of each term; each gives two features.
+        num: frequencies of each term, which give two features each; or units of a network.
         seed: of the Sobol numbers; with the same one the features move with the hyperparameters.
 
     Returns:
@@ -186,11 +205,11 @@ def _terms(kernel: gpytorch.kernels.Kernel, columns: Sequence[int]) -> list[_Ter
             return [_multiplied(choice) for choice in choices]
         case Constant():
             return [_Term(float(kernel.variance), ())]
-    if type(kernel) not in (*_SPECTRA, Linear, WhiteNoise):
+    if type(kernel) not in (*_SPECTRA, InfiniteNetwork, Linear, WhiteNoise):
         raise InputError(
             f"{formula(kernel)} has no random features: expected sums and products of rbf, matern, rq, "
-            "periodic, cosine, spectral, linear, constant and white; draws at given rows, as sample_y makes "
-            "them, take any kernel"
+            "periodic, cosine, spectral, linear, constant and white, and sums with infinite_network; draws at "
+            "given rows, as sample_y makes them, take any kernel"
         )
     kernel.check_columns(len(columns))
     return [_Term(1.0, ((kernel, tuple(columns)),))]
@@ -201,9 +220,11 @@ def _multiplied(terms: Sequence[_Term]) -> _Term:
     return _Term(math.prod(term.variance for term in terms), factors)
 
 
-def _block(term: _Term, x: Tensor, num: int, seed: int) -> _Block:
+def _block(term: _Term, x: Tensor, num: int, seed: int) -> _Block | _Network:
     if not term.factors:
         return _Block(x.new_zeros(1, x.shape[1]), (), term.variance)
+    if any(isinstance(kernel, InfiniteNetwork) for kernel, _ in term.factors):
+        return _network(term, x, num, seed)
     if term.is_linear:
         ((kernel, columns),) = term.factors
         each = math.sqrt(len(columns)) * torch.eye(len(columns), dtype=torch.float64)
@@ -218,6 +239,17 @@ def _block(term: _Term, x: Tensor, num: int, seed: int) -> _Block:
         else:
             frequencies[:, list(columns)] += _SPECTRA[type(kernel)](kernel, u, len(columns))
     return _Block(frequencies.to(x), tuple(lines), term.variance)
+
+
+def _network(term: _Term, x: Tensor, num: int, seed: int) -> _Network:
+    (kernel, columns), *others = term.factors
+    if others or not isinstance(kernel, InfiniteNetwork):
+        raise InputError(
+            "a product of infinite_network and other kernels has no random features: try their sum, or draws "
+            "at given rows, as sample_y makes them"
+        )
+    features = network_features(kernel, x[:, list(columns)], num, seed)
+    return _Network(features, columns, term.variance)
 
 
 def _line(kernel: Kernel, columns: tuple[int, ...], signs: Tensor, x: Tensor) -> _Line:
