@@ -208,8 +208,8 @@ def _terms(kernel: gpytorch.kernels.Kernel, columns: Sequence[int]) -> list[_Ter
     if type(kernel) not in (*_SPECTRA, InfiniteNetwork, Linear, WhiteNoise):
         raise InputError(
             f"{formula(kernel)} has no random features: expected sums and products of rbf, matern, rq, "
-            "periodic, cosine, spectral, linear, constant and white, and sums with infinite_network; draws at "
-            "given rows, as sample_y makes them, take any kernel"
+            "periodic, cosine, spectral, linear, constant and white, and sums with infinite_network; draws "
+            "at given rows, as sample_y makes them, take any kernel"
         )
     kernel.check_columns(len(columns))
     return [_Term(1.0, ((kernel, tuple(columns)),))]
