@@ -153,7 +153,7 @@ def among(covariance, tangent, roots, numbers):
     """Set the kernels of rows with themselves, of which only those from the diagonal on are evaluated.
 
     Args:
-        covariance: ``(n, n)``, mean products of the inputs; here the covariances.
+        covariance: ``(n, n)``, mean products of the inputs from the diagonal on; here the covariances.
         tangent: ``(n, n)``, set here.
         roots: as for `across`.
         numbers: see `_layers`.

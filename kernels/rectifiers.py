@@ -14,6 +14,7 @@ from nonparam.kernels.layers import Apply, Dense, Sequential
 
 __all__ = ["COMPILED_ENTRIES", "Variances", "is_compilable", "needs_no_gradient", "rectifier_kernels"]
 
+STRIP = 1024  # rows whose products are taken at once
 COMPILED_ENTRIES = 2**20  # from here on compiled loops repay the second that it takes to load them
 
 Variances = Sequence[tuple[Tensor, Tensor]]  # of weights and biases of each layer, ``(*batch,)``
@@ -53,7 +54,7 @@ def rectifier_kernels(
 
     with torch.no_grad():
         numbers = _numbers(layers, variances)
-        covariance = ((a / a.shape[-1]) @ b.mT).numpy()
+        covariance = _products(a, b, own).numpy()
         tangent = np.empty_like(covariance)
         (left, diagonals), (right, _) = (_roots(rows, numbers) for rows in (a, b))
         settings = numbers.astype(covariance.dtype)
@@ -66,6 +67,15 @@ def rectifier_kernels(
         np.fill_diagonal(covariance, diagonals[0])
         np.fill_diagonal(tangent, diagonals[1])
     return torch.from_numpy(covariance), torch.from_numpy(tangent)
+
+
+def _products(a: Tensor, b: Tensor, own: bool) -> Tensor:
+    """Return the mean products of inputs, of rows with themselves from the diagonal on."""
+    found, scaled = a.new_empty(len(a), len(b)), a / a.shape[-1]
+    for start in range(0, len(a), STRIP):
+        rows, left = slice(start, start + STRIP), start if own else 0
+        torch.mm(scaled[rows], b[left:].mT, out=found[rows, left:])
+    return found
 
 
 def _slopes(layers: Sequential) -> list[float] | None:
