@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nonparam.kernels.fused import FusedTiles, is_fusable
+from nonparam.kernels.matrix_free import MatrixFreeTiles, has_matrix_free_term
 from nonparam.kernels.tiles import Tile, Tiles, checked
 
 __all__ = ["tiles_for"]
@@ -26,9 +27,12 @@ def tiles_for(
     """Return the strips of one worker, see `Tiles`, evaluated by what is fastest here.
 
     That is Triton on a GPU, in float32, and loops compiled by Numba on the processor, where these are
-    installed and know the kernel; elsewhere torch evaluates tiles. Entries differ by rounding only.
+    installed and know the kernel; elsewhere torch evaluates tiles. Entries differ by rounding only. Unless
+    tiles are kept, terms that multiply by themselves do.
     """
     checked(tile, x)
+    if not keep and has_matrix_free_term(kernel):
+        return MatrixFreeTiles(kernel, x, tile=tile, strips=strips)
     if x.dtype == torch.float32 and x.is_cuda and _has("triton") and not keep and is_fusable(kernel, x):
         return FusedTiles(kernel, x, tile=tile, strips=strips)
     if x.device.type == "cpu" and len(x) >= COMPILED_ROWS and _has("numba"):

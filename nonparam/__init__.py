@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from nonparam.forecasting import GPForecaster
     from nonparam.model_average import ModelAverage
     from nonparam.model_selection.search import KernelSearch
+    from nonparam.networks import FiniteNetworkClassifier, FiniteNetworkRegressor
     from nonparam.planning import plan
     from nonparam.regression import GPRegressor
     from nonparam.spectral_mixture import SpectralMixtureRegressor
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BayesianLinearRegressor",
     "DeepKernelRegressor",
+    "FiniteNetworkClassifier",
+    "FiniteNetworkRegressor",
     "GPForecaster",
     "GPRegressor",
     "HyperparameterAverage",
@@ -32,6 +35,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "BayesianLinearRegressor": "nonparam.bayesian_linear",
     "DeepKernelRegressor": "nonparam.deep",
+    "FiniteNetworkClassifier": "nonparam.networks",
+    "FiniteNetworkRegressor": "nonparam.networks",
     "GPForecaster": "nonparam.forecasting",
     "GPRegressor": "nonparam.regression",
     "HyperparameterAverage": "nonparam.averaging",

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from nonparam.errors import InputError
-from nonparam.kernels import Additive, DeepKernel
+from nonparam.kernels import Additive, DeepKernel, Scale, variance
 from nonparam.kernels.base import Hyperparameter, Kernel
+from nonparam.kernels.matrix_free import MatrixFree
 from nonparam.spectrum import nyquist, periodogram
 from nonparam.theta import Prior
 
@@ -125,9 +126,20 @@ def _parts(
     if isinstance(module, Kernel):
         if module.active_dims is not None:
             columns = _chosen(columns, module.active_dims.tolist())
-        yield path, module, scales, columns
+        own = scales
+        if isinstance(module, Scale) and isinstance(module.kernel, MatrixFree):
+            own = replace(scales, y_variance=scales.y_variance / _size(module.kernel, scales, columns))
+        yield path, module, own, columns
     for name, child in module.named_children():
         yield from _parts(child, scales, columns, f"{path}.{name}" if path else name)
+
+
+def _size(kernel: MatrixFree, scales: Scales, columns: Columns) -> float:
+    """Return the variance of a kernel that has none of its own to learn, at rows like those of the data."""
+    rows = np.stack([scales.x_mean - scales.x_sd, scales.x_mean + scales.x_sd])[:, columns]
+    device = next(kernel.parameters()).device
+    size = float(variance(kernel, torch.tensor(rows, device=device)).mean())
+    return size if size > 0.0 else 1.0
 
 
 def _of_features(kernel: DeepKernel, scales: Scales) -> Scales:

@@ -32,7 +32,10 @@ from nonparam.networks.architecture import (
     Tanh,
     Unflatten,
 )
+from nonparam.networks.empirical import EmpiricalNTK
 from nonparam.networks.finite import FiniteNetwork
+from nonparam.networks.finite_classification import FiniteNetworkClassifier
+from nonparam.networks.finite_regression import FiniteNetworkRegressor
 from nonparam.networks.from_torch import from_torch
 
 __all__ = [
@@ -46,9 +49,12 @@ __all__ = [
     "Dense",
     "Elementwise",
     "Elu",
+    "EmpiricalNTK",
     "Erf",
     "Exp",
     "FiniteNetwork",
+    "FiniteNetworkClassifier",
+    "FiniteNetworkRegressor",
     "Flatten",
     "Gaussian",
     "Gelu",
