@@ -203,6 +203,41 @@ def compare_command(
     compare(CompareRequest(file, target, drop or [], formulas, orderings, cv, jobs, html, as_json))
 
 
+@app.command("widths")
+def widths_command(
+    file: Table,
+    target: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict from the others.")],
+    drop: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Leave a column out; may be repeated.")
+    ] = None,
+    arch: Annotated[str, typer.Option(metavar="NAME-DEPTH", help="Such as erf-2.")] = "relu-2",
+    widths: Annotated[
+        str, typer.Option(metavar="N,N...", help="Units of the hidden layers.")
+    ] = "32,64,128,256",
+    seeds: Annotated[int, typer.Option(min=2, help="Networks of each width.")] = 10,
+    steps: Annotated[int, typer.Option(min=1, help="Of gradient descent.")] = 500,
+    plot: Annotated[Path | None, typer.Option(metavar="PATH", help="Save a plot.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare networks of several widths with their infinitely wide limit.
+
+    All columns but the target and those dropped are inputs, and must be numbers.
+    """
+    from nonparam.cli.widths import WidthsRequest, widths_of_networks
+
+    widths_of_networks(
+        WidthsRequest(file, target, drop or [], arch, _numbers(widths), seeds, steps, plot, as_json)
+    )
+
+
+def _numbers(text: str) -> list[int]:
+    """Read whole numbers that commas separate."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"expected numbers such as 32,128, got {text!r}") from error
+
+
 @app.command("predict")
 def predict_command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file that fit --save wrote.")],

@@ -37,6 +37,7 @@ from nonparam.networks.finite import FiniteNetwork
 from nonparam.networks.finite_classification import FiniteNetworkClassifier
 from nonparam.networks.finite_regression import FiniteNetworkRegressor
 from nonparam.networks.from_torch import from_torch
+from nonparam.networks.widths import compare_widths
 
 __all__ = [
     "MLP",
@@ -73,5 +74,6 @@ __all__ = [
     "Step",
     "Tanh",
     "Unflatten",
+    "compare_widths",
     "from_torch",
 ]
