@@ -44,7 +44,7 @@ class FiniteNetworkClassifier(ClassifierMixin, FiniteNetworkEstimator):  # type:
         batch_size: rows of a step, or ``"full"`` for all of them.
         optimizer: ``"sgd"``, with momentum 0.9, or ``"adam"``.
         lr: the learning rate of the first half of the epochs, or ``"auto"`` for one that the curvature of the
-            loss allows. Where the loss explodes, it is halved and training starts again.
+            loss allows. Where the loss explodes, training starts again at a quarter of it.
         epochs: passes over the rows, or ``"auto"`` for as many as make 1,500 steps, but 30 or more.
         weight_decay: half of it, times the sum of squared weights, is added to the mean loss of the rows.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...

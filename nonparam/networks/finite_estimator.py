@@ -18,8 +18,9 @@ from nonparam.kernels import InfiniteNetwork
 from nonparam.kernels.activations import Activation
 from nonparam.kernels.layers import mlp
 from nonparam.networks.finite import PARAMETERIZATIONS, FiniteNetwork
+from nonparam.networks.finite_laplace import check_laplace
 from nonparam.networks.members import Members
-from nonparam.networks.memory import check_training
+from nonparam.networks.memory import check_training, count_weights
 from nonparam.networks.swa import WeightAverage
 from nonparam.networks.swag import RANK, WeightMoments
 from nonparam.networks.trained import Trained
@@ -101,8 +102,8 @@ class FiniteNetworkEstimator(BaseEstimator):  # type: ignore[misc]  # sklearn is
             check_count(self.epochs, "epochs (or 'auto')", least=1)
             if self.average in GAUSSIANS and self.epochs < FEWEST_FOR_MOMENTS:
                 raise InputError(
-                    f"average={self.average!r} needs {FEWEST_FOR_MOMENTS} epochs or more, to have moments of the "
-                    f"weights of the last ones; got epochs={self.epochs}"
+                    f"average={self.average!r} needs {FEWEST_FOR_MOMENTS} epochs or more, for moments "
+                    f"of the weights of the last ones; got epochs={self.epochs}"
                 )
         if not isinstance(self.lr, str) or self.lr != "auto":
             _check_number(self.lr, "lr", TINY)
@@ -155,8 +156,8 @@ class FiniteNetworkEstimator(BaseEstimator):  # type: ignore[misc]  # sklearn is
         report, found = train(members, rows, self._loss, recipe, self._averaging, tally)
         if report.retries and self.lr != "auto":
             warnings.warn(
-                f"the loss exploded at lr={self.lr:g}: it was halved {report.retries} times, to "
-                f"{report.lr:.2g}; take lr='auto', or a lower rate",
+                f"the loss exploded, or all units died, at lr={self.lr:g}: it was lowered {report.retries} "
+                f"times, to {report.lr:.2g}; take lr='auto', or a lower rate",
                 ConvergenceWarning,
                 stacklevel=4,
             )
@@ -189,7 +190,10 @@ class FiniteNetworkEstimator(BaseEstimator):  # type: ignore[misc]  # sklearn is
         widths = [int(width) for width in self.hidden]
         batch = used.shape[1] if self.batch_size == "full" else int(self.batch_size)
         snapshots = RANK + 2 if self.average in GAUSSIANS else 0
-        check_training(len(seeds), [inputs, *widths, outputs], batch, snapshots, self._device)
+        layers = [inputs, *widths, outputs]
+        check_training(len(seeds), layers, batch, snapshots, self._device)
+        if self.average == "laplace":
+            check_laplace(len(seeds), count_weights(layers), used.shape[1], outputs, self._device)
         kernel = InfiniteNetwork(mlp(self.activation, len(widths)), center=0.0, spread=1.0)
         networks = [
             FiniteNetwork(

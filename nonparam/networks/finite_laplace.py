@@ -24,10 +24,9 @@ from torch import Tensor
 from torch.func import jacrev, vmap
 
 from nonparam.networks.members import Members
-from nonparam.networks.memory import check_fits
-from nonparam.solvers.plan import BYTES
+from nonparam.networks.memory import DOUBLE, SINGLE, check_fits
 
-__all__ = ["NetworkLaplace", "network_laplace"]
+__all__ = ["NetworkLaplace", "check_laplace", "network_laplace"]
 
 CHUNK = 2**25  # entries of Jacobians at once in predictions
 
@@ -90,13 +89,31 @@ def network_laplace(members: Members, member: int, x: Tensor, roots: Tensor) -> 
         tensor([5.], dtype=torch.float64)
     """
     weights = members.flat()[member]
-    size, p = len(x) * roots.shape[-1], len(weights)
-    need = BYTES * (3 * size * p + 4 * min(size, p) ** 2)
-    advice = "take fewer rows, narrower layers, or average='swag'"
-    check_fits(need, f"Laplace's approximation of {p:,} weights from {size:,} outputs", x.device, advice)
-    a = (roots.mT.double() @ jacobian(members, weights, x).double()).reshape(-1, p)
+    check_laplace(1, len(weights), len(x), roots.shape[-1], x.device)
+    a = (roots.mT.double() @ jacobian(members, weights, x).double()).reshape(-1, len(weights))
     curvatures, directions = _eigenpairs(a)
     return NetworkLaplace(weights, directions.to(weights), curvatures)
+
+
+def check_laplace(networks: int, weights: int, rows: int, outputs: int, device: torch.device) -> None:
+    """Raise `InsufficientMemoryError` where the approximation of several networks does not fit.
+
+    Args:
+        networks: how many.
+        weights: of each.
+        rows: that they are trained on.
+        outputs: of each row.
+        device: where.
+
+    Examples:
+        >>> check_laplace(1, 100, 50, 1, torch.device("cpu"))
+    """
+    size = rows * outputs
+    least = min(size, weights)
+    kept = networks * (SINGLE * least * weights + DOUBLE * rows * outputs**2)
+    need = DOUBLE * (3 * size * weights + 4 * least**2) + kept
+    what = f"Laplace's approximation of {weights:,} weights from {size:,} outputs"
+    check_fits(need, what, device, "take fewer rows, narrower layers, or average='swag'")
 
 
 def jacobian(members: Members, weights: Tensor, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from nonparam.errors import InsufficientMemoryError
 from nonparam.solvers.plan import free_memory, readable
 
-__all__ = ["check_fits", "check_training"]
+__all__ = ["DOUBLE", "SINGLE", "check_fits", "check_training", "count_weights"]
 
 COPIES = 6  # of the weights: gradients, two moments of Adam, the start, an average, what a step adds
 SINGLE, DOUBLE = 4, 8  # bytes
@@ -32,6 +32,16 @@ def check_fits(need: int, what: str, device: torch.device, advice: str) -> None:
         )
 
 
+def count_weights(widths: list[int]) -> int:
+    """Return how many weights and biases dense layers of these widths have.
+
+    Examples:
+        >>> count_weights([8, 64, 1])
+        641
+    """
+    return sum((before + 1) * after for before, after in pairwise(widths))
+
+
 def check_training(networks: int, widths: list[int], rows: int, snapshots: int, device: torch.device) -> None:
     """Raise `InsufficientMemoryError` where networks do not fit while they are trained side by side.
 
@@ -45,7 +55,7 @@ def check_training(networks: int, widths: list[int], rows: int, snapshots: int, 
     Examples:
         >>> check_training(5, [8, 64, 1], 50, 0, torch.device("cpu"))
     """
-    weights = sum((before + 1) * after for before, after in pairwise(widths))
+    weights = count_weights(widths)
     numbers = COPIES * weights + 3 * rows * sum(widths)
     need = networks * (SINGLE * numbers + DOUBLE * snapshots * weights)
     what = f"training {networks} network(s) of {weights:,} weights side by side"

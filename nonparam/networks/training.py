@@ -38,7 +38,13 @@ ADAM_STEP = 0.25  # by how much one step may change the numbers of a layer, in u
 FLAT, LAST = 0.5, 0.01  # the part of the epochs with the whole rate, and what is left of it at the end
 AVERAGED = 0.4  # the last part of the epochs, whose weights are averaged, at the whole rate
 EXPLODED = 2.0  # times the loss at the start
-RETRIES = 40
+LOWERED, RETRIES = 0.25, 20  # the rate, after an explosion
+DEATHS = 3  # retries of networks all of whose units died: with very few units that happens at any rate
+ALIVE_ROWS = 1000
+NOT_FINITE = (
+    "are not finite before its training: expected an activation that is finite, and does not grow as fast as "
+    "powers or exponentials; try 'relu' or 'erf'"
+)
 SETTLED = 0.01  # of the fall of the loss since the start: what a network that has converged still gains
 TENTH = 10
 
@@ -109,10 +115,10 @@ class Recipe:
         """Return whether the weights at the end of this epoch are averaged."""
         return self.averaged and epoch >= min(math.ceil((1.0 - AVERAGED) * self.epochs), self.epochs - 1)
 
-    def make(self, members: Members, halvings: int) -> torch.optim.Optimizer:
-        """Return an optimiser of the members, at so many halvings of the rate."""
+    def make(self, members: Members, lr: float) -> torch.optim.Optimizer:
+        """Return an optimiser of the members at a learning rate."""
         groups = [
-            {"params": [value], "lr": self.lr * factor / 2**halvings}
+            {"params": [value], "lr": lr * factor}
             for value, factor in zip(members.stacked, self.factors, strict=True)
         ]
         if self.optimizer == "adam":
@@ -129,7 +135,8 @@ class NetworkReport:
         parameters: of each.
         epochs: passes over the rows.
         lr: the learning rate of the first epoch.
-        retries: how often the loss exploded, and training started again at half the rate.
+        retries: how often training started again at a quarter of the rate, because the loss exploded or all
+            units died.
         losses: the mean loss of each epoch, over rows and members.
         converged: whether the last tenth of the epochs gained hardly anything.
         seconds: wall-clock time.
@@ -186,29 +193,33 @@ def train(
     """
     began, start = time.perf_counter(), members.flat()
     run = _Run(members, rows, loss, recipe, _loss_at_start(members, rows, loss))
-    told = 0
-    for halvings in range(RETRIES + 1):
+    told = deaths = 0
+    for retries in range(RETRIES + 1):
         members.assign(start)
         collected, losses = average(members), list[float]()
-        for each in run.epochs(halvings, collected):
+        for each in run.epochs(recipe.lr * LOWERED**retries, collected):
             losses.append(each)
             if len(losses) > told:
                 told += 1
-                tally.add(1, f"loss {each:.3g}" + f", rate halved {halvings} times" * bool(halvings))
-        if len(losses) == recipe.epochs:
-            report = NetworkReport(
-                members=members.count,
-                parameters=members.size,
-                epochs=recipe.epochs,
-                lr=recipe.lr / 2**halvings,
-                retries=halvings,
-                losses=tuple(losses),
-                converged=_converged(losses, float(run.first.mean())),
-                seconds=time.perf_counter() - began,
-            )
-            return report, collected
+                tally.add(1, f"loss {each:.3g}" + f", rate lowered {retries} times" * bool(retries))
+        if len(losses) < recipe.epochs:
+            continue
+        if deaths < DEATHS and _died(members, start, rows.x):
+            deaths += 1
+            continue
+        report = NetworkReport(
+            members=members.count,
+            parameters=members.size,
+            epochs=recipe.epochs,
+            lr=recipe.lr * LOWERED**retries,
+            retries=retries,
+            losses=tuple(losses),
+            converged=_converged(losses, float(run.first.mean())),
+            seconds=time.perf_counter() - began,
+        )
+        return report, collected
     raise ConvergenceError(
-        f"the loss explodes also at a learning rate of {recipe.lr / 2**RETRIES:.1e}: expected one that "
+        f"the loss explodes also at a learning rate of {recipe.lr * LOWERED**RETRIES:.1e}: expected one that "
         "falls; try lr='auto', or a bounded activation such as 'erf'"
     )
 
@@ -223,9 +234,9 @@ class _Run:
     recipe: Recipe
     first: Tensor
 
-    def epochs(self, halvings: int, average: Average | None) -> Iterator[float]:
+    def epochs(self, lr: float, average: Average | None) -> Iterator[float]:
         """Train until the last epoch, or until a loss explodes, and yield the mean loss of each epoch."""
-        optimizer = self.recipe.make(self.members, halvings)
+        optimizer = self.recipe.make(self.members, lr)
         rates = [group["lr"] for group in optimizer.param_groups]
         generators = [torch.Generator().manual_seed(seed) for seed in self.rows.seeds]
         for epoch in range(self.recipe.epochs):
@@ -258,11 +269,17 @@ def _loss_at_start(members: Members, rows: Rows, loss: Loss) -> Tensor:
     """Return the loss of all rows, ``(m,)``."""
     outputs = members.outputs(rows.x)
     if not bool(outputs.isfinite().all()):
-        raise InputError(
-            "a network gives values that are not finite before its training: expected an activation that is "
-            "finite, and does not grow as fast as powers or exponentials; try 'relu' or 'erf'"
-        )
+        raise InputError(f"a network gives values that {NOT_FINITE}")
     return loss(outputs, rows.y.expand(members.count, *rows.y.shape)).to(rows.x)
+
+
+def _died(members: Members, start: Tensor, x: Tensor) -> bool:
+    """Return whether a network gives all rows the same numbers, and did not before its training."""
+    some = x[:ALIVE_ROWS]
+    now, before = (
+        (f == f[:, :1]).all(1).all(1) for f in (members.outputs(some), members.outputs(some, start))
+    )
+    return bool((now & ~before).any())
 
 
 def _converged(losses: Sequence[float], first: float) -> bool:
@@ -314,7 +331,11 @@ def auto_rate(members: Members, rows: Rows, loss: Loss, parameterization: str, r
         loss: to be minimised.
         parameterization: see `nonparam.networks.FiniteNetwork`.
         recipe: all but the rate.
+
+    Raises:
+        InputError: a network whose values or slopes are not finite.
     """
+    _loss_at_start(members, rows, loss)
     if recipe.optimizer == "adam":
         widest = max(value.shape[-2] for value in members.stacked if value.ndim == 3)
         power: float = {"standard": 1.0, "ntk": 0.5, "mup": 0.0}[parameterization]
@@ -322,7 +343,10 @@ def auto_rate(members: Members, rows: Rows, loss: Loss, parameterization: str, r
     curvature = _Curvature(members, rows, loss, recipe)
     generator = torch.Generator().manual_seed(rows.seeds[0])
     start = torch.randn(members.count * members.size, 1, generator=generator).to(rows.x)
-    ends = extreme_eigenvalues(curvature, start, tolerance=0.1, max_steps=CURVATURE_STEPS)
+    try:
+        ends = extreme_eigenvalues(curvature, start, tolerance=0.1, max_steps=CURVATURE_STEPS)
+    except ConvergenceError as error:
+        raise InputError(f"a network has slopes that {NOT_FINITE}") from error
     largest: float = max(abs(ends.smallest), abs(ends.largest))
     return SAFETY * 2.0 * (1.0 + MOMENTUM) / largest if largest > 0.0 else 1.0
 
