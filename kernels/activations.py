@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nonparam.errors import InputError
+from nonparam.kernels.rectifier_moments import fast_moments, is_fast
 
 __all__ = [
     "ACTIVATIONS",
@@ -92,6 +93,8 @@ def _leaky(slope: float, x: Tensor) -> Tensor:
 
 
 def _leaky_moments(slope: float, c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+    if is_fast(c, q1, q2):
+        return fast_moments(slope, c, q1, q2)
     r, theta = _angle(c, q1 * q2)
     bend = (1.0 - slope) ** 2 / (2.0 * math.pi)
     slopes = 0.5 * (1.0 + slope**2) - bend * theta
@@ -142,7 +145,8 @@ def _sign(c: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
 
 def _angle(c: Tensor, s2: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``sqrt(s2 - c^2)`` and the angle, without gradients where they have none."""
-    r = _root(s2 - c**2)
+    square = s2 - c**2
+    r = _root(torch.where(square > 8.0 * torch.finfo(c.dtype).eps * s2, square, 0.0))  # else it is rounding
     known = s2 > 0.0
     return r, torch.where(known, torch.atan2(r, torch.where(known, c, 1.0)), 0.5 * math.pi)
 

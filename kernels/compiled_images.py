@@ -102,12 +102,14 @@ def _along(x, y, step, weight, bias):
 @njit(fastmath=FAST, error_model="numpy")
 def _rectify(k, t, roots, others, places, h, half):
     """Take covariances between all places, and tangent kernels, through a rectifier, in place."""
-    column, upside = others[0, :places], others[1, :places]
+    column, upside, variance = others[0, :places], others[1, :places], others[2, :places]
     for p in range(places):
-        root, inverse = roots[0, p], roots[1, p]
+        root, inverse, own = roots[0, p], roots[1, p], roots[2, p]
         line, other = k[p, :places], t[p, :places]
         for q in range(places):
-            line[q], slope = rectified(line[q], root * column[q], inverse * upside[q], h, half)
+            line[q], slope = rectified(
+                line[q], root * column[q], inverse * upside[q], own * variance[q], h, half
+            )
             other[q] *= slope
 
 
@@ -149,8 +151,8 @@ def means(a, b, roots, others, steps, numbers, own, covariance, tangent):
     Args:
         a: ``(n, channels, places)``.
         b: ``(m, channels, places)``.
-        roots: ``(n, layers, 2, places)``, the roots of variances before each rectifier, and one over them.
-        others: ``(m, layers, 2, places)``.
+        roots: ``(n, layers, 3, places)``, roots of variances before each rectifier, one over them, and these.
+        others: ``(m, layers, 3, places)``.
         steps: of the network, see `STEP`.
         numbers: ``(steps, 2)``: variances of weights, over the places of a window, and of biases; or ``h``
             and the first summand of the slope.

@@ -18,7 +18,7 @@ from numba import njit, prange, types
 from numba.extending import overload
 from numpy.polynomial import chebyshev
 
-__all__ = ["TILE", "across", "among", "rectified"]
+__all__ = ["TILE", "across", "among", "rectified", "rounding"]
 
 TILE = 64  # rows and columns: a tile of both kernels fits the first cache
 FAST = {"reassoc", "contract", "nsz"}  # infinities and NaN keep their meaning
@@ -38,6 +38,7 @@ def _polynomial(degree: int) -> list[float]:
 EVEN, ODD = tuple(_polynomial(21)[1::2]), tuple(_polynomial(21)[::2])  # apart: loops of 22 are not unrolled
 SINGLE = tuple(np.float32(c) for c in _polynomial(8))
 F = np.float32
+ROUNDING, SINGLE_ROUNDING = 8.0 * float(np.finfo(np.float64).eps), F(8.0 * np.finfo(np.float32).eps)
 
 
 def _angle(y):
@@ -75,20 +76,30 @@ def _right_angle_of(c):
     return (lambda c: F(0.5 * np.pi)) if c == types.float32 else (lambda c: 0.5 * np.pi)
 
 
+def rounding(c):
+    """Return up to where, relative to both variances, the difference of two numbers' is rounding."""
+
+
+@overload(rounding, inline="always")
+def _rounding_of(c):
+    return (lambda c: SINGLE_ROUNDING) if c == types.float32 else (lambda c: ROUNDING)
+
+
 @njit(fastmath=FAST, error_model="numpy", inline="always")
-def rectified(c, root, inverse, h, half):
+def rectified(c, root, inverse, product, h, half):
     """Return the moment of a rectifier, and of its slope.
 
     Args:
         c: the covariance.
         root: of the product of both variances.
         inverse: one over that.
+        product: itself: numbers that are the same up to rounding have an angle of exactly 0.
         h: see above.
         half: the first summand of the slope.
     """
     rho = c * inverse
     one = F(1.0)
-    y = max(one - abs(rho), F(0.0))
+    y = max(one - abs(rho), F(0.0)) if product - c * c > rounding(c) * product else F(0.0)
     near = np.sqrt(y)
     acute = near * _angle(y)
     quarter = _right_angle(c)
@@ -104,8 +115,8 @@ def _layers(c, t, roots, others, i, start, numbers):
     Args:
         c: ``(l,)``, mean products of inputs.
         t: ``(l,)``, set here.
-        roots: ``(layers, 2, n)``, of the rows' variances before each activation, and one over them.
-        others: ``(layers, 2, m)``, those of the columns.
+        roots: ``(layers, 3, n)``, of the rows' variances before each activation, one over them, and these.
+        others: ``(layers, 3, m)``, those of the columns.
         i: the row.
         start: the first column of the line.
         numbers: ``(layers + 1, 4)``: variances of weights and biases, and behind the first ones ``h`` and the
@@ -122,10 +133,11 @@ def _layers(c, t, roots, others, i, start, numbers):
             numbers[layer + 1, 2],
             numbers[layer + 1, 3],
         )
-        root, inverse = roots[layer, 0, i], roots[layer, 1, i]
+        root, inverse, q = roots[layer, 0, i], roots[layer, 1, i], roots[layer, 2, i]
         column, upside = others[layer, 0, start : start + len(c)], others[layer, 1, start : start + len(c)]
+        variance = others[layer, 2, start : start + len(c)]
         for j in range(len(c)):
-            moment, slope = rectified(c[j], root * column[j], inverse * upside[j], h, half)
+            moment, slope = rectified(c[j], root * column[j], inverse * upside[j], q * variance[j], h, half)
             c[j] = w * moment + b
             t[j] = w * (t[j] * slope) + c[j]
 
@@ -137,8 +149,8 @@ def across(covariance, tangent, roots, others, numbers):
     Args:
         covariance: ``(n, m)``, mean products of the inputs; here the covariances.
         tangent: ``(n, m)``, set here.
-        roots: ``(layers, 2, n)``, of the rows' variances before each activation, see `_layers`.
-        others: ``(layers, 2, m)``, of the others'.
+        roots: ``(layers, 3, n)``, of the rows' variances before each activation, see `_layers`.
+        others: ``(layers, 3, m)``, of the others'.
         numbers: see `_layers`.
     """
     n, m = covariance.shape

@@ -101,7 +101,7 @@ def _two(places: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _roots(head: Sequential, variances: Variances, rows: Tensor) -> NDArray[np.floating]:
-    """Return the roots of the variances at each place before each rectifier, and one over them."""
+    """Return the roots of the variances at each place before each rectifier, one over them, and these."""
     first, *middle = head.layers[:-1]
     assert isinstance(first, Unflatten)
     channels, *places = first.image
@@ -109,12 +109,12 @@ def _roots(head: Sequential, variances: Variances, rows: Tensor) -> NDArray[np.f
     signal, pairs, found = Signal((None, start, None), None, len(places)), iter(variances), []
     for layer in middle:
         if isinstance(layer, Apply):
-            found.append(signal.covariance[1].flatten(1).sqrt())
+            found.append(signal.covariance[1].flatten(1))
         signal = layer(signal, pairs)
     most = max((each.shape[1] for each in found), default=1)
-    roots = np.zeros((len(rows), len(found), 2, most), start.numpy().dtype)
+    roots = np.zeros((len(rows), len(found), 3, most), start.numpy().dtype)
     for i, each in enumerate(found):
-        root = each.numpy()
-        roots[:, i, 0, : root.shape[1]] = root
-        np.divide(1.0, root, out=roots[:, i, 1, : root.shape[1]], where=root > 0.0)
+        root, some = each.sqrt().numpy(), slice(each.shape[1])
+        roots[:, i, 0, some], roots[:, i, 2, some] = root, each.numpy()
+        np.divide(1.0, root, out=roots[:, i, 1, some], where=root > 0.0)
     return roots

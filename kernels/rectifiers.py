@@ -98,12 +98,12 @@ def _numbers(layers: Sequential, variances: Variances) -> NDArray[np.float64]:
 
 
 def _roots(rows: Tensor, numbers: NDArray[np.float64]) -> tuple[NDArray[np.floating], tuple[Tensor, Tensor]]:
-    """Return the roots of variances before each rectifier, and one over them; and both diagonals."""
+    """Return the roots of variances before each rectifier, one over them, and these; and both diagonals."""
     q = numbers[0, 0] * (rows.square().sum(-1) / rows.shape[-1]) + numbers[0, 1]
-    t, roots = q, np.zeros((len(numbers) - 1, 2, len(rows)), q.numpy().dtype)
+    t, roots = q, np.zeros((len(numbers) - 1, 3, len(rows)), q.numpy().dtype)
     for layer, (weight, bias, _, half) in enumerate(numbers[1:].tolist()):
         root = q.sqrt().numpy()
-        roots[layer, 0] = root
+        roots[layer, 0], roots[layer, 2] = root, q.numpy()
         np.divide(1.0, root, out=roots[layer, 1], where=root > 0.0)
         q = weight * (q * half) + bias
         t = weight * (t * half) + q

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nonparam import GPRegressor
-from nonparam.kernels import InfiniteNetwork, covariance, propagation, variance
+from nonparam.kernels import InfiniteNetwork, covariance, propagation, rectifier_moments, variance
 from nonparam.kernels.activations import leaky_relu
 from nonparam.kernels.layers import Apply, Dense, Residual, Sequential
 from nonparam.kernels.rectifiers import COMPILED_ENTRIES, is_compilable
@@ -16,6 +16,7 @@ PLAIN = {"center": 0.0, "spread": 1.0, "bias_variance": 0.1}
 MIXED = Sequential(Dense(), Apply(leaky_relu(0.3)), Dense(), Apply(leaky_relu(-0.5)), Dense())
 ARCHITECTURES = {
     "relu-1": "relu-1",
+    "relu-3": "relu-3",
     "relu-5": "relu-5",
     "abs-2": "abs-2",
     "leaky": "leaky_relu-3",
@@ -72,6 +73,38 @@ def test_lines_through_the_origin_have_correlations_of_one(compiled):
     np.testing.assert_allclose(
         k.matrix(x), [[1, 3, 0, 0], [3, 9, 0, 0], [0, 0, 4, 0], [0, 0, 0, 0]], atol=1e-12
     )
+
+
+@pytest.mark.parametrize("kind", ["nngp", "ntk"])
+@pytest.mark.parametrize("name", ["relu-3", "abs-2", "mixed"])
+def test_gradients_are_those_of_the_layers(name, kind, monkeypatch):
+    """Of variances and of rows; duplicates have slopes without a derivative."""
+    rows = torch.cat([ROWS[:40], ROWS[:3], torch.zeros(1, 7).double()])
+    weights = torch.randn(44, 44, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = []
+    for entries in (1, 10**9):
+        monkeypatch.setattr(rectifier_moments, "FAST_ENTRIES", entries)
+        k = InfiniteNetwork(ARCHITECTURES[name], kind, **PLAIN)
+        x = rows.clone().requires_grad_(True)
+        matrix = k.matrix(x, x + 0.1)
+        wanted = [k.raw_weight_variance, k.raw_bias_variance, x]
+        found.append([matrix, *torch.autograd.grad((matrix * weights).sum(), wanted)])
+        own = k.matrix(rows)
+        found[-1] += [own, *torch.autograd.grad((own * weights).sum(), wanted[:2])]
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_moments_of_matrices_differentiate(monkeypatch):
+    monkeypatch.setattr(rectifier_moments, "FAST_ENTRIES", 1)
+    generator = torch.Generator().manual_seed(1)
+    a, b = (torch.randn(n, 9, dtype=torch.float64, generator=generator) for n in (4, 5))
+    c, q1, q2 = a @ b.mT, a.square().sum(1)[:, None], b.square().sum(1)[None]
+    for slope in (0.0, -1.0, 0.3):
+        inputs = [each.clone().requires_grad_(True) for each in (c, q1, q2)]
+        moments = leaky_relu(slope).moments
+        assert "_Moments" in moments(*inputs)[0].grad_fn.name()
+        assert torch.autograd.gradcheck(moments, inputs)
 
 
 def test_what_loops_do_not_know_is_left_to_torch():
