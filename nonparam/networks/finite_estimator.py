@@ -36,12 +36,12 @@ Array = NDArray[np.float64]
 AVERAGES = (None, "swa", "swag", "multiswag", "laplace")
 GAUSSIANS = ("swag", "multiswag")  # from moments of the weights
 OPTIMIZERS = ("sgd", "adam")
-TINY = 1e-30
+TINY = 1e-30  # a learning rate must be positive
 FEWEST_FOR_MOMENTS = 5
 STEPS, FEWEST_EPOCHS = 1500, 30  # of a training whose length was not given
 FOLDS = 5
 HELD_OUT = 1000  # rows that tell a variance well enough: its root to 2 %
-PRECISIONS = tuple(np.geomspace(1e-2, 1e6, 33).tolist())  # of the prior of Laplace's approximation
+PRECISIONS = tuple(np.geomspace(1e-4, 1e6, 41).tolist())  # of the prior of Laplace's approximation
 MIXED = 5  # networks of a mixture, unless another number is asked for
 
 

@@ -21,7 +21,7 @@ def check_labels(y: Any, n: int) -> tuple[NDArray[Any], NDArray[np.intp]]:
         n: the number of rows of ``X``.
 
     Raises:
-        InputError: no labels, another number of them, missing ones, or a single class.
+        InputError: no labels, another number of them, missing or infinite ones, or a single class.
 
     Examples:
         >>> check_labels(["no", "yes", "no"], 3)
@@ -38,8 +38,10 @@ def check_labels(y: Any, n: int) -> tuple[NDArray[Any], NDArray[np.intp]]:
             f"Input y contains NaN or None ({int(missing.sum())} labels, first in row "
             f"{int(missing.argmax())}): drop those rows"
         )
-    check_classification_targets(values)
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        raise InputError("Input y contains infinity, which is no label: drop those rows")
     try:
+        check_classification_targets(values)
         classes, numbers = np.unique(values, return_inverse=True)
     except TypeError as error:
         raise InputError(
