@@ -1,0 +1,235 @@
+"""Classification with infinitely wide networks."""
+
+import time
+import warnings
+from dataclasses import replace
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from nonparam.checkpoint import State, checkpoint_at
+from nonparam.errors import InputError
+from nonparam.kernels import with_amplitude
+from nonparam.kernels.infinite import KINDS, InfiniteNetwork
+from nonparam.kernels.layers import Sequential
+from nonparam.networks.class_posterior import MATRICES, best_temperature, condition_classes
+from nonparam.networks.dirichlet import DirichletObjective, LogNormal
+from nonparam.networks.labels import check_labels
+from nonparam.networks.softmax import expected_softmax
+from nonparam.newton import Watch, maximise_watched
+from nonparam.objective import Data
+from nonparam.progress import Progress
+from nonparam.scales import default_priors, initialise, measure
+from nonparam.solvers.plan import choose
+from nonparam.theta import Theta
+from nonparam.threads import threads_for
+from nonparam.training import FitReport
+from nonparam.validation import (
+    check_choice,
+    check_count,
+    check_device,
+    check_numbers,
+    check_scale,
+    check_seed,
+    check_table,
+    check_verbose,
+)
+
+__all__ = ["InfiniteNetworkClassifier"]
+
+Array = NDArray[np.float64]
+
+SEARCHED = 1000  # rows by which hyperparameters are learnt
+TOLERANCE = 1e-3  # nats gained in the last steps of the search
+
+
+class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+    r"""Classes by the softmax of infinitely wide networks, one function for each class.
+
+    The functions are Gaussian processes that share a covariance, conditioned on log-normal targets (see
+    `nonparam.networks.dirichlet`): all classes together take one inverse. Variances of weights and biases
+    maximise the evidence of 1,000 rows at most, summed over the classes; then all rows count. Probabilities are
+
+    .. math:: P(y = c \mid x) = E\, \mathrm{softmax}(f(x) / \tau)_c,
+
+    over the posterior of the functions, by a rule that draws nothing; the temperature :math:`\tau` has the
+    smallest log loss of rows that are left out, one at a time, in closed form.
+
+    Args:
+        arch: such as ``"relu-3"``, three hidden layers of rectifiers, or a `nonparam.networks.Sequential`.
+        kernel: ``"nngp"``, the covariance of random networks, or ``"ntk"``, the tangent kernel.
+        alpha_epsilon: the prior concentration of each class, between 0 and 1: the smaller, the less noise the
+            functions see within a class, next to that outside of it.
+        temperature: :math:`\tau`, a positive number, or ``"learn"``.
+        n_restarts: searches besides the one that starts from the scale of the data.
+        priors: ``"default"`` for weakly informative ones of the hyperparameters, or ``None``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        random_state: seed of the rows that hyperparameters are learnt by, and of the restarts.
+        verbose: 1 to print the plan and the report.
+
+    Attributes:
+        classes_: the labels, in ascending order.
+        kernel_: the covariance of the functions with its fitted values.
+        temperature_: learnt or given.
+        loo_log_loss_: the mean log loss of rows given all others, in nats; only with a learnt temperature.
+        fit_report_: how the hyperparameters were learnt.
+        n_features_in_: the number of columns of ``X``.
+        feature_names_in_: their names, where ``X`` had some.
+
+    Raises:
+        InputError: data or arguments that no model can be fitted to, such as a single class.
+        InsufficientMemoryError: more rows than the memory holds, before anything is allocated.
+
+    Source: Milios et al. (2018), see `nonparam.networks.dirichlet`; the kernels: see `InfiniteNetwork`.
+
+    Examples:
+        >>> X = np.linspace(-2.0, 2.0, 40)[:, None]
+        >>> model = InfiniteNetworkClassifier("erf-2").fit(X, np.where(X[:, 0] > 0.0, "right", "left"))
+        >>> model.predict([[-1.5], [1.5]])
+        array(['left', 'right'], dtype='<U5')
+        >>> model.predict_proba([[1.5]]).round(1)
+        array([[0., 1.]])
+    """
+
+    def __init__(
+        self,
+        arch: str | Sequential = "relu-3",
+        *,
+        kernel: Literal["nngp", "ntk"] = "nngp",
+        alpha_epsilon: float = 0.001,
+        temperature: float | Literal["learn"] = "learn",
+        n_restarts: int = 0,
+        priors: Literal["default"] | None = "default",
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.arch = arch
+        self.kernel = kernel
+        self.alpha_epsilon = alpha_epsilon
+        self.temperature = temperature
+        self.n_restarts = n_restarts
+        self.priors = priors
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn the hyperparameters, condition on the labels, and learn the temperature.
+
+        Args:
+            X: ``(n, d)``.
+            y: ``(n,)`` labels of two or more classes.
+
+        Returns:
+            The estimator. A ``ConvergenceWarning`` says that the search ended before it met a tolerance.
+        """
+        began = time.perf_counter()
+        self._check_arguments()
+        x = check_table(self, X, reset=True)
+        self.classes_, codes = check_labels(y, len(x))
+        check_scale(x, x)
+        device, rng = check_device(self.device, len(x)), check_seed(self.random_state)
+        plan = choose("cholesky", len(x), MATRICES, device)
+        if self.verbose:
+            print(plan)
+        seen = LogNormal.of(float(self.alpha_epsilon))
+        order = np.argsort(codes, kind="stable")
+        rows = torch.tensor(x[order], device=device)
+        with threads_for(len(x)):
+            report = self._learn(rows, codes[order], seen, rng, str(plan))
+            sizes = np.bincount(codes).tolist()
+            self._posterior = condition_classes(self.kernel_, rows, seen, sizes)
+            self._warm_up(rng)
+        self.fit_report_ = replace(
+            report, seconds=time.perf_counter() - began, jitter=self._posterior.inverses.jitter
+        )
+        if self.verbose:
+            print(self.fit_report_)
+        if not report.converged:
+            said = f"the search for hyperparameters did not converge ({report.message}): try n_restarts"
+            warnings.warn(said, ConvergenceWarning, stacklevel=2)
+        return self
+
+    def _check_arguments(self) -> None:
+        check_choice(self.kernel, "kernel", KINDS)
+        check_choice(self.priors, "priors", ("default", None))
+        check_count(self.n_restarts, "n_restarts")
+        check_verbose(self.verbose)
+        if not 0.0 < _number(self.alpha_epsilon, "alpha_epsilon") < 1.0:
+            raise InputError(f"alpha_epsilon must lie between 0 and 1, got {self.alpha_epsilon!r}")
+        learns = isinstance(self.temperature, str) and self.temperature == "learn"
+        if not learns and not 0.0 < _number(self.temperature, "temperature") < np.inf:
+            raise InputError(f"temperature must be 'learn' or a positive number, got {self.temperature!r}")
+
+    def _learn(
+        self, x: Tensor, codes: NDArray[np.intp], seen: LogNormal, rng: np.random.RandomState, plan: str
+    ) -> FitReport:
+        """Learn the hyperparameters by some of the rows, which are in order of their classes."""
+        some = np.sort(rng.permutation(len(x))[:SEARCHED])
+        counts = np.bincount(codes[some])
+        sizes = counts[counts > 0].tolist()
+        data = _data(x[torch.from_numpy(some).to(x.device)], seen, sizes)
+        ones = np.ones(len(some))
+        scales = measure(data.x.cpu().numpy(), data.y.cpu().numpy(), ones, normalize_y=False, find_periods=False)
+        scales = replace(scales, y_variance=(0.5 * seen.gap) ** 2)
+        kernel = with_amplitude(InfiniteNetwork(self.arch, self.kernel)).double()
+        initialise(kernel, scales)
+        self.kernel_ = kernel.to(x.device)
+        informative = self.priors == "default"
+        theta = Theta(self.kernel_, default_priors(self.kernel_, scales, informative=informative), None)
+        objective = DirichletObjective(data, theta, informative, seen=seen, sizes=sizes)
+        state = State(theta.starting_points(self.n_restarts, rng))
+        with checkpoint_at(None, 0.0, {}) as checkpoint, Progress(bool(self.verbose)) as progress:
+            watch = Watch(checkpoint, progress)
+            best, report = maximise_watched(objective, state, watch, plan=plan, tolerance=TOLERANCE)
+        theta.assign(best)
+        return report
+
+    def _warm_up(self, rng: np.random.RandomState) -> None:
+        if not isinstance(self.temperature, str):
+            self.temperature_ = float(self.temperature)
+            return
+        generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+        self.temperature_, self.loo_log_loss_ = best_temperature(self._posterior, generator)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probabilities of the classes, in the order of ``classes_``: ``(m, c)`` for ``X (m, d)``.
+
+        Raises:
+            InputError: rows that are no numbers.
+        """
+        check_is_fitted(self)
+        x = torch.tensor(check_table(self, X, reset=False), device=self._posterior.x.device)
+        with threads_for(len(self._posterior.x)):
+            mean, variance = self._posterior.moments(x)
+            shares = expected_softmax(mean / self.temperature_, variance / self.temperature_**2)
+        found: Array = shares.cpu().numpy()
+        return found
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithms of the probabilities of the classes: ``(m, c)`` for ``X (m, d)``."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the label with the largest probability for each row: ``(m,)`` for ``X (m, d)``."""
+        found: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(1)]
+        return found
+
+
+def _number(value: Any, name: str) -> float:
+    number = check_numbers(value, name)
+    return float(number) if number.ndim == 0 else np.nan
+
+
+def _data(x: Tensor, seen: LogNormal, sizes: list[int]) -> Data:
+    """Return rows in order of their classes with their targets, all with the noise outside of a class."""
+    noise = x.new_full((len(x),), seen.outside_noise)
+    return Data(x, seen.targets(sizes, x), x[:, :0], torch.ones_like(noise), noise)
