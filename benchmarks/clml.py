@@ -10,9 +10,10 @@ Sections of ``python benchmarks/clml.py SECTION``; published figures are printed
 * ``lengthscale``: that of an RBF kernel, learnt from few rows by each criterion, beside the true one.
 * ``neural_mean``: a perceptron as the mean, trained by LML together with the kernel, and a constant one.
 * ``airline``: a straight line, ten weights, and three times 10,000 features, on the logarithm of the airline
-  series: is a bigger model really simpler? Seasonal naive and SARIMA beside them.
+  series: is a bigger model really simpler? Infinite and finite networks, which see time and three harmonics
+  of the year, seasonal naive and SARIMA beside them.
 * ``labels``: digits 3 against 5 with a share of the labels at random: the fit stays perfect, the evidence
-  does not.
+  does not. An RBF kernel, and then networks.
 
 Deep kernels by LML and by CLML are in ``python benchmarks/deep.py small``. `clml_models` has the data and the
 models; every score is one of `nonparam.model_selection`. Seeds draw the data, but of ``density``, where there
@@ -23,15 +24,17 @@ features.
 import argparse
 import platform
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 
 import clml_models as models
+import clml_networks as networks
 import numpy as np
 from statsmodels.tsa.statespace.sarimax import SARIMAX
 from tables import header, row
 
 from nonparam import GPRegressor
-from nonparam.kernels import RBF, Constant
+from nonparam.kernels import RBF, Constant, Kernel
 from nonparam.model_selection import clml, effective_parameters, lml, loo, prequential
 
 Array = np.ndarray
@@ -255,16 +258,23 @@ def airline(seeds: list[int]) -> None:
             ),
             *("held out, per month", "mean absolute error"),
         )
-        for name, features in models.AIRLINE.items():
-            random = features in (models.structured, models.smooth)
+        for name, features in (models.AIRLINE | networks.AIRLINE).items():
+            random = features in (models.structured, models.smooth, networks.tangent)
             drawn = [features(t, y, n, seed) for seed in seeds] if random else [features(t, y, n)]
             table = np.array([airline_scores(each, y, n) for each in drawn])
-            count = drawn[0].table.shape[1] + 1
-            row(name, f"{count:,}", *(spread(column) if random else float(column[0]) for column in table.T))
+            count = drawn[0].weights or f"{drawn[0].table.shape[1] + 1:,}"
+            row(name, count, *(spread(column) if random else float(column[0]) for column in table.T))
         for name, forecast in (("seasonal naive", seasonal_naive), ("SARIMA", sarima)):
             mean, density = forecast(y[:n], y[n:])
             shown = "" if density is None else density / held_out - y[n:].mean()
             row(name, *[""] * 7, shown, passengers(mean, y[n:]))
+        finite = np.array([ensemble_scores(t, y, n, seed) for seed in seeds])
+        row("ensemble of 5 networks, months apart", *[""] * 7, *(spread(column) for column in finite.T))
+
+
+def ensemble_scores(t: Array, y: Array, n: int, seed: int) -> tuple[float, float]:
+    mean, density = networks.ensemble(t, y, n, seed)
+    return density / len(mean) - y[n:].mean(), passengers(mean, y[n:])
 
 
 def airline_scores(features: models.Features, y: Array, n: int) -> tuple[float, ...]:
@@ -306,20 +316,42 @@ def labels(seeds: list[int]) -> None:
         *("noise", "labels at random", "accuracy of the fit", "log evidence per row", "CLML per row"),
         *("new rows, accuracy", "falls in every seed"),
     )
-    for name, noise in (("known, 0.01", 0.01), ("learnt", "learn")):
-        before = np.full(len(seeds), np.inf)
-        for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
-            table = np.array([label_scores(share, seed, noise) for seed in seeds])
-            falls = "" if share == 0.0 else f"{np.sum(table[:, 1] < before)} of {len(seeds)}"
-            row(name, f"{share:.0%}", *(spread(column) for column in table.T), falls)
-            before = table[:, 1]
+    noises = {"known, 0.01": 0.01, "learnt": "learn"}
+    for name, noise in noises.items():
+        label_rows(name, lambda share, seed: label_scores(share, seed, noise), seeds)
+    for model, kernel in networks.LABELS.items():
+        for name, noise in noises.items():
+            label_rows(
+                f"{model}, {name}", lambda share, seed: label_scores(share, seed, noise, kernel), seeds
+            )
+    label_rows("ensemble of 5 networks", ensemble_label_scores, seeds)
 
 
-def label_scores(share: float, seed: int, noise: float | str) -> tuple[float, ...]:
+def label_rows(name: str, scores: Callable[[float, int], tuple[float, ...]], seeds: list[int]) -> None:
+    before = np.full(len(seeds), np.inf)
+    for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
+        table = np.array([scores(share, seed) for seed in seeds])
+        known = np.isfinite(table[0])
+        shown = (spread(column) if there else "" for column, there in zip(table.T, known, strict=True))
+        falls = "" if share == 0.0 or not known[1] else f"{np.sum(table[:, 1] < before)} of {len(seeds)}"
+        row(name, f"{share:.0%}", *shown, falls)
+        before = table[:, 1]
+
+
+def label_scores(
+    share: float, seed: int, noise: float | str, kernel: Callable[[int, int], Kernel] | None = None
+) -> tuple[float, ...]:
     x, y, new, truth = models.digit_labels(share, seed)
-    model = models.label_model(x, y, noise)
+    model = models.label_model(x, y, noise, kernel and kernel(x.shape[1], seed))
     fit, ahead = models.accuracy(model, x, y), models.accuracy(model, new, truth)
     return fit, model.log_evidence() / len(x), clml(model).value, ahead
+
+
+def ensemble_label_scores(share: float, seed: int) -> tuple[float, ...]:
+    """Return the same four; there is no evidence, and no CLML."""
+    x, y, new, truth = models.digit_labels(share, seed)
+    model = networks.label_ensemble(x, y, seed)
+    return models.accuracy(model, x, y), np.nan, np.nan, models.accuracy(model, new, truth)
 
 
 SECTIONS = {

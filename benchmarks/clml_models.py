@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.datasets import load_digits
 
 from nonparam import GPRegressor
@@ -167,12 +167,16 @@ class NeuralMean(BaseEstimator):
 
 @dataclass(frozen=True)
 class Features:
-    """A linear model of features of all months: their kernel and noise, and the evidence of the prior."""
+    """A model of features of all months: their kernel and noise, and the evidence of the prior.
+
+    It has a weight for each feature and a constant, unless ``weights`` says another number.
+    """
 
     table: Array
     kernel: Kernel
     noise: float | str = "learn"
     log_evidence: float | None = None
+    weights: str = ""
 
     def fit(self, y: Array, n: int) -> GPRegressor:
         """Return the model of the first n months."""
@@ -254,9 +258,9 @@ def digit_labels(corrupted: float, seed: int, n: int = 250) -> tuple[Array, Arra
     return x[old], np.where(chosen, coin, y[old]), x[new], y[new]
 
 
-def label_model(x: Array, y: Array, noise: float | str = 0.01) -> GPRegressor:
-    return GPRegressor(RBF(ard=False), mean="zero", noise=noise).fit(x, y)
+def label_model(x: Array, y: Array, noise: float | str = 0.01, kernel: Kernel | None = None) -> GPRegressor:
+    return GPRegressor(RBF(ard=False) if kernel is None else kernel, mean="zero", noise=noise).fit(x, y)
 
 
-def accuracy(model: GPRegressor, x: Array, y: Array) -> float:
+def accuracy(model: RegressorMixin, x: Array, y: Array) -> float:
     return float(np.mean(np.sign(model.predict(x)) == y))

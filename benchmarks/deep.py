@@ -24,16 +24,14 @@ import gpytorch
 import numpy as np
 import torch
 from tables import header, row
+from uci_rows import table
 
 from nonparam import DeepKernelRegressor, GPRegressor
-from nonparam.datasets import fetch_uci
 
 LARGE = {"energy": 0, "concrete": 0, "elevators": 0, "kin40k": 10_000, "protein": 10_000}
 SMALL = ("yacht", "housing", "energy", "concrete", "wine", "pol")
 ROWS = (100, 200, 400, 700)
-TEST_ROWS = 2000
 STEPS, RATE, GRID = 60, 0.01, 100  # of GPyTorch's example
-Table = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 warnings.simplefilter("ignore")
 
 
@@ -90,18 +88,6 @@ def gpytorch_recipe(
 def ours(model: GPRegressor, x: np.ndarray, y: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean, sd = model.fit(x, y).predict(new, return_std=True)
     return mean, sd**2
-
-
-def table(name: str, fold: int, n: int, seed: int) -> Table:
-    """Return a fold, standardised, with at most ``n`` rows to train on and 2,000 to test on."""
-    x, y, new, new_y = fetch_uci(name).split(fold)
-    if n and len(x) > n:
-        some = np.random.default_rng(seed).choice(len(x), n, replace=False)
-        x, y = x[some], y[some]
-    centre, spread = x.mean(0), x.std(0)
-    kept = spread > 1e-12
-    x, new = ((part - centre)[:, kept] / spread[kept] for part in (x, new[:TEST_ROWS]))
-    return x, (y - y.mean()) / y.std(), new, (new_y[:TEST_ROWS] - y.mean()) / y.std()
 
 
 def scores(y: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> tuple[float, float]:
