@@ -5,6 +5,8 @@ Sections of ``python benchmarks/networks.py SECTION``:
 * ``speed``: NNGP and NTK of three hidden layers of rectifiers, 5000 rows of 64 columns, and of a
   convolutional network with a mean over all places, 50 images of 16 x 16, in float32 with two threads, beside
   neural-tangents 0.6.5 in an environment of its own (``--peer FOLDER``, made where there is none).
+* ``slopes``: relative errors of the kernels of finite networks of 32 to 1024 units.
+* ``flow``: networks of 512 units that gradient descent has trained, beside the closed form of their limit.
 * ``uci``: regression on eight tables, at most 1,000 rows to train on: infinite networks with learnt variances
   and with fixed critical ones, a Matern-5/2 kernel with a lengthscale per column, and finite networks.
 * ``images``: classification of scikit-learn's digits and of 1,000 and 5,000 of MNIST (read from the folder
@@ -21,7 +23,10 @@ from pathlib import Path
 
 warnings.simplefilter("ignore")
 
-SECTIONS = ("speed", "uci", "images", "coverage")
+SECTIONS = ("speed", "slopes", "flow", "uci", "images", "coverage")
+
+
+SEEDS = 20  # networks of each width
 
 
 def main() -> None:
@@ -37,8 +42,12 @@ def main() -> None:
         from networks_speed import speed
 
         speed(options.peer, options.runs)
-        return
-    section(options.section)(options.sets, options.only, options.seeds)
+    elif options.section in ("slopes", "flow"):
+        import networks_widths
+
+        getattr(networks_widths, options.section)(options.seeds or SEEDS)
+    else:
+        section(options.section)(options.sets, options.only, options.seeds)
 
 
 def section(name: str):  # type: ignore[no-untyped-def]

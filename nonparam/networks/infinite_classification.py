@@ -177,7 +177,9 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         sizes = counts[counts > 0].tolist()
         data = _data(x[torch.from_numpy(some).to(x.device)], seen, sizes)
         ones = np.ones(len(some))
-        scales = measure(data.x.cpu().numpy(), data.y.cpu().numpy(), ones, normalize_y=False, find_periods=False)
+        scales = measure(
+            data.x.cpu().numpy(), data.y.cpu().numpy(), ones, normalize_y=False, find_periods=False
+        )
         scales = replace(scales, y_variance=(0.5 * seen.gap) ** 2)
         kernel = with_amplitude(InfiniteNetwork(self.arch, self.kernel)).double()
         initialise(kernel, scales)

@@ -187,5 +187,3 @@ class InfiniteNetworkRegressor(GPRegressor):
                 f"{what} of a posterior, and this model was trained for train_time={self.train_time!r}: fit with "
                 "train_time=None, or take predict and sample_y"
             )
-
-

@@ -1,4 +1,4 @@
-"""Labels from users: classes of any type, or one clear error."""
+"""Labels of classes, of any type."""
 
 from typing import Any
 
@@ -14,39 +14,48 @@ __all__ = ["check_labels"]
 
 
 def check_labels(y: Any, n: int) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """Return the classes in ascending order, and the number of the class of each row, ``(n,)``.
+    """Return the classes, in order, and the number of the class of each row.
 
     Args:
-        y: an array, a tensor, a series or a list of labels: numbers, text, booleans.
+        y: ``(n,)`` labels: numbers, text, booleans.
         n: the number of rows of ``X``.
 
     Raises:
-        InputError: a missing ``y``, another number of rows, labels that are missing, of different types or no
-            classes, or a single class.
+        InputError: no labels, another number of them, missing or infinite ones, or a single class.
 
     Examples:
-        >>> classes, codes = check_labels(["b", "a", "b"], 3)
-        >>> classes.tolist(), codes
-        (['a', 'b'], array([1, 0, 1]))
+        >>> check_labels(["no", "yes", "no"], 3)
+        (array(['no', 'yes'], dtype='<U3'), array([0, 1, 0]))
     """
     if y is None:
         raise InputError("requires y to be passed, but the target y is None")
-    labels = column_or_1d(y.numpy(force=True) if isinstance(y, torch.Tensor) else y, warn=True)
-    if len(labels) != n:
-        raise InputError(f"X and y have inconsistent lengths: {n} rows of X, {len(labels)} of y")
-    missing = np.array([label is None or label != label for label in labels])
+    values = column_or_1d(y.numpy(force=True) if isinstance(y, torch.Tensor) else y, warn=True)
+    if len(values) != n:
+        raise InputError(f"X and y have inconsistent lengths: {n} rows of X, {len(values)} of y")
+    missing = np.array([values.dtype.kind in "fO" and _is_missing(value) for value in values])
     if missing.any():
         raise InputError(
-            f"Input y contains NaN or None ({missing.sum()} labels, first in row {missing.argmax()}): drop "
-            "those rows; a classifier needs every label"
+            f"Input y contains NaN or None ({int(missing.sum())} labels, first in row "
+            f"{int(missing.argmax())}): drop those rows"
         )
-    check_classification_targets(labels)
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        raise InputError("Input y contains infinity, which is no label: drop those rows")
     try:
-        classes, codes = np.unique(labels, return_inverse=True)
+        check_classification_targets(values)
+        classes, numbers = np.unique(values, return_inverse=True)
     except TypeError as error:
-        raise InputError(f"y holds labels of different types ({error}): make them all text, or all numbers") from None
+        raise InputError(
+            "y has labels of several types, which have no order: convert them to text"
+        ) from error
     if len(classes) < 2:
         raise InputError(
-            f"y holds 1 class, {classes[0]!r}, in all of its {n} sample(s): a classifier needs two or more"
+            f"a classifier needs 2 classes or more; the data contain one class only: {classes[0]!r}"
         )
-    return classes, codes
+    return classes, numbers
+
+
+def _is_missing(value: Any) -> bool:
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # pandas.NA
+        return True

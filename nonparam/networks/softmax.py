@@ -61,7 +61,9 @@ def _nodes(width: float) -> int:
 def _block(mean: Tensor, sd: Tensor, low: Tensor, high: Tensor) -> Tensor:
     share = torch.linspace(0.0, 1.0, _nodes(float((high - low).max())), dtype=mean.dtype, device=mean.device)
     u = low[:, None] + (high - low)[:, None] * share
-    z = torch.linspace(-TAIL, TAIL, _nodes(2.0 * TAIL * float(sd.max())), dtype=mean.dtype, device=mean.device)
+    z = torch.linspace(
+        -TAIL, TAIL, _nodes(2.0 * TAIL * float(sd.max())), dtype=mean.dtype, device=mean.device
+    )
     weights = torch.softmax(-0.5 * z.square(), 0)
     log_psi, ratios = [], []
     for center, width in zip(mean.mT, sd.mT, strict=True):
