@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from nonparam.forecasting import GPForecaster
     from nonparam.model_average import ModelAverage
     from nonparam.model_selection.search import KernelSearch
-    from nonparam.networks import FiniteNetworkClassifier, FiniteNetworkRegressor
+    from nonparam.networks import (
+        FiniteNetworkClassifier,
+        FiniteNetworkRegressor,
+        InfiniteNetworkClassifier,
+        InfiniteNetworkRegressor,
+        compare_widths,
+    )
     from nonparam.planning import plan
     from nonparam.regression import GPRegressor
     from nonparam.spectral_mixture import SpectralMixtureRegressor
@@ -24,10 +30,13 @@ __all__ = [
     "GPForecaster",
     "GPRegressor",
     "HyperparameterAverage",
+    "InfiniteNetworkClassifier",
+    "InfiniteNetworkRegressor",
     "KernelSearch",
     "ModelAverage",
     "SpectralMixtureRegressor",
     "compare",
+    "compare_widths",
     "plan",
 ]
 __version__ = "0.1.0"
@@ -40,10 +49,13 @@ _HOMES = {
     "GPForecaster": "nonparam.forecasting",
     "GPRegressor": "nonparam.regression",
     "HyperparameterAverage": "nonparam.averaging",
+    "InfiniteNetworkClassifier": "nonparam.networks",
+    "InfiniteNetworkRegressor": "nonparam.networks",
     "KernelSearch": "nonparam.model_selection.search",
     "ModelAverage": "nonparam.model_average",
     "SpectralMixtureRegressor": "nonparam.spectral_mixture",
     "compare": "nonparam.comparison",
+    "compare_widths": "nonparam.networks",
     "plan": "nonparam.planning",
 }
 

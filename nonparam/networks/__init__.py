@@ -37,6 +37,8 @@ from nonparam.networks.finite import FiniteNetwork
 from nonparam.networks.finite_classification import FiniteNetworkClassifier
 from nonparam.networks.finite_regression import FiniteNetworkRegressor
 from nonparam.networks.from_torch import from_torch
+from nonparam.networks.infinite_classification import InfiniteNetworkClassifier
+from nonparam.networks.infinite_regression import InfiniteNetworkRegressor
 from nonparam.networks.widths import compare_widths
 
 __all__ = [
@@ -60,6 +62,8 @@ __all__ = [
     "Gaussian",
     "Gelu",
     "GlobalAvgPool",
+    "InfiniteNetworkClassifier",
+    "InfiniteNetworkRegressor",
     "LayerNorm",
     "LeakyRelu",
     "Product",
