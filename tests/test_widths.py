@@ -89,7 +89,7 @@ def test_the_report_says_what_it_found(report):
     assert isinstance(report.plot(), Figure)
 
 
-def test_crossovers_are_the_first_width_from_which_on_none_is_worse(report):
+def test_crossovers_are_where_networks_become_worse_or_better_than_their_limit(report):
     def with_errors(*errors):
         rows = [
             dataclasses.replace(row, ensemble=dataclasses.replace(row.ensemble, rmse=error))
@@ -98,9 +98,16 @@ def test_crossovers_are_the_first_width_from_which_on_none_is_worse(report):
         limit = dataclasses.replace(report.limit, rmse=0.5)
         return dataclasses.replace(report, rows=tuple(rows), limit=limit)
 
-    assert with_errors(0.4, 0.6, 0.5).crossover() == 256
-    assert with_errors(0.4, 0.504, 0.5).crossover() == 16
-    assert with_errors(0.4, 0.5, 0.6).crossover() is None
+    assert with_errors(0.4, 0.6, 0.5).no_worse() == [16, 256]
+    assert with_errors(0.4, 0.6, 0.5).crossovers() == [(16, 64), (64, 256)]
+    assert with_errors(0.4, 0.504, 0.5).crossovers() == []
+    assert with_errors(0.4, 0.5, 0.6).crossovers() == [(64, 256)]
+    assert "The ensemble is no worse than the limit in RMSE at width 16, 64." in str(
+        with_errors(0.4, 0.5, 0.6)
+    )
+    assert "The ensemble is no worse than the limit in RMSE at every width." in str(
+        with_errors(0.4, 0.4, 0.4)
+    )
     assert "The ensemble is no worse than the limit in RMSE at no width" in str(with_errors(0.9, 0.9, 0.9))
 
 

@@ -15,10 +15,10 @@ PANEL = (5.0, 3.8)  # inches
 
 def plot_widths(report: "WidthReport") -> Any:
     """Draw errors of kernels, distances of predictions, test errors and calibration against the width."""
-    from matplotlib.figure import Figure
+    import matplotlib.pyplot as plt  # chooses a backend: only where a figure is to be made
 
-    figure = Figure(figsize=(2 * PANEL[0], 2 * PANEL[1]), layout="constrained")
-    kernels, distances, errors, intervals = figure.subplots(2, 2).flat
+    figure, axes = plt.subplots(2, 2, figsize=(2 * PANEL[0], 2 * PANEL[1]), layout="constrained")
+    kernels, distances, errors, intervals = axes.flat
     _draw_kernels(report, kernels)
     frame = report.to_frame().iloc[: len(report.widths)]
     columns = ["trained to linearised", "linearised to limit", "ensemble to limit"]

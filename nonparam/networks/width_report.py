@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -156,21 +157,26 @@ class WidthReport:
         low, high = np.quantile(slopes[1:], [0.025, 0.975])
         return Slope(float(slopes[0]), float(low), float(high))
 
-    def crossover(self, figure: str = "rmse", of: str = "ensemble") -> int | None:
-        """Return the first width from which on networks are no worse than their limit, by more than 1 %.
+    def no_worse(self, figure: str = "rmse", of: str = "ensemble") -> list[int]:
+        """Return the widths of which networks are no worse than their limit, by more than 1 %.
 
         Args:
-            figure: ``"rmse"`` or ``"nll"``.
+            figure: ``"rmse"`` or ``"nll"``; of the latter by more than a hundredth of a nat.
             of: ``"ensemble"`` or ``"single"``.
         """
         limit = float(getattr(self.limit, figure))
-        margin = ALIKE * abs(limit) if figure == "rmse" else ALIKE
-        found = None
-        for row in reversed(self.rows):
-            if getattr(getattr(row, of), figure) > limit + margin:
-                break
-            found = row.width
-        return found
+        margin = ALIKE * limit if figure == "rmse" else ALIKE
+        return [row.width for row in self.rows if getattr(getattr(row, of), figure) <= limit + margin]
+
+    def crossovers(self, figure: str = "rmse", of: str = "ensemble") -> list[tuple[int, int]]:
+        """Return the neighbouring widths of which one is no worse than the limit and the other one is.
+
+        Args:
+            figure: as for `no_worse`.
+            of: likewise.
+        """
+        good = set(self.no_worse(figure, of))
+        return [pair for pair in pairwise(self.widths) if len(good.intersection(pair)) == 1]
 
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row for each width, and one for the limit."""
@@ -212,8 +218,9 @@ class WidthReport:
         ]
         for of, name in (("ensemble", "The ensemble"), ("single", "A single network")):
             for figure in ("rmse", "nll"):
-                width = self.crossover(figure, of)
-                when = "at no width" if width is None else f"from width {width} on"
+                good = self.no_worse(figure, of)
+                which = {0: "at no width", len(self.rows): "at every width"}
+                when = which.get(len(good), f"at width {', '.join(map(str, good))}")
                 found.append(f"{name} is no worse than the limit in {figure.upper()} {when}.")
         return found
 
