@@ -24,9 +24,8 @@ ASKED = ("finite, ensemble of 5", "finite, SWA")  # below the single network's N
 
 
 def convolutional(seed: int) -> ClassifierMixin:
-    convolution = Conv2d(3, padding="same")
-    image = Unflatten(1, 8, 8)
-    arch = Sequential(image, convolution, Relu(), convolution, Relu(), Flatten(), Dense(), Relu(), Dense())
+    layers = (Unflatten(1, 8, 8), Conv2d(3, stride=2), Relu(), Conv2d(3), Relu(), Flatten(), Dense())
+    arch = Sequential(*layers)
     return InfiniteNetworkClassifier(arch, random_state=seed)
 
 

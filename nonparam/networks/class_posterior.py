@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gpytorch
+import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
+from numpy.typing import NDArray
+from scipy.optimize import minimize
 from torch import Tensor
 
 from nonparam.kernels.evaluate import covariance, variance
@@ -15,14 +17,15 @@ from nonparam.networks.dirichlet import ClassInverses, ClassMeans, LogNormal, fi
 from nonparam.networks.softmax import expected_softmax
 from nonparam.solvers.plan import choose
 
-__all__ = ["MATRICES", "ClassPosterior", "best_temperature", "condition_classes"]
+__all__ = ["MATRICES", "Calibration", "ClassPosterior", "calibrate", "condition_classes"]
 
 MATRICES = 4  # of n x n at the peak: two that stay, and what factorisation and products add
 BLOCK = 1024  # new rows worked on at a time
-HOTTEST = 20.0  # factor by which the latent functions are shrunk or stretched at most
-ENOUGH = 20_000  # numbers, rows times classes, that the temperature is chosen by
+ENOUGH = 4000  # numbers, rows times classes, that probabilities are calibrated by
 FEWEST = 200  # rows among them
-TOLERANCE = 0.01  # of the logarithm of the temperature
+START = (math.log(0.5), math.log(0.3))  # temperature and spread
+BOUNDS = ((math.log(0.1), math.log(10.0)), (math.log(0.1), 0.0))
+SEARCH = {"maxfev": 40, "xatol": 0.02, "fatol": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -107,30 +110,55 @@ def condition_classes(
     return ClassPosterior(kernel, x, targets, noise, inverses, fit_means(inverses, targets))
 
 
-def best_temperature(posterior: ClassPosterior, generator: torch.Generator) -> tuple[float, float]:
-    r"""Return the temperature :math:`\tau` of the softmax of :math:`f / \tau` by the log loss of rows left out.
+@dataclass(frozen=True)
+class Calibration:
+    r"""How latent functions become probabilities.
+
+    .. math:: E\, \mathrm{softmax}((m + \kappa \sqrt v\, z) / \tau), \quad z \sim N(0, I)
+
+    Attributes:
+        temperature: :math:`\tau`.
+        spread: :math:`\kappa`, the share of the deviations that counts.
+        log_loss: the mean log loss of rows given all others, in nats; NaN where nothing was learnt.
+
+    Examples:
+        >>> mean = torch.tensor([[0.0, math.log(9.0)]], dtype=torch.float64)
+        >>> Calibration(2.0, 1.0, math.nan).probabilities(mean, 0.0 * mean).round(decimals=4)
+        tensor([[0.2500, 0.7500]], dtype=torch.float64)
+    """
+
+    temperature: float
+    spread: float
+    log_loss: float
+
+    def probabilities(self, mean: Tensor, variance: Tensor) -> Tensor:
+        """Return the probabilities of the classes from moments ``(m, c)``: ``(m, c)``."""
+        ratio = self.spread / self.temperature
+        return expected_softmax(mean / self.temperature, ratio**2 * variance)
+
+
+def calibrate(posterior: ClassPosterior, generator: torch.Generator) -> Calibration:
+    """Return the temperature and the spread with the smallest log loss of rows that are left out.
 
     Args:
         posterior: of all rows; where these times the classes are many, some rows are enough.
         generator: of these rows.
 
-    Returns:
-        The temperature, and the mean log loss, in nats.
-
     Source: Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks, ICML, section
-    4.2; here no row is held out.
+    4.2, for the temperature; here no row is held out.
     """
-    mean, spread = posterior.left_out()
+    mean, variance = posterior.left_out()
     own = posterior.targets.argmax(1)
     count = max(FEWEST, ENOUGH // mean.shape[1])
     some = torch.randperm(len(own), generator=generator)[:count].to(own.device)
-    mean, spread, own = mean[some], spread[some], own[some, None]
+    mean, variance, own = mean[some], variance[some], own[some, None]
 
-    def log_loss(log_temperature: float) -> float:
-        factor = math.exp(-log_temperature)
-        shares = expected_softmax(factor * mean, factor**2 * spread).gather(1, own)
+    def log_loss(point: NDArray[np.float64]) -> float:
+        temperature, spread = np.exp(point).tolist()
+        tried = Calibration(temperature, spread, math.nan)
+        shares = tried.probabilities(mean, variance).gather(1, own)
         return -float(shares.clamp_min(torch.finfo(shares.dtype).tiny).log().mean())
 
-    reach = math.log(HOTTEST)
-    found = minimize_scalar(log_loss, bounds=(-reach, reach), method="bounded", options={"xatol": TOLERANCE})
-    return math.exp(found.x), float(found.fun)
+    found = minimize(log_loss, START, method="Nelder-Mead", bounds=BOUNDS, options=SEARCH)
+    temperature, spread = np.exp(found.x).tolist()
+    return Calibration(temperature, spread, float(found.fun))

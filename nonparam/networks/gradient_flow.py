@@ -34,6 +34,7 @@ from nonparam.kernels.infinite import InfiniteNetwork
 from nonparam.kernels.operator import KernelOperator
 from nonparam.kernels.strips import assemble
 from nonparam.newton import SEARCHED
+from nonparam.objective import Data
 from nonparam.posterior import Posterior
 from nonparam.processes import free_memory
 from nonparam.solvers.lanczos import Products, apply_function
@@ -217,7 +218,7 @@ class TrainedEnsemble(Posterior):
         root = self.data.weights.sqrt()[:, None]
         return root * (self.filter @ (root * covariance(self.kernel, self.data.x, x)))
 
-    def extended(self, data, new):  # type: ignore[no-untyped-def]  # as its parent
+    def extended(self, data: Data, new: int) -> "TrainedEnsemble":
         """Train on the last ``new`` rows of ``data`` as well, for the same time."""
         return train(super().extended(data, new), self.time, self.unit)
 

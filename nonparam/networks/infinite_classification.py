@@ -18,10 +18,9 @@ from nonparam.errors import InputError
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.infinite import KINDS, InfiniteNetwork
 from nonparam.kernels.layers import Sequential
-from nonparam.networks.class_posterior import MATRICES, best_temperature, condition_classes
+from nonparam.networks.class_posterior import MATRICES, Calibration, calibrate, condition_classes
 from nonparam.networks.dirichlet import DirichletObjective, LogNormal
 from nonparam.networks.labels import check_labels
-from nonparam.networks.softmax import expected_softmax
 from nonparam.newton import Watch, maximise_watched
 from nonparam.objective import Data
 from nonparam.progress import Progress
@@ -46,7 +45,8 @@ __all__ = ["InfiniteNetworkClassifier"]
 Array = NDArray[np.float64]
 
 SEARCHED = 1000  # rows by which hyperparameters are learnt
-TOLERANCE = 1e-3  # nats gained in the last steps of the search
+TOLERANCE = 1e-6  # nats gained in the last steps of the search
+WIDE = 0.25  # of the range of a column: its spread is at least that
 
 
 class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -54,19 +54,25 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 
     The functions are Gaussian processes that share a covariance, conditioned on log-normal targets (see
     `nonparam.networks.dirichlet`): all classes together take one inverse. Variances of weights and biases
-    maximise the evidence of 1,000 rows at most, summed over the classes; then all rows count. Probabilities are
+    maximise the evidence of 1,000 rows at most, summed over the classes; then all rows count. Probabilities
+    are
 
-    .. math:: P(y = c \mid x) = E\, \mathrm{softmax}(f(x) / \tau)_c,
+    .. math:: P(y = c \mid x) = E\, \mathrm{softmax}((m(x) + \kappa \sqrt{v(x)}\, z) / \tau)_c,
+              \quad z \sim N(0, 1),
 
-    over the posterior of the functions, by a rule that draws nothing; the temperature :math:`\tau` has the
-    smallest log loss of rows that are left out, one at a time, in closed form.
+    with the posterior moments of the functions, by a rule that draws nothing. The temperature :math:`\tau`
+    and the spread :math:`\kappa` have the smallest log loss of rows that are left out, one at a time, in
+    closed form.
+
+    Columns are divided by their deviation or a quarter of their range, whichever is larger: of a column that
+    hardly ever varies, such as a pixel in a corner, the deviation says little of what new rows may hold.
 
     Args:
         arch: such as ``"relu-3"``, three hidden layers of rectifiers, or a `nonparam.networks.Sequential`.
         kernel: ``"nngp"``, the covariance of random networks, or ``"ntk"``, the tangent kernel.
         alpha_epsilon: the prior concentration of each class, between 0 and 1: the smaller, the less noise the
             functions see within a class, next to that outside of it.
-        temperature: :math:`\tau`, a positive number, or ``"learn"``.
+        temperature: :math:`\tau`, a positive number, with a spread of 1; or ``"learn"``, which learns both.
         n_restarts: searches besides the one that starts from the scale of the data.
         priors: ``"default"`` for weakly informative ones of the hyperparameters, or ``None``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
@@ -76,8 +82,7 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     Attributes:
         classes_: the labels, in ascending order.
         kernel_: the covariance of the functions with its fitted values.
-        temperature_: learnt or given.
-        loo_log_loss_: the mean log loss of rows given all others, in nats; only with a learnt temperature.
+        calibration_: the temperature, the spread, and the log loss of rows given all others.
         fit_report_: how the hyperparameters were learnt.
         n_features_in_: the number of columns of ``X``.
         feature_names_in_: their names, where ``X`` had some.
@@ -146,7 +151,7 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
             report = self._learn(rows, codes[order], seen, rng, str(plan))
             sizes = np.bincount(codes).tolist()
             self._posterior = condition_classes(self.kernel_, rows, seen, sizes)
-            self._warm_up(rng)
+            self.calibration_ = self._calibrated(rng)
         self.fit_report_ = replace(
             report, seconds=time.perf_counter() - began, jitter=self._posterior.inverses.jitter
         )
@@ -181,7 +186,8 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
             data.x.cpu().numpy(), data.y.cpu().numpy(), ones, normalize_y=False, find_periods=False
         )
         scales = replace(scales, y_variance=(0.5 * seen.gap) ** 2)
-        kernel = with_amplitude(InfiniteNetwork(self.arch, self.kernel)).double()
+        spread = _spread(x.cpu().numpy()).tolist()
+        kernel = with_amplitude(InfiniteNetwork(self.arch, self.kernel, spread=spread)).double()
         initialise(kernel, scales)
         self.kernel_ = kernel.to(x.device)
         informative = self.priors == "default"
@@ -194,12 +200,10 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         theta.assign(best)
         return report
 
-    def _warm_up(self, rng: np.random.RandomState) -> None:
+    def _calibrated(self, rng: np.random.RandomState) -> Calibration:
         if not isinstance(self.temperature, str):
-            self.temperature_ = float(self.temperature)
-            return
-        generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-        self.temperature_, self.loo_log_loss_ = best_temperature(self._posterior, generator)
+            return Calibration(float(self.temperature), 1.0, np.nan)
+        return calibrate(self._posterior, torch.Generator().manual_seed(int(rng.randint(2**31 - 1))))
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities of the classes, in the order of ``classes_``: ``(m, c)`` for ``X (m, d)``.
@@ -211,8 +215,7 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         x = torch.tensor(check_table(self, X, reset=False), device=self._posterior.x.device)
         with threads_for(len(self._posterior.x)):
             mean, variance = self._posterior.moments(x)
-            shares = expected_softmax(mean / self.temperature_, variance / self.temperature_**2)
-        found: Array = shares.cpu().numpy()
+            found: Array = self.calibration_.probabilities(mean, variance).cpu().numpy()
         return found
 
     def predict_log_proba(self, X: Any) -> Array:
@@ -229,6 +232,12 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 def _number(value: Any, name: str) -> float:
     number = check_numbers(value, name)
     return float(number) if number.ndim == 0 else np.nan
+
+
+def _spread(x: Array) -> Array:
+    """Return what the columns of ``x (n, d)`` are divided by; 1 for one that does not vary."""
+    spread = np.maximum(x.std(0), WIDE * np.ptp(x, axis=0))
+    return np.where(np.ptp(x, axis=0) > 1e-12 * np.abs(x).max(0), spread, 1.0)
 
 
 def _data(x: Tensor, seen: LogNormal, sizes: list[int]) -> Data:

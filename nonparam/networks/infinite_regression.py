@@ -35,11 +35,11 @@ class InfiniteNetworkRegressor(GPRegressor):
 
     .. math:: m_t(x) = T_{x\cdot}\, T^{-1} (1 - e^{-t T / (N s^2)})\, y,
 
-    on the loss :math:`\sum_i (f(x_i) - y_i)^2 / (2 N s^2)`. Here :math:`s^2` is the variance of ``y``, or 1 with
-    ``normalize_y=False``, so that a time has no unit. Hyperparameters, the mean function and the noise are
-    those of the process that has the tangent kernel as its prior, fitted as without a time. Deviations are the
-    spread of the ensemble, and with ``include_noise`` the noise too: training does not know of noise, and
-    stopping early is what keeps it out of the mean.
+    on the loss :math:`\sum_i (f(x_i) - y_i)^2 / (2 N s^2)`. Here :math:`s^2` is the variance of ``y``, or 1
+    with ``normalize_y=False``, so that a time has no unit. Hyperparameters, the mean function and the noise
+    are those of the process that has the tangent kernel as its prior, fitted as without a time. Deviations
+    are the spread of the ensemble, and with ``include_noise`` the noise too: training does not know of noise,
+    and stopping early is what keeps it out of the mean.
 
     Args:
         arch: such as ``"relu-3"``, three hidden layers of rectifiers, or a `nonparam.networks.Sequential`.
@@ -74,7 +74,8 @@ class InfiniteNetworkRegressor(GPRegressor):
         >>> mean, sd = model.predict([[0.5]], return_std=True)
         >>> bool(abs(mean[0] - np.sin(1.5)) < 0.01), bool(sd[0] < 0.05)
         (True, True)
-        >>> early = InfiniteNetworkRegressor("erf-2", kernel="ntk", train_time=5.0).fit(X, np.sin(3.0 * X[:, 0]))
+        >>> early = InfiniteNetworkRegressor("erf-2", kernel="ntk", train_time=5.0)
+        >>> early = early.fit(X, np.sin(3.0 * X[:, 0]))
         >>> bool(abs(early.predict([[0.5]])[0]) < abs(mean[0]))
         True
     """
@@ -131,7 +132,7 @@ class InfiniteNetworkRegressor(GPRegressor):
             raise InputError(f"train_time must be None, a positive number or math.inf, got {time!r}")
         if self.kernel != "ntk":
             raise InputError(
-                f"train_time={time!r} is of networks that gradient descent trains, got kernel={self.kernel!r}: "
+                f"train_time={time!r} is of networks trained by gradient descent, got kernel={self.kernel!r}: "
                 "take kernel='ntk', or train_time=None"
             )
 
@@ -184,6 +185,6 @@ class InfiniteNetworkRegressor(GPRegressor):
     def _refuse_time(self, what: str) -> None:
         if self.train_time is not None:
             raise InputError(
-                f"{what} of a posterior, and this model was trained for train_time={self.train_time!r}: fit with "
-                "train_time=None, or take predict and sample_y"
+                f"{what} of a posterior, and this model was trained for train_time={self.train_time!r}: fit "
+                "with train_time=None, or take predict and sample_y"
             )
