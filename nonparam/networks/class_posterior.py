@@ -106,7 +106,8 @@ def condition_classes(
     b = assemble(kernel, x).matrix
     torch.diagonal(b).add_(seen.outside_noise)
     inverses, targets = ClassInverses.of(b, seen.spared, sizes), seen.targets(sizes, x)
-    noise = torch.where(targets == seen.inside, seen.inside_noise, seen.outside_noise).to(x)
+    noise = x.new_full(targets.shape, seen.outside_noise)
+    noise[targets == seen.inside] = seen.inside_noise
     return ClassPosterior(kernel, x, targets, noise, inverses, fit_means(inverses, targets))
 
 

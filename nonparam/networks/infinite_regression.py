@@ -132,8 +132,8 @@ class InfiniteNetworkRegressor(GPRegressor):
             raise InputError(f"train_time must be None, a positive number or math.inf, got {time!r}")
         if self.kernel != "ntk":
             raise InputError(
-                f"train_time={time!r} is of networks trained by gradient descent, got kernel={self.kernel!r}: "
-                "take kernel='ntk', or train_time=None"
+                f"train_time={time!r} is of gradient descent, got kernel={self.kernel!r}: take kernel='ntk', "
+                "or train_time=None"
             )
 
     def _search(self, objective: Objective, plan: Plan, search: Search) -> Fitted:
