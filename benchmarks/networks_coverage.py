@@ -65,7 +65,7 @@ CONTESTANTS: dict[str, Callable[[int], RegressorMixin]] = {
     "NNGP relu-3": lambda seed: InfiniteNetworkRegressor("relu-3", random_state=seed),
     "NTK relu-3": lambda seed: InfiniteNetworkRegressor("relu-3", kernel="ntk", random_state=seed),
     "NTK relu-3, trained for a time": lambda seed: Stopped(random_state=seed),
-    "finite, ensemble of 5": lambda seed: FiniteNetworkRegressor(ensemble=5, random_state=seed),
+    "finite, ensemble of 5": lambda seed: FiniteNetworkRegressor((64, 64), ensemble=5, random_state=seed),
 }
 
 
