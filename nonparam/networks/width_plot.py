@@ -21,12 +21,16 @@ def plot_widths(report: "WidthReport") -> Any:
     kernels, distances, errors, intervals = axes.flat
     _draw_kernels(report, kernels)
     frame = report.to_frame().iloc[: len(report.widths)]
-    columns = ["trained to linearised", "linearised to limit", "ensemble to limit"]
-    _draw(distances, report.widths, [(name, frame[name], "o-") for name in columns])
+    names = {
+        "to linear": "trained to linearised",
+        "linear to limit": "mean of linearised to limit",
+        "mean to limit": "mean of trained to limit",
+    }
+    _draw(distances, report.widths, [(name, frame[key], "o-") for key, name in names.items()])
     distances.set(
         title="Predictions after training", ylabel="distance, standard deviations of y", yscale="log"
     )
-    pairs = [("a network", frame["NLL, single"], "o-"), ("ensemble", frame["NLL, ensemble"], "s-")]
+    pairs = [("a network", frame["NLL, one"], "o-"), ("ensemble", frame["NLL, all"], "s-")]
     _draw(errors, report.widths, pairs)
     errors.axhline(report.limit.nll, color="black", ls="--", label="infinite width")
     errors.set(title="New rows", ylabel="minus log density, nats per row")

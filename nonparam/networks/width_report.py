@@ -14,6 +14,12 @@ __all__ = ["Predictions", "Slope", "WidthReport", "WidthRow"]
 
 Array = NDArray[np.float64]
 
+LEGEND = (
+    "Errors of kernels are relative. To linear: from trained networks to those to first order in their",
+    "weights; linear to limit, mean to limit: from the mean of either to the limit's; these and RMSE in",
+    "standard deviations of y. NLL in nats per row. One: a network by itself; all: their ensemble, whose",
+    "90 % intervals hold the last column.",
+)
 LEVEL = 0.9  # of the intervals that are counted
 DRAWS = 2000  # of seeds, for the interval of a slope
 ALIKE = 0.01  # relative: errors that differ by less are the same
@@ -181,8 +187,8 @@ class WidthReport:
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row for each width, and one for the limit."""
         lines = {str(row.width): _line(row) for row in self.rows}
-        limit = {"RMSE, ensemble": self.limit.rmse, "NLL, ensemble": self.limit.nll}
-        lines["infinite"] = limit | {"in 90 % intervals": self.limit.coverage}
+        limit = {"RMSE, all": self.limit.rmse, "NLL, all": self.limit.nll}
+        lines["infinite"] = limit | {"in 90 %": self.limit.coverage}
         return pd.DataFrame.from_dict(lines, orient="index").rename_axis("width")
 
     def to_dict(self) -> dict[str, Any]:
@@ -204,7 +210,7 @@ class WidthReport:
                 f"{self.architecture}, {self.rows[0].ntk_errors.size} networks of each width, trained on "
                 f"{trained} rows, noise from {held}, {new} predicted",
                 table,
-                "Errors are relative; distances and RMSE in standard deviations of y, NLL in nats per row.",
+                *LEGEND,
                 *self.sentences(),
             ]
         )
@@ -235,12 +241,12 @@ def _line(row: WidthRow) -> dict[str, float]:
     return {
         "NNGP error": float(row.nngp_errors.mean()),
         "NTK error": float(row.ntk_errors.mean()),
-        "trained to linearised": row.to_linearised,
-        "linearised to limit": row.linearised_to_limit,
-        "ensemble to limit": row.ensemble_to_limit,
-        "RMSE, single": row.single.rmse,
-        "RMSE, ensemble": row.ensemble.rmse,
-        "NLL, single": row.single.nll,
-        "NLL, ensemble": row.ensemble.nll,
-        "in 90 % intervals": row.ensemble.coverage,
+        "to linear": row.to_linearised,
+        "linear to limit": row.linearised_to_limit,
+        "mean to limit": row.ensemble_to_limit,
+        "RMSE, one": row.single.rmse,
+        "RMSE, all": row.ensemble.rmse,
+        "NLL, one": row.single.nll,
+        "NLL, all": row.ensemble.nll,
+        "in 90 %": row.ensemble.coverage,
     }
