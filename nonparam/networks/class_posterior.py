@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gpytorch
 import numpy as np
@@ -23,9 +23,10 @@ MATRICES = 4  # of n x n at the peak: two that stay, and what factorisation and 
 BLOCK = 1024  # new rows worked on at a time
 ENOUGH = 4000  # numbers, rows times classes, that probabilities are calibrated by
 FEWEST = 200  # rows among them
-START = (math.log(0.5), math.log(0.3))  # temperature and spread
-BOUNDS = ((math.log(0.1), math.log(10.0)), (math.log(0.1), 0.0))
-SEARCH = {"maxfev": 40, "xatol": 0.02, "fatol": 1e-4}
+BOUNDS = ((math.log(0.1), math.log(50.0)), (math.log(0.1), 0.0), (0.0, 2.0))  # log tau, log kappa, rho
+START = np.array([math.log(0.5), math.log(0.3), 0.0])
+MOVES = np.diag([1.0, 0.5, 0.5])
+MAX_EVALUATIONS = 60
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,12 @@ class ClassPosterior:
     noise: Tensor
     inverses: ClassInverses
     means: ClassMeans
+
+    @property
+    def log_shares(self) -> Tensor:
+        """The logarithms of the shares of the classes, ``(c,)``."""
+        shares = [size / len(self.x) for size in self.inverses.sizes]
+        return torch.tensor(shares, dtype=self.x.dtype, device=self.x.device).log()
 
     @torch.no_grad()
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,40 +120,49 @@ def condition_classes(
 
 @dataclass(frozen=True)
 class Calibration:
-    r"""How latent functions become probabilities.
+    r"""How latent functions become probabilities, where a class has the share :math:`\pi_c` of the rows.
 
-    .. math:: E\, \mathrm{softmax}((m + \kappa \sqrt v\, z) / \tau), \quad z \sim N(0, I)
+    .. math:: E\, \mathrm{softmax}((m + \kappa \sqrt v\, z) / \tau + \rho \log \pi), \quad z \sim N(0, I)
 
     Attributes:
         temperature: :math:`\tau`.
-        spread: :math:`\kappa`, the share of the deviations that counts.
+        spread: :math:`\kappa`, the part of the deviations that counts.
+        share: :math:`\rho`; of use where classes are of unlike sizes, and the functions tell little.
         log_loss: the mean log loss of rows given all others, in nats; NaN where nothing was learnt.
 
     Examples:
-        >>> mean = torch.tensor([[0.0, math.log(9.0)]], dtype=torch.float64)
-        >>> Calibration(2.0, 1.0, math.nan).probabilities(mean, 0.0 * mean).round(decimals=4)
+        >>> mean, none = torch.tensor([[0.0, math.log(9.0)]], dtype=torch.float64), torch.zeros(2)
+        >>> Calibration(2.0, 1.0, 0.0, math.nan).probabilities(mean, 0.0 * mean, none).round(decimals=4)
         tensor([[0.2500, 0.7500]], dtype=torch.float64)
     """
 
     temperature: float
     spread: float
+    share: float
     log_loss: float
 
-    def probabilities(self, mean: Tensor, variance: Tensor) -> Tensor:
-        """Return the probabilities of the classes from moments ``(m, c)``: ``(m, c)``."""
+    def probabilities(self, mean: Tensor, variance: Tensor, log_shares: Tensor) -> Tensor:
+        """Return the probabilities of the classes: ``(m, c)``.
+
+        Args:
+            mean: ``(m, c)``, of the latent functions.
+            variance: ``(m, c)``.
+            log_shares: ``(c,)``.
+        """
         ratio = self.spread / self.temperature
-        return expected_softmax(mean / self.temperature, ratio**2 * variance)
+        return expected_softmax(mean / self.temperature + self.share * log_shares, ratio**2 * variance)
 
 
 def calibrate(posterior: ClassPosterior, generator: torch.Generator) -> Calibration:
-    """Return the temperature and the spread with the smallest log loss of rows that are left out.
+    """Return the calibration with the smallest log loss of rows that are left out.
 
     Args:
         posterior: of all rows; where these times the classes are many, some rows are enough.
         generator: of these rows.
 
     Source: Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks, ICML, section
-    4.2, for the temperature; here no row is held out.
+    4.2, for the temperature; here no row is held out. The search: Nelder and Mead (1965), A simplex method
+    for function minimization, The Computer Journal 7(4).
     """
     mean, variance = posterior.left_out()
     own = posterior.targets.argmax(1)
@@ -155,11 +171,19 @@ def calibrate(posterior: ClassPosterior, generator: torch.Generator) -> Calibrat
     mean, variance, own = mean[some], variance[some], own[some, None]
 
     def log_loss(point: NDArray[np.float64]) -> float:
-        temperature, spread = np.exp(point).tolist()
-        tried = Calibration(temperature, spread, math.nan)
-        shares = tried.probabilities(mean, variance).gather(1, own)
+        shares = _calibration(point).probabilities(mean, variance, posterior.log_shares).gather(1, own)
         return -float(shares.clamp_min(torch.finfo(shares.dtype).tiny).log().mean())
 
-    found = minimize(log_loss, START, method="Nelder-Mead", bounds=BOUNDS, options=SEARCH)
-    temperature, spread = np.exp(found.x).tolist()
-    return Calibration(temperature, spread, float(found.fun))
+    options = {
+        "initial_simplex": np.vstack([START, START + MOVES]),
+        "maxfev": MAX_EVALUATIONS,
+        "xatol": 0.02,
+        "fatol": 1e-4,
+    }
+    found = minimize(log_loss, START, method="Nelder-Mead", bounds=BOUNDS, options=options)
+    return replace(_calibration(found.x), log_loss=float(found.fun))
+
+
+def _calibration(point: NDArray[np.float64]) -> Calibration:
+    temperature, spread, share = point.tolist()
+    return Calibration(math.exp(temperature), math.exp(spread), share, math.nan)

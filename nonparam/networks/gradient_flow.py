@@ -58,8 +58,8 @@ def gain(rate: float) -> Gain:
         rate: :math:`r`, not negative; with an infinite one 0 is mapped to 0, as in a pseudo-inverse.
 
     Examples:
-        >>> gain(2.0)(torch.tensor([0.0, 1e-30, 1e3]))
-        tensor([2.0000, 2.0000, 0.0010])
+        >>> gain(2.0)(torch.tensor([0.0, 1e-30, 10.0]))
+        tensor([2.0000, 2.0000, 0.1000])
         >>> gain(math.inf)(torch.tensor([0.0, 4.0]))
         tensor([0.0000, 0.2500])
     """

@@ -57,12 +57,12 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     maximise the evidence of 1,000 rows at most, summed over the classes; then all rows count. Probabilities
     are
 
-    .. math:: P(y = c \mid x) = E\, \mathrm{softmax}((m(x) + \kappa \sqrt{v(x)}\, z) / \tau)_c,
-              \quad z \sim N(0, 1),
+    .. math:: P(y = c \mid x) = E\, \mathrm{softmax}((m(x) + \kappa \sqrt{v(x)}\, z) / \tau
+              + \rho \log \pi)_c, \quad z \sim N(0, I),
 
-    with the posterior moments of the functions, by a rule that draws nothing. The temperature :math:`\tau`
-    and the spread :math:`\kappa` have the smallest log loss of rows that are left out, one at a time, in
-    closed form.
+    with the posterior moments of the functions and the shares :math:`\pi` of the classes among the rows, by a
+    rule that draws nothing. The three numbers :math:`\tau`, :math:`\kappa` and :math:`\rho` have the smallest
+    log loss of rows that are left out, one at a time, in closed form.
 
     Columns are divided by their deviation or a quarter of their range, whichever is larger: of a column that
     hardly ever varies, such as a pixel in a corner, the deviation says little of what new rows may hold.
@@ -72,7 +72,8 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         kernel: ``"nngp"``, the covariance of random networks, or ``"ntk"``, the tangent kernel.
         alpha_epsilon: the prior concentration of each class, between 0 and 1: the smaller, the less noise the
             functions see within a class, next to that outside of it.
-        temperature: :math:`\tau`, a positive number, with a spread of 1; or ``"learn"``, which learns both.
+        temperature: :math:`\tau`, a positive number, with :math:`\kappa = 1` and :math:`\rho = 0`; or
+            ``"learn"`` for all three.
         n_restarts: searches besides the one that starts from the scale of the data.
         priors: ``"default"`` for weakly informative ones of the hyperparameters, or ``None``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
@@ -82,7 +83,7 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     Attributes:
         classes_: the labels, in ascending order.
         kernel_: the covariance of the functions with its fitted values.
-        calibration_: the temperature, the spread, and the log loss of rows given all others.
+        calibration_: the three numbers, and the log loss of rows given all others.
         fit_report_: how the hyperparameters were learnt.
         n_features_in_: the number of columns of ``X``.
         feature_names_in_: their names, where ``X`` had some.
@@ -202,7 +203,7 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 
     def _calibrated(self, rng: np.random.RandomState) -> Calibration:
         if not isinstance(self.temperature, str):
-            return Calibration(float(self.temperature), 1.0, np.nan)
+            return Calibration(float(self.temperature), 1.0, 0.0, np.nan)
         return calibrate(self._posterior, torch.Generator().manual_seed(int(rng.randint(2**31 - 1))))
 
     def predict_proba(self, X: Any) -> Array:
@@ -215,8 +216,11 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         x = torch.tensor(check_table(self, X, reset=False), device=self._posterior.x.device)
         with threads_for(len(self._posterior.x)):
             mean, variance = self._posterior.moments(x)
-            found: Array = self.calibration_.probabilities(mean, variance).cpu().numpy()
+            found: Array = self._shares(mean, variance).cpu().numpy()
         return found
+
+    def _shares(self, mean: Tensor, variance: Tensor) -> Tensor:
+        return self.calibration_.probabilities(mean, variance, self._posterior.log_shares)
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithms of the probabilities of the classes: ``(m, c)`` for ``X (m, d)``."""
@@ -225,7 +229,8 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the label with the largest probability for each row: ``(m,)`` for ``X (m, d)``."""
-        found: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(1)]
+        most = self.predict_proba(X).argmax(1)
+        found: NDArray[Any] = self.classes_[most]
         return found
 
 

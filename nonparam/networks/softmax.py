@@ -46,7 +46,7 @@ def expected_softmax(mean: Tensor, variance: Tensor) -> Tensor:
         >>> expected_softmax(mean, 0.0 * mean).round(decimals=6)
         tensor([[0.2500, 0.7500]], dtype=torch.float64)
         >>> expected_softmax(mean, 0.0 * mean + 100.0).round(decimals=3)  # who knows
-        tensor([[0.4700, 0.5300]], dtype=torch.float64)
+        tensor([[0.4690, 0.5310]], dtype=torch.float64)
     """
     sd = variance.sqrt()
     shrink = (sd.amax(1, keepdim=True) / WIDEST).clamp_min(1.0)

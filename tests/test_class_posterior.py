@@ -1,0 +1,84 @@
+"""The latent functions of classes: against one Gaussian process a class, and rows really left out."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from nonparam.errors import InsufficientMemoryError
+from nonparam.kernels import RBF
+from nonparam.networks import class_posterior
+from nonparam.networks.class_posterior import Calibration, calibrate, condition_classes
+from nonparam.networks.dirichlet import LogNormal
+from nonparam.objective import Data
+from nonparam.posterior import condition
+
+SIZES = [4, 9, 7]
+N = sum(SIZES)
+CODES = np.repeat(np.arange(3), SIZES)
+RNG = np.random.default_rng(0)
+X = torch.from_numpy(RNG.normal(CODES[:, None] * [1.0, -0.5], 1.0))
+NEW = torch.from_numpy(RNG.normal(size=(6, 2)))
+KERNEL, SEEN = 5.0 * RBF(1.5), LogNormal.of(0.01)
+
+
+def posterior():
+    return condition_classes(KERNEL, X, SEEN, SIZES)
+
+
+def one_class(c, rows):
+    """The regression of one class on its targets, by the package's dense posterior."""
+    own = torch.from_numpy(CODES == c)[rows]
+    y, noise = (
+        torch.where(own, torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64))
+        for a, b in ((SEEN.inside, SEEN.outside), (SEEN.inside_noise, SEEN.outside_noise))
+    )
+    ones = torch.ones(len(y), 1, dtype=torch.float64)
+    return condition(KERNEL, Data(X[rows], y[:, None], ones, ones[:, 0], noise), 0.0)
+
+
+def test_moments_are_those_of_a_regression_for_each_class(monkeypatch):
+    monkeypatch.setattr(class_posterior, "BLOCK", 4)
+    mean, variance = posterior().moments(NEW)
+    ones = torch.ones(len(NEW), 1, dtype=torch.float64)
+    for c in range(3):
+        alone = one_class(c, torch.arange(N))
+        np.testing.assert_allclose(mean[:, c], alone.predict_mean(NEW, ones)[:, 0], rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(variance[:, c], alone.predict_variance(NEW, ones), rtol=1e-9)
+
+
+def test_moments_of_rows_left_out_are_those_without_them():
+    mean, variance = posterior().left_out()
+    one = torch.ones(1, 1, dtype=torch.float64)
+    for i in (0, 5, N - 1):
+        rows = torch.tensor([j for j in range(N) if j != i])
+        for c in range(3):
+            without = one_class(c, rows)
+            assert float(mean[i, c]) == pytest.approx(
+                float(without.predict_mean(X[i : i + 1], one)), rel=1e-8
+            )
+            assert float(variance[i, c]) == pytest.approx(
+                float(without.predict_variance(X[i : i + 1], one)), rel=1e-8
+            )
+
+
+def log_loss(calibration, found):
+    shares = calibration.probabilities(*found.left_out(), found.log_shares)
+    return -float(shares[torch.arange(N), torch.from_numpy(CODES)].log().mean())
+
+
+def test_the_calibration_has_the_smallest_log_loss_of_rows_left_out():
+    found = posterior()
+    best = calibrate(found, torch.Generator().manual_seed(0))
+    assert best.log_loss == pytest.approx(log_loss(best, found), rel=1e-9)
+    for temperature in (0.3, 0.8, 1.0, 2.0, 5.0):
+        for spread in (0.1, 0.5, 1.0):
+            other = log_loss(Calibration(temperature, spread, 0.0, math.nan), found)
+            assert best.log_loss <= other + 2e-3
+
+
+def test_memory_is_asked_for_before_it_is_taken(monkeypatch):
+    monkeypatch.setattr(class_posterior, "MATRICES", 1e15)
+    with pytest.raises(InsufficientMemoryError, match="train on a random subset of the rows"):
+        posterior()
