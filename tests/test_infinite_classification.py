@@ -180,7 +180,7 @@ def test_data_that_make_no_model(model):
         clone(model).fit(X, CODES[:-1])
     with pytest.raises(ValueError, match="Unknown label type"):
         clone(model).fit(X, X[:, 0])
-    with pytest.raises(ValueError, match="X has 1 features, but .* is expecting 2 features"):
+    with pytest.raises(ValueError, match=r"X has 1 features, but .* is expecting 2 features"):
         model.predict(NEW[:, :1])
     with pytest.raises(NotFittedError, match="not fitted yet"):
         InfiniteNetworkClassifier().predict_proba(NEW)

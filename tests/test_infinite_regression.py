@@ -158,7 +158,7 @@ def test_layers_grids_and_clones():
 
 @pytest.mark.parametrize("method", ["decompose", "sample_functions", "joint_density"])
 def test_what_belongs_to_a_posterior_is_refused_to_an_ensemble(ensemble, method):
-    with pytest.raises(InputError, match="trained for train_time=40.0: fit with train_time=None"):
+    with pytest.raises(InputError, match=r"trained for train_time=40\.0: fit with train_time=None"):
         getattr(ensemble, method)()
     assert InfiniteNetworkRegressor("erf-1", noise=0.01).fit(X, Y).decompose().names[0] == "mean"
 
