@@ -209,13 +209,14 @@ def test_alone_prints_help():
         "forecast",
         "fit",
         "compare",
+        "widths",
         "predict",
         "datasets",
     ]
     assert PLAIN.fullmatch(result.stdout)
 
 
-@pytest.mark.parametrize("command", ["forecast", "fit", "compare", "predict", "datasets"])
+@pytest.mark.parametrize("command", ["forecast", "fit", "compare", "widths", "predict", "datasets"])
 def test_every_option_is_explained(command: str):
     result = run(command, "--help")
     assert result.exit_code == DONE
