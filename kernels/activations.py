@@ -30,6 +30,7 @@ from nonparam.kernels.rectifier_moments import fast_moments, is_fast
 
 __all__ = [
     "ACTIVATIONS",
+    "FACTORIES",
     "Activation",
     "elementwise",
     "exponential",
@@ -55,7 +56,7 @@ class Activation:
     """A function that a network applies to each number, and its moments.
 
     Attributes:
-        name: as in formulas.
+        name: as in formulas; one with numbers of its own is written as the function that makes it.
         function: of a tensor, elementwise.
         moments: takes covariances and two variances, which broadcast; returns :math:`\\kappa` and
             :math:`\\dot\\kappa`.
@@ -85,7 +86,7 @@ def leaky_relu(slope: float = 0.01) -> Activation:
         >>> leaky_relu(0.0).function(torch.tensor([-1.0, 2.0]))
         tensor([0., 2.])
     """
-    return Activation("leaky_relu", partial(_leaky, slope), partial(_leaky_moments, slope))
+    return Activation(f"leaky_relu({slope!r})", partial(_leaky, slope), partial(_leaky_moments, slope))
 
 
 def _leaky(slope: float, x: Tensor) -> Tensor:
@@ -111,8 +112,7 @@ def rectified_power(power: int) -> Activation:
     if power not in range(MOST_POWERS + 1):
         raise InputError(f"power must be a whole number from 0 to {MOST_POWERS}, got {power!r}")
 
-    name = "step" if power == 0 else f"relu^{power}"
-    return Activation(name, partial(_power, power), partial(_power_moments, power))
+    return Activation(f"rectified_power({power})", partial(_power, power), partial(_power_moments, power))
 
 
 def _power(power: int, x: Tensor) -> Tensor:
@@ -198,7 +198,11 @@ def sinusoid(frequency: float = 1.0, phase: float = 0.0) -> Activation:
         >>> sinusoid(2.0, math.pi / 2.0).function(torch.zeros(1))
         tensor([1.])
     """
-    return Activation("sin", partial(_wave, frequency, phase), partial(_wave_moments, frequency, phase))
+    return Activation(
+        f"sinusoid({frequency!r}, {phase!r})",
+        partial(_wave, frequency, phase),
+        partial(_wave_moments, frequency, phase),
+    )
 
 
 def _wave(frequency: float, phase: float, x: Tensor) -> Tensor:
@@ -219,7 +223,7 @@ def exponential(rate: float = 1.0) -> Activation:
         >>> exponential().function(torch.zeros(1))
         tensor([1.])
     """
-    return Activation("exp", partial(_growth, rate), partial(_growth_moments, rate))
+    return Activation(f"exponential({rate!r})", partial(_growth, rate), partial(_growth_moments, rate))
 
 
 def _growth(rate: float, x: Tensor) -> Tensor:
@@ -241,7 +245,7 @@ def gaussian(rate: float = 1.0) -> Activation:
     if not rate > 0.0:
         raise InputError(f"rate must be positive, got {rate!r}")
 
-    return Activation("gaussian", partial(_bump, rate), partial(_bump_moments, rate))
+    return Activation(f"gaussian({rate!r})", partial(_bump, rate), partial(_bump_moments, rate))
 
 
 def _bump(rate: float, x: Tensor) -> Tensor:
@@ -269,7 +273,7 @@ def polynomial(coefficients: Sequence[float]) -> Activation:
 
     degree = len(numbers) - 1
     expanded = elementwise(partial(_horner, numbers), nodes=degree + 1, order=degree)
-    return replace(expanded, name="polynomial")
+    return replace(expanded, name=f"polynomial({numbers!r})")
 
 
 def _horner(coefficients: Sequence[float], x: Tensor) -> Tensor:
@@ -289,7 +293,7 @@ def hermite(degree: int) -> Activation:
     if isinstance(degree, bool) or not isinstance(degree, int) or not 0 <= degree <= HIGHEST:
         raise InputError(f"degree must be a whole number from 0 to {HIGHEST}, got {degree!r}")
     one = np.polynomial.hermite_e.herme2poly([0.0] * degree + [1.0]) / math.sqrt(math.factorial(degree))
-    return replace(polynomial(one.tolist()), name=f"hermite_{degree}")
+    return replace(polynomial(one.tolist()), name=f"hermite({degree})")
 
 
 def elementwise(
@@ -387,19 +391,29 @@ def _slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 ACTIVATIONS: dict[str, Activation] = {
     "relu": replace(leaky_relu(0.0), name="relu"),
-    "leaky_relu": leaky_relu(),
+    "leaky_relu": replace(leaky_relu(), name="leaky_relu"),
     "abs": replace(leaky_relu(-1.0), name="abs"),
     "sign": Activation("sign", torch.sign, _sign),
-    "step": rectified_power(0),
+    "step": replace(rectified_power(0), name="step"),
     "erf": Activation("erf", torch.erf, _erf),
     "gelu": Activation("gelu", torch.nn.functional.gelu, _gelu),
-    "sin": sinusoid(),
+    "sin": replace(sinusoid(), name="sin"),
     "cos": replace(sinusoid(1.0, 0.5 * math.pi), name="cos"),
-    "exp": exponential(),
-    "gaussian": gaussian(),
+    "exp": replace(exponential(), name="exp"),
+    "gaussian": replace(gaussian(), name="gaussian"),
     "tanh": replace(elementwise(torch.tanh), name="tanh"),
     "sigmoid": replace(elementwise(torch.sigmoid), name="sigmoid"),
     "silu": replace(elementwise(torch.nn.functional.silu), name="silu"),
     "softplus": replace(elementwise(torch.nn.functional.softplus), name="softplus"),
     "elu": replace(elementwise(torch.nn.functional.elu, kink=True), name="elu"),
+}
+
+FACTORIES: dict[str, Callable[..., Activation]] = {
+    "leaky_relu": leaky_relu,
+    "rectified_power": rectified_power,
+    "sinusoid": sinusoid,
+    "exponential": exponential,
+    "gaussian": gaussian,
+    "polynomial": polynomial,
+    "hermite": hermite,
 }

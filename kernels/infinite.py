@@ -8,7 +8,7 @@ Sources: as in `nonparam.kernels.layers`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, ClassVar, Literal
 
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from nonparam.errors import InputError
+from nonparam.kernels.architectures import parse_architecture
 from nonparam.kernels.base import Hyperparameter, Kernel, Value
-from nonparam.kernels.layers import NAME, Apply, Layer, LayerNorm, Product, Residual, Sequential, Widths, mlp
+from nonparam.kernels.layers import Apply, Layer, LayerNorm, Product, Residual, Sequential, Widths
 from nonparam.kernels.propagation import Pair, diagonals, image_of, kernels
 from nonparam.kernels.signals import Shape
 
@@ -163,6 +164,11 @@ class InfiniteNetwork(Kernel):
         scaled: Tensor = (x - center) / spread
         return scaled
 
+    def arguments(self) -> Iterator[tuple[str, Any]]:
+        """Yield the arguments that the formula shows, the architecture as text."""
+        for name, value in super().arguments():
+            yield name, repr(value) if isinstance(value, Sequential) else value
+
     def check_columns(self, columns: int) -> None:
         """Raise `InputError` unless its hyperparameters and its architecture fit ``columns`` of ``X``."""
         super().check_columns(columns)
@@ -193,13 +199,7 @@ def read_architecture(architecture: str | Sequential) -> Sequential:
         3
     """
     if isinstance(architecture, str):
-        known = NAME.fullmatch(architecture)
-        if known is None:
-            raise InputError(
-                f"architecture must be an activation and the number of hidden layers, such as 'relu-3', or a "
-                f"Sequential of layers, got {architecture!r}"
-            )
-        return mlp(known[1], int(known[2]))
+        architecture = parse_architecture(architecture)
     if not isinstance(architecture, Sequential) or not architecture.dense:
         raise InputError(
             f"architecture must be a text such as 'relu-3', or a Sequential with a Dense layer, got "

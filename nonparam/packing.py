@@ -16,9 +16,11 @@ from torch import Tensor
 from nonparam import kernels
 from nonparam.deep_features import ResidualFeatures
 from nonparam.errors import FileFormatError, InputError
+from nonparam.kernels.architectures import parse_architecture
 from nonparam.kernels.base import Kernel
 from nonparam.kernels.composition import Product, Sum
 from nonparam.kernels.deep import DeepKernel
+from nonparam.kernels.layers import Sequential
 
 __all__ = ["Packer", "Unpacker"]
 
@@ -55,7 +57,7 @@ class Packer:
 
         Args:
             value: ``None``, a number, text, a path (which comes back as text), an array or tensor of numbers,
-                a kernel, a ``RandomState``, or a list, tuple or dictionary of such.
+                a kernel, an architecture, a ``RandomState``, or a list, tuple or dictionary of such.
             name: the beginning of the names of its tensors.
 
         Raises:
@@ -82,6 +84,8 @@ class Packer:
                 return self.pack(value.item(), name)
             case gpytorch.kernels.Kernel():
                 return {"kernel": self._kernel(value, name)}
+            case Sequential():
+                return {"architecture": _text(value, name)}
         return {"array": self._array(value, name)}
 
     def _array(self, value: Any, name: str) -> str:
@@ -127,6 +131,19 @@ class Packer:
         }
 
 
+def _text(layers: Sequential, name: str) -> str:
+    """Return layers as text that can be read back; raise `InputError` where a function has none."""
+    text = repr(layers)
+    try:
+        parse_architecture(text)
+    except InputError as error:
+        raise InputError(
+            f"cannot save {name}={text}: files hold no code, and an activation of your own is code; pickle "
+            "the model instead, with functions that can be imported"
+        ) from error
+    return text
+
+
 class Unpacker:
     """Turns what a `Packer` made back into values.
 
@@ -167,6 +184,8 @@ class Unpacker:
                 return [self.unpack(item) for item in packed]
             case {"float": text}:
                 return float(text)
+            case {"architecture": text}:
+                return parse_architecture(text)
             case {"tuple": items}:
                 return tuple(self.unpack(items))
             case {"dict": items}:

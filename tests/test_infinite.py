@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from nonparam import GPRegressor
 from nonparam.errors import InputError
 from nonparam.kernels import InfiniteNetwork, covariance, parse, variance
-from nonparam.kernels.activations import ACTIVATIONS
+from nonparam.kernels.activations import ACTIVATIONS, elementwise, leaky_relu
 from nonparam.kernels.infinite import read_architecture
 from nonparam.kernels.layers import Apply, Dense, LayerNorm, Product, Residual, Sequential, mlp
 
@@ -261,9 +261,18 @@ def test_networks_travel_to_other_processes(name):
     torch.testing.assert_close(covariance(k, X), covariance(InfiniteNetwork(f"{name}-2", **PLAIN), X))
 
 
-def test_files_hold_architectures_that_are_texts_only(tmp_path):
-    model = GPRegressor(InfiniteNetwork(mlp("relu", 1))).fit(X.numpy(), X[:, 0].numpy())
-    with pytest.raises(InputError, match=r"cannot save .*architecture=Sequential.*relu.*files hold no code"):
+def test_files_hold_architectures_but_no_functions(tmp_path):
+    layers = Sequential(Dense(), Apply(leaky_relu(0.3)), Residual(Sequential(Dense(bias=False))), Dense())
+    model = GPRegressor(InfiniteNetwork(layers, "ntk")).fit(X.numpy(), X[:, 0].numpy())
+    model.save(tmp_path / "network.gp")
+    again = GPRegressor.load(tmp_path / "network.gp")
+    np.testing.assert_allclose(again.predict(X.numpy()), model.predict(X.numpy()), rtol=1e-9)
+    assert repr(again.kernel_) == repr(model.kernel_)
+    mine = Sequential(Dense(), Apply(elementwise(torch.sin)), Dense())
+    model = GPRegressor(InfiniteNetwork(mine)).fit(X.numpy(), X[:, 0].numpy())
+    with pytest.raises(
+        InputError, match=r"cannot save .*architecture=Sequential.*files hold no code, and an activ"
+    ):
         model.save(tmp_path / "network.gp")
 
 
