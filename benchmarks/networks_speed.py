@@ -23,7 +23,7 @@ TILE = 2000
 def speed(folder: Path, runs: int) -> None:
     """Time both kernels, NNGP and NTK; ``folder`` has, or gets, an environment with neural-tangents."""
     torch.set_num_threads(THREADS)
-    print(f"{versions('nonparam', 'torch', 'numba')}; peer: {', '.join(PEERS[:3])}; {THREADS} threads")
+    print(f"{versions('nonparam', 'torch', 'numba')}; peer: {', '.join(PEERS[:3])}; {THREADS} threads\n")
     arguments = [str(python_of(folder)), str(Path(__file__).with_name("networks_peer.py"))]
     with subprocess.Popen(arguments, stdin=-1, stdout=-1, stderr=subprocess.DEVNULL, text=True) as peer:
         header("case", "nonparam, seconds", "neural-tangents", "ratio", "largest difference of two entries")
