@@ -29,6 +29,7 @@ from nonparam.laplace import Laplace
 from nonparam.mixture_prediction import MixturePredictionMixin
 from nonparam.model_selection.evidence_integral import log_joint
 from nonparam.model_selection.joint import log_volume
+from nonparam.networks.infinite_regression import InfiniteNetworkRegressor
 from nonparam.nuts import nuts
 from nonparam.posterior import condition
 from nonparam.regression import GPRegressor
@@ -242,6 +243,11 @@ def _check_estimator(estimator: Any) -> None:
         raise InputError(
             "estimator must be a GPRegressor, or a SpectralMixtureRegressor: of another model the posterior "
             f"of the hyperparameters is not known, or not of all that was learnt; got {estimator!r}"
+        )
+    if isinstance(estimator, InfiniteNetworkRegressor) and estimator.train_time is not None:
+        raise InputError(
+            "posteriors are averaged, and networks that are trained for "
+            f"train_time={estimator.train_time!r} have none: take train_time=None"
         )
     if estimator.objective != "lml":
         raise InputError(

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import BayesianRidge
 
-from nonparam import DeepKernelRegressor, GPRegressor, HyperparameterAverage
+from nonparam import DeepKernelRegressor, GPRegressor, HyperparameterAverage, InfiniteNetworkRegressor
 from nonparam import averaging as module
 from nonparam.errors import InputError, InsufficientMemoryError
 from nonparam.kernels import RBF, Scale
@@ -187,6 +187,10 @@ def test_known_noise_row_by_row_is_never_added():
         (HyperparameterAverage(GPRegressor("rbf"), random_state=-1), "random_state must be"),
         (HyperparameterAverage(BayesianRidge()), "estimator must be a GPRegressor.*BayesianRidge"),
         (HyperparameterAverage(DeepKernelRegressor()), "estimator must be a GPRegressor.*DeepKernel"),
+        (
+            HyperparameterAverage(InfiniteNetworkRegressor("erf-1", kernel="ntk", train_time=5.0)),
+            "networks that are trained for train_time=5.0 have none: take train_time=None",
+        ),
         (HyperparameterAverage(GPRegressor(objective="loo")), "posterior with objective='lml' only"),
         (HyperparameterAverage(GPRegressor("rbf", priors=None)), "priors=None leaves the 3 hyperparameters"),
         (HyperparameterAverage(GPRegressor("rbf + matern32"), "grid"), "up to 4 .* and the model has 5"),
