@@ -1,5 +1,6 @@
 """The latent functions of classes: against one Gaussian process a class, and rows really left out."""
 
+import itertools
 import math
 
 import numpy as np
@@ -72,10 +73,32 @@ def test_the_calibration_has_the_smallest_log_loss_of_rows_left_out():
     found = posterior()
     best = calibrate(found, torch.Generator().manual_seed(0))
     assert best.log_loss == pytest.approx(log_loss(best, found), rel=1e-9)
-    for temperature in (0.3, 0.8, 1.0, 2.0, 5.0):
-        for spread in (0.1, 0.5, 1.0):
-            other = log_loss(Calibration(temperature, spread, 0.0, math.nan), found)
-            assert best.log_loss <= other + 2e-3
+    for point in itertools.product((0.3, 0.8, 1.0, 2.0, 5.0, 20.0, 50.0), (0.1, 0.5, 1.0), (0.0, 0.5, 1.0)):
+        assert best.log_loss <= log_loss(Calibration(*point, math.nan), found) + 2e-3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_labels_that_nothing_tells_cost_no_more_than_their_shares_do(seed):
+    """Probabilities of the shares alone have a log loss that is the entropy of the labels."""
+    rng, sizes = np.random.default_rng(seed), [60, 25, 15]
+    x = torch.from_numpy(rng.normal(size=(100, 2)))
+    found = calibrate(condition_classes(KERNEL, x, SEEN, sizes), torch.Generator().manual_seed(0))
+    shares = np.array(sizes) / 100.0
+    assert found.log_loss < -(shares @ np.log(shares)) + 0.02
+
+
+def test_the_search_starts_at_the_one_minimum_without_spread():
+    mean, own = torch.from_numpy(RNG.normal(size=(40, 3))), torch.from_numpy(RNG.integers(3, size=(40, 1)))
+    mean.scatter_add_(1, own, torch.ones(40, 1, dtype=torch.float64))
+    log_shares = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64).log()
+
+    def loss(temperature, share):
+        scores = mean / temperature + share * log_shares
+        return -float(scores.log_softmax(1).gather(1, own).mean())
+
+    log_temperature, _, share = class_posterior._without_spread(mean, own, log_shares)
+    least = min(loss(t, r) for t in np.geomspace(0.1, 50.0, 80) for r in np.linspace(0.0, 1.0, 41))
+    assert loss(math.exp(log_temperature), share) <= least + 1e-6
 
 
 def test_memory_is_asked_for_before_it_is_taken(monkeypatch):

@@ -23,9 +23,10 @@ MATRICES = 4  # of n x n at the peak: two that stay, and what factorisation and 
 BLOCK = 1024  # new rows worked on at a time
 ENOUGH = 4000  # numbers, rows times classes, that probabilities are calibrated by
 FEWEST = 200  # rows among them
-BOUNDS = ((math.log(0.1), math.log(50.0)), (math.log(0.1), 0.0), (0.0, 1.0))  # log tau, log kappa, rho
-START = np.array([math.log(0.5), math.log(0.3), 0.0])
-MOVES = np.diag([1.0, 0.5, 0.5])
+LOWEST, HIGHEST = math.log(0.1), math.log(50.0)  # temperature
+BOUNDS = np.array([[LOWEST, HIGHEST], [math.log(0.1), 0.0], [0.0, 1.0]])  # of it, the spread and the share
+SPREAD = math.log(0.3)  # where the search starts
+MOVES = np.array([0.5, 0.5, 0.3])
 MAX_EVALUATIONS = 60
 
 
@@ -174,14 +175,42 @@ def calibrate(posterior: ClassPosterior, generator: torch.Generator) -> Calibrat
         shares = _calibration(point).probabilities(mean, variance, posterior.log_shares).gather(1, own)
         return -float(shares.clamp_min(torch.finfo(shares.dtype).tiny).log().mean())
 
+    start = _without_spread(mean, own, posterior.log_shares)
+    inwards = np.diag(np.where(start > BOUNDS.mean(1), -MOVES, MOVES))
     options = {
-        "initial_simplex": np.vstack([START, START + MOVES]),
+        "initial_simplex": np.vstack([start, start + inwards]),
         "maxfev": MAX_EVALUATIONS,
         "xatol": 0.02,
         "fatol": 1e-4,
     }
-    found = minimize(log_loss, START, method="Nelder-Mead", bounds=BOUNDS, options=options)
+    found = minimize(log_loss, start, method="Nelder-Mead", bounds=BOUNDS, options=options)
     return replace(_calibration(found.x), log_loss=float(found.fun))
+
+
+def _without_spread(mean: Tensor, own: Tensor, log_shares: Tensor) -> NDArray[np.float64]:
+    r"""Return where the search starts: at the best calibration of functions whose deviations do not count.
+
+    The log loss of :math:`m / \tau + \rho \log \pi` is convex in :math:`(1 / \tau, \rho)`.
+
+    Args:
+        mean: ``(m, c)``.
+        own: ``(m, 1)``, the classes of the rows.
+        log_shares: ``(c,)``.
+
+    Source: Boyd and Vandenberghe (2004), Convex optimization, section 7.1.1.
+    """
+    columns = torch.stack([mean, log_shares.expand_as(mean)])
+    seen = columns.gather(2, own.expand(2, *own.shape)).mean((1, 2))
+
+    def log_loss(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights = torch.tensor(point, device=mean.device)
+        scores = torch.einsum("k,kmc->mc", weights, columns)
+        slope = (columns * scores.softmax(1)).sum(2).mean(1) - seen
+        return float(scores.logsumexp(1).mean() - weights @ seen), slope.cpu().numpy()
+
+    bounds = [(math.exp(-HIGHEST), math.exp(-LOWEST)), (0.0, 1.0)]
+    found = minimize(log_loss, (1.0, 0.5), jac=True, method="L-BFGS-B", bounds=bounds)
+    return np.array([-math.log(found.x[0]), SPREAD, found.x[1]])
 
 
 def _calibration(point: NDArray[np.float64]) -> Calibration:
