@@ -29,6 +29,7 @@ import gpytorch
 import torch
 from torch import Tensor
 
+from nonparam.errors import ConvergenceError
 from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.infinite import InfiniteNetwork
 from nonparam.kernels.operator import KernelOperator
@@ -134,11 +135,18 @@ class Krylov:
 
     def __matmul__(self, b: Tensor) -> Tensor:
         """Return the product with ``b (n, k)``; raise `ConvergenceError` where that is not certified."""
-        parts = [
-            apply_function(self.matrix, self.function, some, tolerance=TOLERANCE, max_steps=MAX_STEPS)
-            for some in b.split(COLUMNS, 1)
-        ]
-        return torch.cat([part.certified().product for part in parts], 1)
+        return torch.cat([self._product(some) for some in b.split(COLUMNS, 1)], 1)
+
+    def _product(self, b: Tensor) -> Tensor:
+        found = apply_function(self.matrix, self.function, b, tolerance=TOLERANCE, max_steps=MAX_STEPS)
+        try:
+            return found.certified().product
+        except ConvergenceError as error:
+            raise ConvergenceError(
+                "the Lanczos process does not resolve networks that are trained for so long: an error of "
+                f"about {float(found.errors.max()):.2g} after {found.steps} steps, with {TOLERANCE:g} asked "
+                f"for; take a shorter train_time, or at most {SEARCHED:,} rows with solver='cholesky'"
+            ) from error
 
 
 @dataclass(frozen=True)
