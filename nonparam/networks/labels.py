@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.utils import column_or_1d
@@ -21,7 +22,7 @@ def check_labels(y: Any, n: int) -> tuple[NDArray[Any], NDArray[np.intp]]:
         n: the number of rows of ``X``.
 
     Raises:
-        InputError: no labels, another number of them, missing or infinite ones, or a single class.
+        InputError: no labels, another number of them, missing or infinite ones, several types, or one class.
 
     Examples:
         >>> check_labels(["no", "yes", "no"], 3)
@@ -40,12 +41,15 @@ def check_labels(y: Any, n: int) -> tuple[NDArray[Any], NDArray[np.intp]]:
         )
     if values.dtype.kind == "f" and np.isinf(values).any():
         raise InputError("Input y contains infinity, which is no label: drop those rows")
+    if values.dtype == object:  # numbers in a column of objects have a type all the same
+        values = pd.Series(values).infer_objects().to_numpy()
     try:
         check_classification_targets(values)
         classes, numbers = np.unique(values, return_inverse=True)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(
-            "y has labels of several types, which have no order: convert them to text"
+            "y must hold whole numbers, booleans or text, all of one type: convert the labels to text "
+            f"({error})"
         ) from error
     if len(classes) < 2:
         raise InputError(
