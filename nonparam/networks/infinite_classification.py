@@ -45,6 +45,7 @@ __all__ = ["InfiniteNetworkClassifier"]
 Array = NDArray[np.float64]
 
 SEARCHED = 1000  # rows by which hyperparameters are learnt
+FEW = 10  # of each class that are among them, unless these would be more than half
 TOLERANCE = 1e-6  # nats gained in the last steps of the search
 WIDE = 0.25  # of the range of a column: its spread is at least that
 
@@ -178,7 +179,7 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         self, x: Tensor, codes: NDArray[np.intp], seen: LogNormal, rng: np.random.RandomState, plan: str
     ) -> FitReport:
         """Learn the hyperparameters by some of the rows, which are in order of their classes."""
-        some = np.sort(rng.permutation(len(x))[:SEARCHED])
+        some = _some(codes, rng)
         counts = np.bincount(codes[some])
         sizes = counts[counts > 0].tolist()
         data = _data(x[torch.from_numpy(some).to(x.device)], seen, sizes)
@@ -237,6 +238,18 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 def _number(value: Any, name: str) -> float:
     number = check_numbers(value, name)
     return float(number) if number.ndim == 0 else np.nan
+
+
+def _some(codes: NDArray[np.intp], rng: np.random.RandomState) -> NDArray[np.intp]:
+    """Return the rows that hyperparameters are learnt by: some of every class, then any, in order.
+
+    Without a rare class they would be those of another problem.
+    """
+    counts, keys = np.bincount(codes), rng.random_sample(len(codes))
+    by_class = np.lexsort((keys, codes))
+    rank = np.arange(len(codes)) - np.repeat(counts.cumsum() - counts, counts)
+    first = np.minimum(rank, min(FEW, SEARCHED // (2 * len(counts))))
+    return np.sort(by_class[np.lexsort((keys[by_class], first))[:SEARCHED]])
 
 
 def _spread(x: Array) -> Array:
