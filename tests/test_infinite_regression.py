@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -140,6 +141,20 @@ def test_files_pickles_and_updates(tmp_path, time):
     with torch.no_grad():
         k = more.kernel_.matrix(torch.from_numpy(X)).numpy()
     assert np.sqrt(np.mean((more.predict(X) - Y) ** 2)) < 0.5 and np.isfinite(k).all()
+
+
+@pytest.mark.parametrize("time", [40.0, math.inf])
+def test_a_time_that_is_set_after_the_fit_changes_no_model(tmp_path, time):
+    model = InfiniteNetworkRegressor("erf-1", kernel="ntk", train_time=time, noise=0.01).fit(X, Y)
+    expected = model.predict(NEW)
+    model.set_params(train_time=None).save(tmp_path / "model")
+    again = InfiniteNetworkRegressor.load(tmp_path / "model")
+    np.testing.assert_allclose(again.predict(NEW), expected, rtol=1e-12)
+    assert again.train_time_ == time and again.train_time is None
+    with pytest.raises(InputError, match=f"trained for train_time={time}: fit with train_time=None"):
+        again.decompose()
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        InfiniteNetworkRegressor(kernel="ntk", train_time=time).decompose()
 
 
 def test_a_checkpoint_is_taken_and_left_behind_by_none(tmp_path):

@@ -1,11 +1,12 @@
 """Regression with infinitely wide networks."""
 
 import os
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import gpytorch
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
 
 from nonparam.decomposition import Decomposition
 from nonparam.errors import InputError
@@ -60,6 +61,9 @@ class InfiniteNetworkRegressor(GPRegressor):
         checkpoint: see there.
         checkpoint_minutes: see there.
 
+    Attributes:
+        train_time_: how long the networks were trained; ``None`` for a posterior.
+
     Raises:
         InputError: data or arguments that no model can be fitted to.
         InsufficientMemoryError: more rows than the memory holds.
@@ -79,6 +83,8 @@ class InfiniteNetworkRegressor(GPRegressor):
         >>> bool(abs(early.predict([[0.5]])[0]) < abs(mean[0]))
         True
     """
+
+    also_saved: ClassVar[tuple[str, ...]] = ("train_time_",)
 
     def __init__(
         self,
@@ -139,12 +145,13 @@ class InfiniteNetworkRegressor(GPRegressor):
     def _search(self, objective: Objective, plan: Plan, search: Search) -> Fitted:
         """Learn the hyperparameters, and condition or train on the data."""
         found = super()._search(objective, plan, search)
+        self.train_time_ = None if self.train_time is None else float(self.train_time)
         return Fitted(found.theta, self._trained(found.posterior), found.report)
 
     def _trained(self, posterior: Posterior) -> Posterior:
-        if self.train_time is None:
+        if self.train_time_ is None:
             return posterior
-        return train(posterior, float(self.train_time), self._scales.y_variance)
+        return train(posterior, self.train_time_, self._scales.y_variance)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], kernel: gpytorch.kernels.Kernel | None = None) -> Self:
@@ -183,8 +190,9 @@ class InfiniteNetworkRegressor(GPRegressor):
         return super().joint_density()
 
     def _refuse_time(self, what: str) -> None:
-        if self.train_time is not None:
+        check_is_fitted(self)
+        if self.train_time_ is not None:
             raise InputError(
-                f"{what} of a posterior, and this model was trained for train_time={self.train_time!r}: fit "
+                f"{what} of a posterior, and this model was trained for train_time={self.train_time_!r}: fit "
                 "with train_time=None, or take predict and sample_y"
             )
