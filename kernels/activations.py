@@ -315,13 +315,17 @@ def elementwise(
             themselves, by Gauss-Legendre in place of Gauss-Hermite quadrature.
 
     Raises:
-        InputError: on evaluation, values that are not finite.
+        InputError: no function; on evaluation, values that are not finite, or not as many as places.
 
     Examples:
         >>> one = torch.ones(1, dtype=torch.float64)
         >>> elementwise(torch.tanh).moments(0.5 * one, one, one)[0]
         tensor([0.1863], dtype=torch.float64)
     """
+    if not callable(function):
+        raise InputError(
+            f"an activation must be a function of a tensor, such as torch.tanh, got {function!r}"
+        )
     return Activation("elementwise", function, _Expansion(function, nodes, order, kink))
 
 
@@ -360,7 +364,14 @@ class _Expansion:
     def _coefficients(self, function: Callable[[Tensor], Tensor], q: Tensor) -> list[Tensor]:
         """Return ``a_0(q), ..., a_order(q)``, and two coefficients of what is left, each as ``q`` is."""
         z, w, table = (each.to(q) for each in self._rule)
-        values = function(_root(q)[..., None] * z)
+        places = _root(q)[..., None] * z
+        values = function(places)
+        if not isinstance(values, Tensor) or values.shape != places.shape:
+            came = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise InputError(
+                f"an activation takes a tensor to one of the same shape, number by number: expected "
+                f"{tuple(places.shape)}, got {came}; write it with torch functions"
+            )
         if not bool(torch.isfinite(values).all()):
             raise InputError(
                 "the activation is not finite where the network needs it: expected a function that is finite "

@@ -202,8 +202,8 @@ def read_architecture(architecture: str | Sequential) -> Sequential:
         architecture = parse_architecture(architecture)
     if not isinstance(architecture, Sequential) or not architecture.dense:
         raise InputError(
-            f"architecture must be a text such as 'relu-3', or a Sequential with a Dense layer, got "
-            f"{architecture!r}"
+            "architecture must be a text such as 'relu-3', or a Sequential of nonparam.networks with a Dense "
+            f"layer (from_torch makes one of torch's), got {architecture!r}"
         )
     columns = math.prod(image_of(architecture) or (1,))
     after = architecture.shape(Shape(columns), Widths(repeat(1)))

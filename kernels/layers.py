@@ -160,10 +160,14 @@ class Apply(Layer):
     """An activation, of each number by itself.
 
     Attributes:
-        activation: the function.
+        activation: the function, or its name.
     """
 
     activation: Activation
+
+    def __post_init__(self) -> None:
+        """Take a name for the activation of that name."""
+        object.__setattr__(self, "activation", as_activation(self.activation))
 
     def shape(self, before: Shape, widths: Widths, last: int | None = None) -> Shape:
         """Return the same units; refuse numbers that are not Gaussian."""

@@ -13,6 +13,7 @@ from nonparam.kernels import InfiniteNetwork, covariance
 from nonparam.kernels.phase import phase
 from nonparam.networks import (
     MLP,
+    Apply,
     AvgPool,
     Conv1d,
     Conv2d,
@@ -69,6 +70,21 @@ def test_values_that_are_not_finite_are_refused():
     arch = Sequential(Dense(), Elementwise(torch.log), Dense())
     with pytest.raises(InputError, match="the activation is not finite where the network needs it"):
         arch.kernel()
+
+
+def test_activations_that_are_none_are_refused():
+    for wrong, came in ((lambda z: z.sum(), r"got \(\)"), (lambda z: z.detach().numpy(), "got ndarray")):
+        with pytest.raises(
+            InputError, match=f"an activation takes a tensor to one of the same shape.*{came}"
+        ):
+            Sequential(Dense(), Elementwise(wrong), Dense()).kernel()
+    with pytest.raises(InputError, match="an activation must be a function of a tensor, such as"):
+        Elementwise("tanh")
+    assert Apply("erf").activation is Erf().activation
+    with pytest.raises(InputError, match="activation must be one of"):
+        Apply("softmax")
+    with pytest.raises(InputError, match="from_torch makes one of torch's"):
+        InfiniteNetwork(nn.Sequential(nn.Linear(2, 1)))
 
 
 def test_finite_networks_know_the_columns_of_images():

@@ -71,6 +71,11 @@ def test_a_fitted_kernel_brings_its_variances():
     assert kernel.raw_weight_variance.requires_grad  # it is copied
 
 
+def test_a_column_of_outputs_is_as_a_list_of_them(report):
+    column = compare_widths("erf-1", X.astype(np.float32).tolist(), Y[:, None], (16, 64), seeds=2, steps=5)
+    assert column.widths == [16, 64]
+
+
 def test_seeds_repeat(report):
     again = compare_widths("erf-1", X, Y, [256, 16, 64, 16], seeds=8, steps=100)
     assert again.widths == report.widths
@@ -163,7 +168,7 @@ def test_what_cannot_be_compared_is_refused():
         compare_widths("relu-1", X[:19], Y[:19], (4, 8))
     with pytest.raises(InputError, match=r"y is 3 in all rows that are trained on"):
         compare_widths("relu-1", X, np.full(80, 3.0), (4, 8))
-    with pytest.raises(InputError, match="y"):
+    with pytest.raises(InputError, match="compare_widths takes one output, got 2: compare them one by one"):
         compare_widths("relu-1", X, np.stack([Y, Y], 1), (4, 8))
     with pytest.raises(InputError, match="architecture must be"):
         compare_widths("relu", X, Y, (4, 8))

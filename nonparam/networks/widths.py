@@ -281,7 +281,10 @@ def _problem(
 ) -> _Problem:
     """Return the parts of the data, and the limit's kernel at their scale."""
     x = check_table(BaseEstimator(), X, reset=True)
-    outputs = check_outputs(y, len(x), multi_output=False)
+    outputs = check_outputs(y, len(x)).reshape(len(x), -1)
+    if outputs.shape[1] != 1:
+        raise InputError(f"compare_widths takes one output, got {outputs.shape[1]}: compare them one by one")
+    outputs = outputs[:, 0]
     if len(x) < FEWEST_ROWS:
         raise InputError(f"compare_widths needs {FEWEST_ROWS} rows or more, in three parts, got {len(x)}")
     order, part = rng.permutation(len(x)), int(TEST * len(x))
