@@ -21,13 +21,13 @@ __all__ = ["MATRICES", "Calibration", "ClassPosterior", "calibrate", "condition_
 
 MATRICES = 4  # of n x n at the peak: two that stay, and what factorisation and products add
 BLOCK = 1024  # new rows worked on at a time
-ENOUGH = 4000  # numbers, rows times classes, that probabilities are calibrated by
+ENOUGH = 10_000  # numbers, rows times classes, that probabilities are calibrated by
 FEWEST = 200  # rows among them
 LOWEST, HIGHEST = math.log(0.1), math.log(50.0)  # temperature
 BOUNDS = np.array([[LOWEST, HIGHEST], [math.log(0.1), 0.0], [0.0, 1.0]])  # of it, the spread and the share
 SPREAD = math.log(0.3)  # where the search starts
 MOVES = np.array([0.5, 0.5, 0.3])
-MAX_EVALUATIONS = 60
+MAX_EVALUATIONS = 40
 
 
 @dataclass(frozen=True)
