@@ -10,7 +10,7 @@ import torch
 from nonparam.errors import InsufficientMemoryError
 from nonparam.kernels import RBF
 from nonparam.networks import class_posterior
-from nonparam.networks.class_posterior import Calibration, calibrate, condition_classes
+from nonparam.networks.class_posterior import Calibration, calibrate, condition_classes, plan_classes
 from nonparam.networks.dirichlet import LogNormal
 from nonparam.objective import Data
 from nonparam.posterior import condition
@@ -105,3 +105,8 @@ def test_memory_is_asked_for_before_it_is_taken(monkeypatch):
     monkeypatch.setattr(class_posterior, "MATRICES", 1e15)
     with pytest.raises(InsufficientMemoryError, match="train on a random subset of the rows"):
         posterior()
+
+
+@pytest.mark.parametrize(("classes", "size"), [(2, "32.0 MB"), (125, "32.0 MB"), (1000, "88.0 MB")])
+def test_tables_of_many_classes_count_too(classes, size):
+    assert str(plan_classes(1000, classes, torch.device("cpu"))).endswith(size)

@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from nonparam import InfiniteNetworkClassifier
 from nonparam.errors import InputError, InsufficientMemoryError
-from nonparam.networks import Dense, Relu, Sequential, infinite_classification
+from nonparam.networks import Dense, Relu, Sequential, class_posterior, infinite_classification
 
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(90, 2))
@@ -210,7 +210,7 @@ def test_data_that_make_no_model(model):
 
 
 def test_too_many_rows_are_refused_before_anything_is_allocated(monkeypatch):
-    monkeypatch.setattr(infinite_classification, "MATRICES", 1e14)
+    monkeypatch.setattr(class_posterior, "MATRICES", 1e14)
     with pytest.raises(InsufficientMemoryError, match="train on a random subset of the rows"):
         InfiniteNetworkClassifier().fit(X, CODES)
 

@@ -15,11 +15,12 @@ from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.strips import assemble
 from nonparam.networks.dirichlet import ClassInverses, ClassMeans, LogNormal, fit_means
 from nonparam.networks.softmax import expected_softmax
-from nonparam.solvers.plan import choose
+from nonparam.solvers.plan import Plan, choose
 
-__all__ = ["MATRICES", "Calibration", "ClassPosterior", "calibrate", "condition_classes"]
+__all__ = ["Calibration", "ClassPosterior", "calibrate", "condition_classes", "plan_classes"]
 
 MATRICES = 4  # of n x n at the peak: two that stay, and what factorisation and products add
+TABLES = 7  # of n x c at the peak: targets, noise, solves, moments of rows left out
 BLOCK = 1024  # new rows worked on at a time
 ENOUGH = 10_000  # numbers, rows times classes, that probabilities are calibrated by
 FEWEST = 200  # rows among them
@@ -87,6 +88,16 @@ class ClassPosterior:
         return mean, (1.0 / precision - self.noise).clamp_min(0.0)
 
 
+def plan_classes(n: int, classes: int, device: torch.device) -> Plan:
+    """Return the plan for ``n`` rows, or raise `InsufficientMemoryError` where the memory does not hold it.
+
+    Examples:
+        >>> print(plan_classes(1000, 10, torch.device("cpu")))
+        n=1,000: float64 Cholesky, 32.0 MB
+    """
+    return choose("cholesky", n, MATRICES + TABLES * classes // n, device)
+
+
 @torch.no_grad()
 def condition_classes(
     kernel: gpytorch.kernels.Kernel, x: Tensor, seen: LogNormal, sizes: Sequence[int]
@@ -110,7 +121,7 @@ def condition_classes(
         >>> posterior.moments(x)[0].argmax(1)
         tensor([0, 1, 1])
     """
-    choose("cholesky", len(x), MATRICES, x.device)
+    plan_classes(len(x), len(sizes), x.device)
     b = assemble(kernel, x).matrix
     torch.diagonal(b).add_(seen.outside_noise)
     inverses, targets = ClassInverses.of(b, seen.spared, sizes), seen.targets(sizes, x)

@@ -18,14 +18,13 @@ from nonparam.errors import InputError
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.infinite import KINDS, InfiniteNetwork
 from nonparam.kernels.layers import Sequential
-from nonparam.networks.class_posterior import MATRICES, Calibration, calibrate, condition_classes
+from nonparam.networks.class_posterior import Calibration, calibrate, condition_classes, plan_classes
 from nonparam.networks.dirichlet import DirichletObjective, LogNormal
 from nonparam.networks.labels import check_labels
 from nonparam.newton import Watch, maximise_watched
 from nonparam.objective import Data
 from nonparam.progress import Progress
 from nonparam.scales import default_priors, initialise, measure
-from nonparam.solvers.plan import choose
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
@@ -143,7 +142,7 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         self.classes_, codes = check_labels(y, len(x))
         check_scale(x, x)
         device, rng = check_device(self.device, len(x)), check_seed(self.random_state)
-        plan = choose("cholesky", len(x), MATRICES, device)
+        plan = plan_classes(len(x), len(self.classes_), device)
         if self.verbose:
             print(plan)
         seen = LogNormal.of(float(self.alpha_epsilon))
