@@ -49,8 +49,9 @@ class InfiniteNetworkRegressor(GPRegressor):
             the posterior of a Gaussian process.
         mean: as for `GPRegressor`, as all that follow.
         noise: see there.
-        solver: see there; with a ``train_time`` networks are trained by eigenvectors, or by the Lanczos
-            process where there are more than 4,000 rows or the memory holds no factor.
+        solver: see there; with a ``train_time`` up to 4,000 rows are trained on by eigenvectors, more, or any
+            with ``"cg"``, by the Lanczos process. The deviation of each new row then takes a solve of its
+            own, about half a second.
         objective: see there.
         n_restarts: see there.
         priors: see there.
