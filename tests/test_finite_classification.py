@@ -181,7 +181,7 @@ def test_averages_are_surer_of_the_truth_on_digits():
         ([pd.NA, *Y[1:].astype(object)], "1 labels, first in row 0"),
         (np.where(Y > 0, 1.0, np.inf), "y contains infinity"),
         (X[:, 0], "Unknown label type"),
-        (np.array(["a", *Y[1:].tolist()], dtype=object), "several types"),
+        (np.array(["a", *Y[1:].tolist()], dtype=object), "all of one type: convert the labels to text"),
         (np.column_stack([Y, Y]), "1d array"),
         (None, "y is None"),
     ],

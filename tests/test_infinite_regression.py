@@ -185,7 +185,7 @@ def test_what_belongs_to_a_posterior_is_refused_to_an_ensemble(ensemble, method)
         ({"kernel": None}, "kernel must be one of"),
         ({"arch": "relu"}, "architecture must be an activation and the number of hidden layers"),
         ({"arch": 3}, "architecture must be a text such as 'relu-3'"),
-        ({"arch": Sequential(Erf())}, "a Sequential with a Dense layer"),
+        ({"arch": Sequential(Erf())}, "a Sequential of nonparam.networks with a Dense layer"),
         (
             {"kernel": "ntk", "train_time": 0.0},
             "train_time must be None, a positive number or math.inf, got 0.0",
