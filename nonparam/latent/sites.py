@@ -1,0 +1,129 @@
+r"""A Gaussian process times Gaussian sites, one for each row: its moments and its normaliser.
+
+With a prior :math:`N(0, K)` and sites :math:`\exp(\lambda_i f_i - \tfrac12 w_i f_i^2)`, :math:`w_i \ge 0`,
+
+.. math::
+
+    B = I + W^{1/2} K W^{1/2}, \quad R = W^{1/2} B^{-1} W^{1/2}, \quad
+    V = (K^{-1} + W)^{-1} = K - K R K, \quad m = V \lambda = K \alpha, \quad \alpha = \lambda - R K \lambda,
+
+.. math:: \log \int N(f \mid 0, K) \prod_i e^{\lambda_i f_i - w_i f_i^2 / 2}\, df
+          = \tfrac12 \lambda^\top m - \tfrac12 \log |B| .
+
+``B`` has no eigenvalue below 1, whatever ``K`` is: no jitter is needed.
+
+Source: Rasmussen and Williams (2006), Gaussian processes for machine learning, equations 3.26 to 3.28.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from nonparam.solvers.cholesky import CholeskyFactor, cholesky
+
+__all__ = ["SitePosterior", "Sites"]
+
+
+@dataclass(frozen=True)
+class Sites:
+    """What the observations say of one function, as Gaussian factors in natural parameters.
+
+    Attributes:
+        linear: ``(n,)``.
+        precision: ``(n,)``, not negative.
+    """
+
+    linear: Tensor
+    precision: Tensor
+
+    def towards(self, other: "Sites", share: float) -> "Sites":
+        """Return sites a share of the way to others."""
+        return Sites(
+            torch.lerp(self.linear, other.linear, share), torch.lerp(self.precision, other.precision, share)
+        )
+
+
+@dataclass(frozen=True)
+class SitePosterior:
+    """A Gaussian process given sites.
+
+    Attributes:
+        covariance: ``K``, ``(n, n)``.
+        sites: of the rows.
+        factor: of ``B``.
+
+    Examples:
+        >>> one = torch.ones(1, dtype=torch.float64)
+        >>> posterior = SitePosterior.of(torch.eye(1, dtype=torch.float64), Sites(one, one))
+        >>> round(posterior.mean.item(), 6), round(posterior.variance.item(), 6)
+        (0.5, 0.5)
+    """
+
+    covariance: Tensor
+    sites: Sites
+    factor: CholeskyFactor
+
+    @classmethod
+    def of(cls, covariance: Tensor, sites: Sites) -> "SitePosterior":
+        """Factorise ``B``."""
+        root = sites.precision.sqrt()
+        b = root[:, None] * covariance * root
+        torch.diagonal(b).add_(1.0)
+        return cls(covariance, sites, cholesky(b))
+
+    @cached_property
+    def root(self) -> Tensor:
+        """The roots of the precisions, ``(n,)``."""
+        return self.sites.precision.sqrt()
+
+    def shrink(self, v: Tensor) -> Tensor:
+        """Return ``R v`` for ``v (n, k)``."""
+        return self.root[:, None] * self.factor.solve(self.root[:, None] * v)
+
+    @cached_property
+    def alpha(self) -> Tensor:
+        """``K^-1 m``, ``(n,)``."""
+        linear = self.sites.linear
+        return linear - self.shrink((self.covariance @ linear)[:, None])[:, 0]
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """``(n,)``."""
+        return self.covariance @ self.alpha
+
+    @cached_property
+    def half(self) -> Tensor:
+        """``U^-T W^1/2 K`` with ``B = U' U``, ``(n, n)``: its squares are what the sites take away."""
+        return self.factor.half_solve(self.root[:, None] * self.covariance)
+
+    @cached_property
+    def variance(self) -> Tensor:
+        """``(n,)``, positive."""
+        left = torch.diagonal(self.covariance) - self.half.square().sum(0)
+        return left.clamp_min(torch.finfo(left.dtype).tiny)
+
+    @property
+    def log_normaliser(self) -> float:
+        """The log integral, in nats."""
+        return 0.5 * float(self.sites.linear @ self.mean) - 0.5 * self.factor.log_determinant()
+
+    def inverse(self) -> Tensor:
+        """Return ``R``, ``(n, n)``, symmetric."""
+        upper = CholeskyFactor(self.factor.upper.clone(), 0.0).inverse_in_place().triu()
+        whole = upper + upper.triu(1).mT
+        return self.root[:, None] * whole * self.root
+
+    def moments(self, cross: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and variances of the function at new rows, two of ``(m,)``.
+
+        Args:
+            cross: ``(n, m)``, covariances with the rows.
+            prior: ``(m,)``, variances.
+
+        Source: Rasmussen and Williams (2006), algorithm 3.2.
+        """
+        half = self.factor.half_solve(self.root[:, None] * cross)
+        left = (prior - half.square().sum(0)).clamp_min(torch.finfo(prior.dtype).tiny)
+        return cross.mT @ self.alpha, left

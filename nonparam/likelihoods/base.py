@@ -1,0 +1,119 @@
+r"""Likelihoods: how an observation depends on the value of one or more functions at its row.
+
+Rows are independent given the functions. All that inference needs is the log density; expectations over a
+Gaussian function follow from it by the trapezoid rule,
+
+.. math:: E\, h(f) = \sum_k w_k\, h(m + \sqrt v\, z_k), \quad f \sim N(m, v), \quad w_k \propto e^{-z_k^2/2},
+
+which converges exponentially for analytic ``h``: it is the more exact, the smoother ``h`` is over a spacing.
+
+Source: Trefethen and Weideman (2014), The exponentially convergent trapezoidal rule, SIAM Review 56(3).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nonparam.theta import Prior
+
+__all__ = ["Likelihood", "expectation", "nodes"]
+
+REACH = 8.0  # standard deviations of f
+NODES = 101
+
+
+class Likelihood(torch.nn.Module, ABC):
+    r"""The density of observations given functions, :math:`\prod_i p(y_i \mid f_i)`.
+
+    A likelihood may have parameters of its own, which are learnt with those of the kernel; they are stored as
+    logarithms (``raw_...``), in float64.
+
+    Observations are ``y (n, k)``: the first column is what was seen, a second one, where there is one, the
+    exposure (time, area, or the number of trials).
+
+    Attributes:
+        keyword: the name by which estimators know it.
+        latents: the number of functions.
+        is_log_concave: in the functions, for all values of the parameters: the posterior has one mode.
+        is_discrete: whether observations are whole numbers.
+    """
+
+    keyword: ClassVar[str]
+    latents: ClassVar[int] = 1
+    is_log_concave: ClassVar[bool] = False
+    is_discrete: ClassVar[bool] = False
+    takes_exposure: ClassVar[bool] = False
+
+    @abstractmethod
+    def check(self, y: NDArray[Any]) -> None:
+        """Raise `InputError` where ``y (n, k)`` holds what cannot be observed, with the first such row."""
+
+    @abstractmethod
+    def initialised(self, y: NDArray[Any]) -> Self:
+        """Return a copy whose unset parameters start from the data ``y (n, k)``."""
+
+    def priors(self) -> Mapping[str, Prior]:
+        """Return priors of the stored parameters that are learnt, by their names, after `initialised`."""
+        return {}
+
+    @abstractmethod
+    def typical(self, y: NDArray[Any]) -> tuple[float, float]:
+        """Return the level of the first function that fits the data best, and its variance around it."""
+
+    @abstractmethod
+    def log_density(self, y: Tensor, f: Tensor) -> Tensor:
+        """Return ``log p(y | f)`` in nats, ``(n, q)``, for ``y (n, k)`` and ``f (n, q)``."""
+
+    def expected_log_density(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """Return the mean of ``log p(y | f)`` over independent Gaussian functions, ``(n,)``.
+
+        Args:
+            y: ``(n, k)``.
+            mean: ``(n, latents)``.
+            variance: ``(n, latents)``.
+        """
+        return expectation(lambda f: self.log_density(y, f), mean[:, 0], variance[:, 0])
+
+    @abstractmethod
+    def response(self, f: Tensor, exposure: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of an observation given ``f (m, q)``: two of ``(m, q)``.
+
+        Args:
+            f: ``(m, q)``.
+            exposure: ``(m, 1)``; ``None`` for one unit.
+        """
+
+    @abstractmethod
+    def distribution(self, y: Tensor, f: Tensor, exposure: Tensor | None = None) -> Tensor:
+        """Return the probability of an observation of at most ``y (m, 1)`` given ``f (m, q)``: ``(m, q)``."""
+
+    @abstractmethod
+    def sample(self, f: Tensor, generator: torch.Generator, exposure: Tensor | None = None) -> Tensor:
+        """Draw an observation for each entry of ``f (m, q)``."""
+
+
+def nodes(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the places ``(q,)`` of the trapezoid rule, in standard deviations, and their weights."""
+    z = torch.linspace(-REACH, REACH, NODES, dtype=like.dtype, device=like.device)
+    return z, torch.softmax(-0.5 * z.square(), 0)
+
+
+def expectation(function: Callable[[Tensor], Tensor], mean: Tensor, variance: Tensor) -> Tensor:
+    """Return the mean of a function of Gaussian numbers, ``(n,)``.
+
+    Args:
+        function: takes ``(n, q)`` values and returns as many.
+        mean: ``(n,)``.
+        variance: ``(n,)``.
+
+    Examples:
+        >>> one = torch.ones(1, dtype=torch.float64)
+        >>> expectation(torch.square, 2.0 * one, 3.0 * one).round(decimals=6)
+        tensor([7.], dtype=torch.float64)
+    """
+    z, weights = nodes(mean)
+    return function(mean[:, None] + variance.sqrt()[:, None] * z) @ weights
