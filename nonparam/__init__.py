@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nonparam.averaging import HyperparameterAverage
     from nonparam.bayesian_linear import BayesianLinearRegressor
+    from nonparam.classification import GPClassifier
     from nonparam.comparison import compare
     from nonparam.deep import DeepKernelRegressor
     from nonparam.forecasting import GPForecaster
@@ -27,6 +28,7 @@ __all__ = [
     "DeepKernelRegressor",
     "FiniteNetworkClassifier",
     "FiniteNetworkRegressor",
+    "GPClassifier",
     "GPForecaster",
     "GPRegressor",
     "HyperparameterAverage",
@@ -46,6 +48,7 @@ _HOMES = {
     "DeepKernelRegressor": "nonparam.deep",
     "FiniteNetworkClassifier": "nonparam.networks",
     "FiniteNetworkRegressor": "nonparam.networks",
+    "GPClassifier": "nonparam.classification",
     "GPForecaster": "nonparam.forecasting",
     "GPRegressor": "nonparam.regression",
     "HyperparameterAverage": "nonparam.averaging",

@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
+from torch import Tensor
 
 from nonparam.checkpoint import Checkpoint, NewtonState, State
 from nonparam.errors import ConvergenceError, NotPositiveDefiniteError
@@ -80,8 +81,26 @@ class Watch:
     progress: Progress
 
 
+class Searched(Protocol):
+    """What a search needs of an objective."""
+
+    @property
+    def theta(self) -> Theta:
+        """The vector of free hyperparameters."""
+        ...
+
+    @property
+    def x(self) -> Tensor:
+        """The rows, ``(n, d)``."""
+        ...
+
+    def negative(self, points: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
+        """Return minus the objective and its gradient, as `nonparam.lbfgs.minimise` asks for them."""
+        ...
+
+
 def maximise_watched(
-    objective: Objective, state: State, watch: Watch, *, plan: str, tolerance: float
+    objective: Searched, state: State, watch: Watch, *, plan: str, tolerance: float
 ) -> tuple[Array, FitReport]:
     """Maximise an objective from all points of a state at once, telling of each step.
 
@@ -99,7 +118,7 @@ def maximise_watched(
         ConvergenceError: the objective is finite at no start.
     """
     theta, best = objective.theta, np.inf
-    watch.progress.stage(f"{len(objective.data.x):,} rows, exactly", tolerance)
+    watch.progress.stage(f"{len(objective.x):,} rows, exactly", tolerance)
 
     def tell(found: list[Minimum]) -> None:
         nonlocal best

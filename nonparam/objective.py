@@ -120,6 +120,11 @@ class Objective:
     outputs: NDArray[np.intp] | None = None
     held_out: HeldOutRows | None = None
 
+    @property
+    def x(self) -> Tensor:
+        """The rows, ``(n, d)``."""
+        return self.data.x
+
     def log_marginal_likelihood(
         self, points: Array, *, outputs: NDArray[np.intp] | None = None, gradient: bool = True
     ) -> tuple[Array, Array, float]:

@@ -43,7 +43,7 @@ class Prior:
     step: Array | float = 1.0
 
 
-def free_parameters(kernel: gpytorch.kernels.Kernel) -> dict[str, torch.nn.Parameter]:
+def free_parameters(kernel: gpytorch.Module) -> dict[str, torch.nn.Parameter]:
     """Return what training may move, by qualified name (``kernel.raw_lengthscale``), in a fixed order.
 
     Examples:
@@ -85,9 +85,7 @@ class Theta:
         rbf(lengthscale=5)
     """
 
-    def __init__(
-        self, kernel: gpytorch.kernels.Kernel, priors: Mapping[str, Prior], noise: float | None
-    ) -> None:
+    def __init__(self, kernel: gpytorch.Module, priors: Mapping[str, Prior], noise: float | None) -> None:
         self.kernel = kernel
         self.learns_noise = noise is not None
         self._free = free_parameters(kernel)

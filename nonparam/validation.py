@@ -29,6 +29,7 @@ __all__ = [
     "check_scale",
     "check_seed",
     "check_table",
+    "check_temperature",
     "check_verbose",
     "check_weights",
 ]
@@ -269,6 +270,15 @@ def check_count(value: Any, name: str, least: int = 0) -> None:
     """
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
         raise InputError(f"{name} must be an integer, at least {least}; got {value!r}")
+
+
+def check_temperature(value: Any) -> None:
+    """Raise `InputError` unless it is ``"learn"`` or a positive number."""
+    if isinstance(value, str) and value == "learn":
+        return
+    number = check_numbers(value, "temperature") if not isinstance(value, str) else np.zeros(0)
+    if number.ndim or not 0.0 < number < np.inf:
+        raise InputError(f"temperature must be 'learn' or a positive number, got {value!r}")
 
 
 def check_seed(random_state: Any) -> np.random.RandomState:

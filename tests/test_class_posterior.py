@@ -9,8 +9,10 @@ import torch
 
 from nonparam.errors import InsufficientMemoryError
 from nonparam.kernels import RBF
+from nonparam.latent import calibration
+from nonparam.latent.calibration import Calibration, calibrate
 from nonparam.networks import class_posterior
-from nonparam.networks.class_posterior import Calibration, calibrate, condition_classes, plan_classes
+from nonparam.networks.class_posterior import condition_classes, plan_classes
 from nonparam.networks.dirichlet import LogNormal
 from nonparam.objective import Data
 from nonparam.posterior import condition
@@ -71,7 +73,9 @@ def log_loss(calibration, found):
 
 def test_the_calibration_has_the_smallest_log_loss_of_rows_left_out():
     found = posterior()
-    best = calibrate(found, torch.Generator().manual_seed(0))
+    best = calibrate(
+        *found.left_out(), found.targets.argmax(1), found.log_shares, torch.Generator().manual_seed(0)
+    )
     assert best.log_loss == pytest.approx(log_loss(best, found), rel=1e-9)
     for point in itertools.product((0.3, 0.8, 1.0, 2.0, 5.0, 20.0, 50.0), (0.1, 0.5, 1.0), (0.0, 0.5, 1.0)):
         assert best.log_loss <= log_loss(Calibration(*point, math.nan), found) + 2e-3
@@ -82,7 +86,10 @@ def test_labels_that_nothing_tells_cost_no_more_than_their_shares_do(seed):
     """Probabilities of the shares alone have a log loss that is the entropy of the labels."""
     rng, sizes = np.random.default_rng(seed), [60, 25, 15]
     x = torch.from_numpy(rng.normal(size=(100, 2)))
-    found = calibrate(condition_classes(KERNEL, x, SEEN, sizes), torch.Generator().manual_seed(0))
+    posterior = condition_classes(KERNEL, x, SEEN, sizes)
+    own = posterior.targets.argmax(1)
+    generator = torch.Generator().manual_seed(0)
+    found = calibrate(*posterior.left_out(), own, posterior.log_shares, generator)
     shares = np.array(sizes) / 100.0
     assert found.log_loss < -(shares @ np.log(shares)) + 0.02
 
@@ -96,7 +103,7 @@ def test_the_search_starts_at_the_one_minimum_without_spread():
         scores = mean / temperature + share * log_shares
         return -float(scores.log_softmax(1).gather(1, own).mean())
 
-    log_temperature, _, share = class_posterior._without_spread(mean, own, log_shares)
+    log_temperature, _, share = calibration._without_spread(mean, own, log_shares)
     least = min(loss(t, r) for t in np.geomspace(0.1, 50.0, 80) for r in np.linspace(0.0, 1.0, 41))
     assert loss(math.exp(log_temperature), share) <= least + 1e-6
 

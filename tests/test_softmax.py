@@ -8,7 +8,7 @@ import torch
 from scipy.special import softmax as plain
 from scipy.stats import norm
 
-from nonparam.networks.softmax import expected_softmax
+from nonparam.likelihoods.softmax import expected_softmax
 
 RNG = np.random.default_rng(0)
 

@@ -23,14 +23,16 @@ import torch
 from torch import Tensor
 
 from nonparam.errors import ConvergenceError
-from nonparam.latent.approximation import Approximation, Observations
+from nonparam.latent.approximation import Approximation, Independent, Observations
 from nonparam.latent.sites import SitePosterior, Sites
 
 __all__ = ["laplace_mode"]
 
 MAX_STEPS = 100
 HALVINGS = 20
-TOLERANCE = 1e-12  # nats a row that a step gains
+ROUNDING = 1e-13  # of a log density
+SHRINKING = 0.3  # of what the step before promised: as long as that falls so, its curvature serves
+TOLERANCE = 1e-15  # nats a row that a step promises
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,13 @@ class _Point:
 
     @classmethod
     def of(cls, alpha: Tensor, f: Tensor, seen: Observations) -> "_Point":
-        return cls(alpha, f, float(seen.log_density(f)) - 0.5 * float(alpha @ f))
+        return cls(alpha, f, float(seen.log_density(f[:, None])) - 0.5 * float(alpha @ f))
 
 
 def laplace_mode(
     covariances: Sequence[Tensor],
     seen: Observations,
-    start: Sequence[Sites] | None = None,
+    previous: Approximation | None = None,
     *,
     gradient: bool = True,
 ) -> Approximation:
@@ -58,7 +60,7 @@ def laplace_mode(
     Args:
         covariances: that of the function at the rows, ``(n, n)``.
         seen: the observations, through a log-concave likelihood.
-        start: the sites to begin from; by default at a function that is zero.
+        previous: to begin from; by default a function that is zero.
         gradient: whether to return the derivatives.
 
     Raises:
@@ -67,58 +69,65 @@ def laplace_mode(
     Source: Rasmussen and Williams (2006), algorithms 3.1 and 5.1.
     """
     (k,) = covariances
-    alpha = torch.zeros_like(seen.weights) if start is None else SitePosterior.of(k, start[0]).alpha
-    mode = _mode(k, _Point.of(alpha, k @ alpha, seen), seen)
-    slope, precision, third = _derivatives(mode.f, seen)
-    posterior = SitePosterior.of(k, Sites(slope + precision * mode.f, precision))
-    value = mode.height - 0.5 * posterior.factor.log_determinant()
+    zero = torch.zeros_like(seen.weights)
+    at = _Point.of(zero, zero, seen)
+    if previous is not None:
+        before = previous.posterior.alpha[:, 0]
+        at = max(at, _Point.of(before, k @ before, seen), key=lambda point: point.height)
+    near, mode, posterior = _mode(k, at, seen)
+    implicit = 0.5 * posterior.variance * seen.derivatives(near.f)[2]
+    moved = float(implicit @ (mode.f - near.f))  # by the last step, which the determinant does not know of
+    value = mode.height - 0.5 * posterior.factor.log_determinant() + moved
     if not gradient:
-        return Approximation(value, [posterior], [], [])
-    implicit = 0.5 * posterior.variance * third
-    r = posterior.inverse()
+        return Approximation(value, Independent([posterior]), [], [])
+    r, alpha = posterior.shrinkage(), mode.alpha
     u = implicit - r @ (k @ implicit)
-    outer = torch.outer(u + 0.5 * slope, slope)
+    outer = torch.outer(u + 0.5 * alpha, alpha)
     own = _parameter_slopes(posterior.variance, k @ u, mode.f, seen)
-    return Approximation(value, [posterior], [0.5 * (outer + outer.mT - r)], own)
+    return Approximation(value, Independent([posterior]), [0.5 * (outer + outer.mT - r)], own)
 
 
-def _mode(k: Tensor, at: _Point, seen: Observations) -> _Point:
-    """Take Newton's steps until one gains nothing (algorithm 3.1)."""
+def _mode(k: Tensor, at: _Point, seen: Observations) -> tuple[_Point, _Point, SitePosterior]:
+    """Take Newton's steps until one gains nothing (algorithm 3.1).
+
+    As long as steps promise ever less, the curvature of an earlier one serves, without a factorisation; the
+    last step is Newton's own, which squares what is left of the distance.
+
+    Returns:
+        Where the last step began and where it led, and the Gaussian process of the curvature where it began.
+    """
+    posterior, before = None, 0.0
     for _ in range(MAX_STEPS):
-        slope, precision, _ = _derivatives(at.f, seen)
-        posterior = SitePosterior.of(k, Sites(slope + precision * at.f, precision))  # lines 4 to 7
-        following = _towards(posterior, at, seen)
-        gained, at = following.height - at.height, following
-        if gained <= TOLERANCE * len(at.f):
-            return at
+        slope, curvature, _ = seen.derivatives(at.f)
+        is_fresh = posterior is None
+        if posterior is None:
+            precision = (-curvature).clamp_min(0.0)
+            posterior = SitePosterior.of(k, Sites(slope + precision * at.f, precision))  # lines 4 to 7
+        apart = slope - at.alpha
+        step = apart - posterior.shrink((k @ apart)[:, None])[:, 0]  # (I + W K)^-1 (slope - alpha)
+        moved = k @ step
+        promised = 0.5 * float(apart @ moved)
+        following = _along(step, moved, at, seen)
+        if is_fresh and promised <= TOLERANCE * len(at.f):
+            return at, following, posterior
+        if not (is_fresh or TOLERANCE * len(at.f) < promised < SHRINKING * before):
+            posterior = None
+        at, before = following, promised
     raise ConvergenceError(
         f"Newton's steps did not find the mode of the posterior in {MAX_STEPS} steps: expected a kernel "
         "whose variance suits the data; try other starting values, or inference='variational'"
     )
 
 
-def _towards(posterior: SitePosterior, at: _Point, seen: Observations) -> _Point:
-    """Take the share of Newton's step that does not descend."""
-    share = 1.0
+def _along(alpha: Tensor, f: Tensor, at: _Point, seen: Observations) -> _Point:
+    """Go the share of a step that does not descend, but for rounding."""
+    share, least = 1.0, at.height - ROUNDING * abs(at.height)
     for _ in range(HALVINGS):
-        alpha, f = torch.lerp(at.alpha, posterior.alpha, share), torch.lerp(at.f, posterior.mean, share)
-        reached = _Point.of(alpha, f, seen)
-        if reached.height >= at.height:
+        reached = _Point.of(at.alpha + share * alpha, at.f + share * f, seen)
+        if reached.height >= least:
             return reached
         share *= 0.5
     return at
-
-
-def _derivatives(f: Tensor, seen: Observations) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the slope, minus the curvature and the third derivative of the log density, ``(n,)`` each."""
-    at = f.detach().clone().requires_grad_()
-    with torch.enable_grad():
-        (slope,) = torch.autograd.grad(seen.log_density(at), at, create_graph=True)
-        (curvature,) = torch.autograd.grad(slope.sum(), at, create_graph=True)
-        third = torch.zeros_like(f)
-        if curvature.requires_grad:
-            (third,) = torch.autograd.grad(curvature.sum(), at, materialize_grads=True)
-    return slope.detach(), (-curvature.detach()).clamp_min(0.0), third
 
 
 def _parameter_slopes(variance: Tensor, moved: Tensor, f: Tensor, seen: Observations) -> list[Tensor]:
@@ -134,7 +143,7 @@ def _parameter_slopes(variance: Tensor, moved: Tensor, f: Tensor, seen: Observat
         return []
     at = f.detach().clone().requires_grad_()
     with torch.enable_grad():
-        value = seen.log_density(at)
+        value = seen.log_density(at[:, None])
         (slope,) = torch.autograd.grad(value, at, create_graph=True)
         (curvature,) = torch.autograd.grad(slope.sum(), at, create_graph=True)
         total = value + 0.5 * variance @ curvature + moved @ slope

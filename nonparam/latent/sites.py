@@ -21,9 +21,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from nonparam.solvers.cholesky import CholeskyFactor, cholesky
+from nonparam.solvers.cholesky import CholeskyFactor, cholesky, mirror
 
 __all__ = ["SitePosterior", "Sites"]
+
+BLUNT = 1e-5  # precision times prior variance: eleven digits are left of the rest
 
 
 @dataclass(frozen=True)
@@ -94,26 +96,41 @@ class SitePosterior:
         return self.covariance @ self.alpha
 
     @cached_property
-    def half(self) -> Tensor:
-        """``U^-T W^1/2 K`` with ``B = U' U``, ``(n, n)``: its squares are what the sites take away."""
-        return self.factor.half_solve(self.root[:, None] * self.covariance)
+    def inverse(self) -> Tensor:
+        """``B^-1``, ``(n, n)``."""
+        found = CholeskyFactor(self.factor.upper.clone(), 0.0).inverse_in_place()
+        mirror(found.mT)
+        return found
 
     @cached_property
     def variance(self) -> Tensor:
-        """``(n,)``, positive."""
-        left = torch.diagonal(self.covariance) - self.half.square().sum(0)
-        return left.clamp_min(torch.finfo(left.dtype).tiny)
+        """``(1 - [B^-1]_ii) / w_i``, and by a solve where little is left of that: ``(n,)``, positive."""
+        prior, precision = torch.diagonal(self.covariance), self.sites.precision
+        found = (1.0 - torch.diagonal(self.inverse)) / precision
+        blunt = (precision * prior < BLUNT).nonzero()[:, 0]
+        if len(blunt):
+            half = self.factor.half_solve(self.root[:, None] * self.covariance[:, blunt])
+            found[blunt] = prior[blunt] - half.square().sum(0)
+        return found.clamp_min(torch.finfo(found.dtype).tiny)
 
     @property
     def log_normaliser(self) -> float:
         """The log integral, in nats."""
         return 0.5 * float(self.sites.linear @ self.mean) - 0.5 * self.factor.log_determinant()
 
-    def inverse(self) -> Tensor:
+    def shrinkage(self) -> Tensor:
         """Return ``R``, ``(n, n)``, symmetric."""
-        upper = CholeskyFactor(self.factor.upper.clone(), 0.0).inverse_in_place().triu()
-        whole = upper + upper.triu(1).mT
-        return self.root[:, None] * whole * self.root
+        return self.root[:, None] * self.inverse * self.root
+
+    def left_out(self) -> tuple[Tensor, Tensor]:
+        r"""Return means and variances at each row without its own site, two of ``(n,)``.
+
+        .. math:: v_{-i} = v_i / (1 - w_i v_i), \quad m_{-i} = (m_i - \lambda_i v_i) / (1 - w_i v_i)
+
+        Source: Rasmussen and Williams (2006), equation 3.56.
+        """
+        left = torch.diagonal(self.inverse)  # 1 - w v
+        return (self.mean - self.sites.linear * self.variance) / left, self.variance / left
 
     def moments(self, cross: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
         """Return means and variances of the function at new rows, two of ``(m,)``.

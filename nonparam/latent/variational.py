@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from nonparam.errors import ConvergenceError
-from nonparam.latent.approximation import Approximation, Observations
+from nonparam.latent.approximation import Approximation, Independent, Observations
 from nonparam.latent.sites import SitePosterior, Sites
 
 __all__ = ["variational"]
@@ -33,14 +33,15 @@ __all__ = ["variational"]
 MAX_STEPS = 200
 SMALLEST = 1.0 / 64.0  # share of a step
 TOLERANCE = 1e-11  # nats a row by which the bound rises
+ROUGH = 1e-5  # the same with several functions, whose steps wait for one another
 NEGLIGIBLE = 1e-9  # of the largest slope in a variance
 
 
 @dataclass(frozen=True)
 class _State:
-    """Posteriors of all functions, the bound, and its slopes in means and variances ``(n, latents)``."""
+    """The posterior, the bound, and its slopes in means and variances ``(n, latents)``."""
 
-    posteriors: Sequence[SitePosterior]
+    posterior: Independent
     bound: float
     in_mean: Tensor
     in_variance: Tensor
@@ -50,7 +51,7 @@ class _State:
         """The sites that a full step of natural gradient leads to."""
         found = []
         for posterior, slope, curve in zip(
-            self.posteriors, self.in_mean.mT, self.in_variance.mT, strict=True
+            self.posterior.posteriors, self.in_mean.mT, self.in_variance.mT, strict=True
         ):
             precision = (-2.0 * curve).clamp_min(0.0)
             found.append(Sites(slope + precision * posterior.mean, precision))
@@ -60,7 +61,7 @@ class _State:
 def variational(
     covariances: Sequence[Tensor],
     seen: Observations,
-    start: Sequence[Sites] | None = None,
+    previous: Approximation | None = None,
     *,
     gradient: bool = True,
 ) -> Approximation:
@@ -69,7 +70,7 @@ def variational(
     Args:
         covariances: of each function at the rows, ``(n, n)``; a single one is shared by all functions.
         seen: the observations.
-        start: sites to begin from; by default those of functions that are zero.
+        previous: to begin from its sites; by default from those of functions that are zero.
         gradient: whether to return the derivatives.
 
     Raises:
@@ -78,19 +79,24 @@ def variational(
     latents = seen.likelihood.latents
     matrices = list(covariances) * (latents if len(covariances) == 1 else 1)
     zero = torch.zeros_like(seen.weights)
-    state = _climb(_state(matrices, start or [Sites(zero, zero)] * latents, seen), seen)
+    state = _state(matrices, [Sites(zero, zero)] * latents, seen)
+    if previous is not None and isinstance(previous.posterior, Independent):
+        before = [posterior.sites for posterior in previous.posterior.posteriors]
+        state = max(state, _state(matrices, before, seen), key=lambda each: each.bound)
+    state = _climb(state, seen)
     if not gradient:
-        return Approximation(state.bound, state.posteriors, [], [])
+        return Approximation(state.bound, state.posterior, [], [])
     slopes = [_slope(state, latent) for latent in range(latents)]
     shared = [torch.stack(slopes).sum(0)] if len(covariances) == 1 else slopes
-    return Approximation(state.bound, state.posteriors, shared, _parameter_slopes(state, seen))
+    return Approximation(state.bound, state.posterior, shared, _parameter_slopes(state, seen))
 
 
 def _climb(state: _State, seen: Observations) -> _State:
+    tolerance = TOLERANCE if seen.likelihood.latents == 1 else ROUGH
     for _ in range(MAX_STEPS):
         following = _step(state, seen)
         rise, state = following.bound - state.bound, following
-        if rise <= TOLERANCE * len(seen.y):
+        if rise <= tolerance * len(seen.y):
             return state
     raise ConvergenceError(
         f"variational inference did not converge in {MAX_STEPS} steps: expected a likelihood and a kernel "
@@ -100,8 +106,8 @@ def _climb(state: _State, seen: Observations) -> _State:
 
 def _step(state: _State, seen: Observations) -> _State:
     """Return where a step leads that does not lower the bound; the same state where no share of it does."""
-    matrices = [posterior.covariance for posterior in state.posteriors]
-    now, goal, share = [posterior.sites for posterior in state.posteriors], state.steepest, 1.0
+    matrices = [posterior.covariance for posterior in state.posterior.posteriors]
+    now, goal, share = [posterior.sites for posterior in state.posterior.posteriors], state.steepest, 1.0
     while share >= SMALLEST:
         sites = [one.towards(other, share) for one, other in zip(now, goal, strict=True)]
         following = _state(matrices, sites, seen)
@@ -112,14 +118,13 @@ def _step(state: _State, seen: Observations) -> _State:
 
 
 def _state(matrices: Sequence[Tensor], sites: Sequence[Sites], seen: Observations) -> _State:
-    posteriors = [SitePosterior.of(k, one) for k, one in zip(matrices, sites, strict=True)]
-    mean = torch.stack([posterior.mean for posterior in posteriors], 1).requires_grad_()
-    variance = torch.stack([posterior.variance for posterior in posteriors], 1).requires_grad_()
+    posterior = Independent([SitePosterior.of(k, one) for k, one in zip(matrices, sites, strict=True)])
+    mean, variance = posterior.mean.requires_grad_(), posterior.variance.requires_grad_()
     with torch.enable_grad():
         expected = seen.expected_log_density(mean, variance)
         in_mean, in_variance = torch.autograd.grad(expected, [mean, variance])
-    bound = float(expected.detach()) - sum(_divergence(posterior) for posterior in posteriors)
-    return _State(posteriors, bound, in_mean, in_variance)
+    bound = float(expected.detach()) - sum(_divergence(one) for one in posterior.posteriors)
+    return _State(posterior, bound, in_mean, in_variance)
 
 
 def _divergence(posterior: SitePosterior) -> float:
@@ -138,8 +143,8 @@ def _slope(state: _State, latent: int) -> Tensor:
     .. math:: \tfrac12 (\alpha \alpha^\top - R) + \mathrm{sym}(T c\, \alpha^\top)
               + T\, \mathrm{diag}(d)\, T^\top .
     """
-    posterior = state.posteriors[latent]
-    k, alpha, r = posterior.covariance, posterior.alpha, posterior.inverse()
+    posterior = state.posterior.posteriors[latent]
+    k, alpha, r = posterior.covariance, posterior.alpha, posterior.shrinkage()
     sites = posterior.sites
     in_mean = state.in_mean[:, latent] - sites.linear + sites.precision * posterior.mean
     in_variance = state.in_variance[:, latent] + 0.5 * sites.precision
@@ -157,8 +162,8 @@ def _parameter_slopes(state: _State, seen: Observations) -> list[Tensor]:
     """Return the derivatives of the bound in the parameters of the likelihood."""
     if not seen.parameters:
         return []
-    mean = torch.stack([posterior.mean for posterior in state.posteriors], 1)
-    variance = torch.stack([posterior.variance for posterior in state.posteriors], 1)
+    mean = torch.stack([posterior.mean for posterior in state.posterior.posteriors], 1)
+    variance = torch.stack([posterior.variance for posterior in state.posterior.posteriors], 1)
     with torch.enable_grad():
         expected = seen.expected_log_density(mean, variance)
         return list(torch.autograd.grad(expected, seen.parameters, materialize_grads=True))

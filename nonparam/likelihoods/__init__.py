@@ -1,6 +1,7 @@
 """How observations depend on functions: one class for each likelihood."""
 
-from nonparam.likelihoods.base import Likelihood
+from nonparam.likelihoods.base import Likelihood, ResponseLikelihood
 from nonparam.likelihoods.bernoulli import Bernoulli
+from nonparam.likelihoods.softmax import Softmax
 
-__all__ = ["Bernoulli", "Likelihood"]
+__all__ = ["Bernoulli", "Likelihood", "ResponseLikelihood", "Softmax"]

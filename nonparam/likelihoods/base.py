@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nonparam.theta import Prior
 
-__all__ = ["Likelihood", "expectation", "nodes"]
+__all__ = ["Likelihood", "ResponseLikelihood", "expectation", "nodes"]
 
 REACH = 8.0  # standard deviations of f
 NODES = 101
@@ -43,30 +43,36 @@ class Likelihood(torch.nn.Module, ABC):
     """
 
     keyword: ClassVar[str]
-    latents: ClassVar[int] = 1
+    latents: int = 1
     is_log_concave: ClassVar[bool] = False
     is_discrete: ClassVar[bool] = False
-    takes_exposure: ClassVar[bool] = False
 
     @abstractmethod
     def check(self, y: NDArray[Any]) -> None:
         """Raise `InputError` where ``y (n, k)`` holds what cannot be observed, with the first such row."""
 
-    @abstractmethod
     def initialised(self, y: NDArray[Any]) -> Self:
-        """Return a copy whose unset parameters start from the data ``y (n, k)``."""
+        """Return a copy whose unset parameters start from the data ``y (n, k)``; itself where it has none."""
+        return self
 
     def priors(self) -> Mapping[str, Prior]:
         """Return priors of the stored parameters that are learnt, by their names, after `initialised`."""
         return {}
 
     @abstractmethod
-    def typical(self, y: NDArray[Any]) -> tuple[float, float]:
-        """Return the level of the first function that fits the data best, and its variance around it."""
-
-    @abstractmethod
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:
         """Return ``log p(y | f)`` in nats, ``(n, q)``, for ``y (n, k)`` and ``f (n, q)``."""
+
+    def derivatives(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the first three derivatives of the log density in a single function, ``(n, q)`` each."""
+        at = f.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            found, last = [], self.log_density(y, at)
+            for _ in range(3):
+                (last,) = torch.autograd.grad(last.sum(), at, create_graph=True, materialize_grads=True)
+                found.append(last.detach())
+        slope, curvature, third = found
+        return slope, curvature, third
 
     def expected_log_density(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         """Return the mean of ``log p(y | f)`` over independent Gaussian functions, ``(n,)``.
@@ -77,6 +83,20 @@ class Likelihood(torch.nn.Module, ABC):
             variance: ``(n, latents)``.
         """
         return expectation(lambda f: self.log_density(y, f), mean[:, 0], variance[:, 0])
+
+
+class ResponseLikelihood(Likelihood):
+    """A likelihood of numbers: what an observation is expected to be, given functions.
+
+    Attributes:
+        takes_exposure: whether observations may have one.
+    """
+
+    takes_exposure: ClassVar[bool] = False
+
+    @abstractmethod
+    def typical(self, y: NDArray[Any]) -> tuple[float, float]:
+        """Return the level of the first function that fits the data best, and its variance around it."""
 
     @abstractmethod
     def response(self, f: Tensor, exposure: Tensor | None = None) -> tuple[Tensor, Tensor]:

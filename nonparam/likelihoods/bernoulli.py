@@ -1,7 +1,7 @@
 """Two classes, by the logistic function."""
 
 import math
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nonparam.errors import InputError
-from nonparam.likelihoods.base import Likelihood
+from nonparam.likelihoods.base import ResponseLikelihood
 
 __all__ = ["Bernoulli"]
 
 
-class Bernoulli(Likelihood):
+class Bernoulli(ResponseLikelihood):
     r"""An event that happens or not.
 
     .. math:: p(y = 1 \mid f) = 1 / (1 + e^{-f})
@@ -41,10 +41,6 @@ class Bernoulli(Likelihood):
                 f"({int(wrong.sum())} such rows): for labels of any type take GPClassifier"
             )
 
-    def initialised(self, y: NDArray[Any]) -> Self:
-        """Return itself: it has no parameters."""
-        return self
-
     def typical(self, y: NDArray[Any]) -> tuple[float, float]:
         """Return the logit of the share of events, and the variance of a logistic variable."""
         share = (y[:, 0].sum() + 0.5) / (len(y) + 1.0)
@@ -53,6 +49,14 @@ class Bernoulli(Likelihood):
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:
         """Return ``log p(y | f)``, without overflow for any ``f``."""
         return torch.nn.functional.logsigmoid((2.0 * y[:, :1] - 1.0) * f)
+
+    def derivatives(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the first three derivatives in ``f``, in closed form.
+
+        Source: Rasmussen and Williams (2006), equation 3.15.
+        """
+        p, none = torch.sigmoid(f), torch.sigmoid(-f)
+        return y[:, :1] - p, -p * none, p * none * (p - none)
 
     def response(self, f: Tensor, exposure: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the probability of an event, and the variance of its indicator."""

@@ -18,7 +18,8 @@ from nonparam.errors import InputError
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.infinite import KINDS, InfiniteNetwork
 from nonparam.kernels.layers import Sequential
-from nonparam.networks.class_posterior import Calibration, calibrate, condition_classes, plan_classes
+from nonparam.latent.calibration import Calibration, calibrate
+from nonparam.networks.class_posterior import condition_classes, plan_classes
 from nonparam.networks.dirichlet import DirichletObjective, LogNormal
 from nonparam.networks.labels import check_labels
 from nonparam.newton import Watch, maximise_watched
@@ -204,7 +205,10 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     def _calibrated(self, rng: np.random.RandomState) -> Calibration:
         if not isinstance(self.temperature, str):
             return Calibration(float(self.temperature), 1.0, 0.0, np.nan)
-        return calibrate(self._posterior, torch.Generator().manual_seed(int(rng.randint(2**31 - 1))))
+        generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+        posterior = self._posterior
+        own = posterior.targets.argmax(1)
+        return calibrate(*posterior.left_out(), own, posterior.log_shares, generator)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities of the classes, in the order of ``classes_``: ``(m, c)`` for ``X (m, d)``.

@@ -1,0 +1,460 @@
+"""Classification with Gaussian processes."""
+
+import time
+import warnings
+from dataclasses import replace
+from typing import Any, Literal, Self
+
+import gpytorch
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from nonparam.checkpoint import State, checkpoint_at
+from nonparam.errors import InputError
+from nonparam.kernels import with_amplitude
+from nonparam.kernels.grammar import as_kernel
+from nonparam.laplace import laplace
+from nonparam.latent.approximation import Observations
+from nonparam.latent.calibration import Calibration, calibrate
+from nonparam.latent.laplace import laplace_mode
+from nonparam.latent.model import (
+    Inference,
+    LatentModel,
+    LatentObjective,
+    fitted,
+    search,
+    with_mean,
+)
+from nonparam.latent.softmax_laplace import softmax_laplace
+from nonparam.latent.variational import variational
+from nonparam.likelihoods import Bernoulli, Likelihood, Softmax
+from nonparam.means import MEANS
+from nonparam.networks.labels import check_labels
+from nonparam.newton import Watch
+from nonparam.progress import Progress
+from nonparam.scales import Scales, initialise, measure, waits_for_period
+from nonparam.solvers.plan import Plan, choose
+from nonparam.theta import Theta
+from nonparam.threads import threads_for
+from nonparam.training import FitReport
+from nonparam.validation import (
+    check_choice,
+    check_count,
+    check_device,
+    check_kernel,
+    check_numbers,
+    check_scale,
+    check_seed,
+    check_table,
+    check_temperature,
+    check_verbose,
+    check_weights,
+)
+
+__all__ = ["GPClassifier"]
+
+Array = NDArray[np.float64]
+
+LIKELIHOODS = ("auto", "bernoulli", "softmax")
+INFERENCES = ("auto", "laplace", "variational")
+MATRICES = 8  # of n x n at the peak, with one function
+MATRICES_PER_CLASS = 4
+SEARCHED = 2000  # rows times functions by which hyperparameters are learnt
+FEWEST = 1000  # rows among them
+STAGED = 300  # rows from which on a part of them is looked at first
+FIRST = 0.4  # of the rows
+
+
+class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+    r"""Classes by Gaussian processes behind a logistic function, or behind a softmax.
+
+    .. math:: P(y = c \mid f) = \mathrm{softmax}(f(x))_c, \quad f_c \sim GP(\log \pi_c, k)
+
+    with one function for two classes, and one for each class where there are more; :math:`\pi` are the shares
+    of the classes. All classes are in one model: what is said of one counts for the others.
+
+    Approximate posteriors of the functions, with moments ``m`` and ``v``, are mostly too wide. Probabilities
+    of new rows are
+
+    .. math:: E\, \mathrm{softmax}((m(x) + \kappa \sqrt{v(x)}\, z) / \tau + \rho \log \pi), \quad
+              z \sim N(0, I),
+
+    with the numbers that have the smallest log loss of rows left out one at a time, in closed form.
+
+    Args:
+        kernel: a formula such as ``"rbf"``, a kernel of `nonparam.kernels`, or any GPyTorch kernel; all
+            functions have the same. A term without a variance of its own gets one.
+        likelihood: ``"bernoulli"`` for two classes, ``"softmax"`` for any number, or ``"auto"``: the first
+            where there are two.
+        inference: ``"laplace"``, a Gaussian at the mode of the functions; ``"variational"``, the nearest one
+            in divergence, independent for each class, which takes longer; or ``"auto"``: ``"laplace"``.
+        mean: ``"zero"``, ``"constant"`` or ``"linear"``, with broad priors; functions vary around the log
+            shares of the classes, and with ``"zero"`` around 0.
+        temperature: :math:`\tau`, a positive number, with :math:`\kappa = 1` and :math:`\rho = 0`; 1 is what
+            the posterior says; or ``"learn"`` for all three.
+        n_restarts: searches besides the one that starts from the scale of the data.
+        priors: ``"default"`` for weakly informative ones (maximum a posteriori), or ``None``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        random_state: seed of the restarts, and of the rows that hyperparameters are learnt by.
+        verbose: 1 to print the plan and the report.
+
+    Attributes:
+        classes_: the labels, in ascending order.
+        kernel_: the kernel with its fitted values, and the mean's broad priors as terms.
+        log_marginal_likelihood_: approximate, in nats; with ``"variational"`` a lower bound.
+        calibration_: the three numbers, and the log loss of rows given all others.
+        fit_report_: what was done, how long it took, whether it converged.
+        theta_: the fitted free hyperparameters, logarithms of the positive ones.
+        theta_names_: their names.
+        n_features_in_: the number of columns of ``X``.
+        feature_names_in_: their names, where ``X`` had some.
+
+    Raises:
+        InputError: data or arguments that no model can be fitted to; the message says what to change.
+        InsufficientMemoryError: more rows than the memory holds, before anything is allocated.
+
+    Source: Rasmussen and Williams (2006), Gaussian processes for machine learning, chapter 3.
+
+    Examples:
+        >>> X = np.linspace(-2.0, 2.0, 40)[:, None]
+        >>> model = GPClassifier("rbf").fit(X, np.where(X[:, 0] > 0.0, "right", "left"))
+        >>> model.predict([[-1.5], [1.5]])
+        array(['left', 'right'], dtype='<U5')
+        >>> bool(model.predict_proba([[1.5]])[0, 1] > 0.9)
+        True
+    """
+
+    def __init__(
+        self,
+        kernel: str | gpytorch.kernels.Kernel = "matern52",
+        *,
+        likelihood: Literal["auto", "bernoulli", "softmax"] = "auto",
+        inference: Literal["auto", "laplace", "variational"] = "auto",
+        mean: Literal["zero", "constant", "linear"] = "constant",
+        temperature: float | Literal["learn"] = "learn",
+        n_restarts: int = 0,
+        priors: Literal["default"] | None = "default",
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.kernel = kernel
+        self.likelihood = likelihood
+        self.inference = inference
+        self.mean = mean
+        self.temperature = temperature
+        self.n_restarts = n_restarts
+        self.priors = priors
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn the hyperparameters, and condition on the labels.
+
+        Args:
+            X: ``(n, d)``.
+            y: ``(n,)`` labels of two or more classes.
+            sample_weight: ``(n,)``; a weight of 2 is the same as the row given twice, but for the calibration,
+                which leaves out each row once, whatever its weight.
+
+        Returns:
+            The estimator. A ``ConvergenceWarning`` says that the search ended before it met a tolerance.
+        """
+        began = time.perf_counter()
+        self._check_arguments()
+        x = check_table(self, X, reset=True)
+        self.classes_, codes = check_labels(y, len(x))
+        weights = check_weights(sample_weight, x)
+        counted = weights > 0.0
+        x, codes, weights = x[counted], codes[counted], weights[counted]
+        _check_counted(self.classes_, codes)
+        check_scale(x, codes[:, None].astype(float))
+        device = check_device(self.device, len(x))
+        likelihood = self._likelihood(len(self.classes_))
+        plan = _plan(len(x), likelihood.latents, device)
+        if self.verbose:
+            print(plan)
+        report = self._learn(x, codes, weights, likelihood, device, plan)
+        self.fit_report_ = replace(report, seconds=time.perf_counter() - began)
+        if self.verbose:
+            print(self.fit_report_)
+        if not report.converged:
+            said = f"the search for hyperparameters did not converge ({report.message}): try n_restarts"
+            warnings.warn(said, ConvergenceWarning, stacklevel=2)
+        return self
+
+    def _check_arguments(self) -> None:
+        check_choice(self.likelihood, "likelihood", LIKELIHOODS)
+        check_choice(self.inference, "inference", INFERENCES)
+        check_choice(self.mean, "mean", MEANS)
+        check_choice(self.priors, "priors", ("default", None))
+        check_count(self.n_restarts, "n_restarts")
+        check_temperature(self.temperature)
+        check_verbose(self.verbose)
+
+    def _likelihood(self, classes: int) -> Likelihood:
+        if self.likelihood == "bernoulli" and classes > 2:
+            raise InputError(
+                f"likelihood='bernoulli' is of two classes, got {classes}: take 'softmax', or 'auto'"
+            )
+        two = classes == 2 and self.likelihood != "softmax"
+        return Bernoulli() if two else Softmax(classes)
+
+    @property
+    def _infer(self) -> Inference:
+        if self.inference == "variational":
+            return variational
+        return laplace_mode if self._fit_likelihood.latents == 1 else softmax_laplace
+
+    def _learn(
+        self,
+        x: Array,
+        codes: NDArray[np.intp],
+        weights: Array,
+        likelihood: Likelihood,
+        device: torch.device,
+        plan: Plan,
+    ) -> FitReport:
+        self._fit_likelihood = likelihood
+        rng = check_seed(self.random_state)
+        rows = torch.tensor(x, device=device)
+        level, variance = self._levels(codes, weights, likelihood)
+        seen = Observations(
+            torch.tensor(codes[:, None].astype(float), device=device),
+            torch.tensor(weights, device=device),
+            likelihood,
+            level.to(device),
+        )
+        kernel, scales = self._kernel(x, codes, weights, variance)
+        self.kernel_ = kernel.to(device)
+        check_kernel(self.kernel_, rows[:1])
+        model = LatentModel([self.kernel_], likelihood)
+        theta = Theta(model, model.priors([scales], informative=self.priors == "default"), None)
+        objective = LatentObjective(rows, seen, model, theta, self._infer, self.priors == "default")
+        most = max(FEWEST, SEARCHED // likelihood.latents)
+        said = f"{plan}; hyperparameters by {most:,} rows" if len(x) > most else str(plan)
+        state = State(theta.starting_points(self.n_restarts, rng))
+        with checkpoint_at(None, 0.0, {}) as checkpoint, Progress(bool(self.verbose)) as progress:
+            watch = Watch(checkpoint, progress)
+            for size in _sizes(len(x), most):
+                some = torch.from_numpy(_some(codes, size, rng)).to(device)
+                part = _rows(objective, some) if size < len(x) else objective
+                best, report = search(part, state, watch, plan=said)
+                state = State(best[None])
+        self._latent = fitted(objective, best)
+        self.calibration_ = self._calibrated(codes, rng)
+        self.theta_, self.theta_names_ = self._latent.theta, list(self._latent.names)
+        self.log_marginal_likelihood_ = self._latent.approximation.value
+        self._prior = theta
+        return report
+
+    def _levels(
+        self, codes: NDArray[np.intp], weights: Array, likelihood: Likelihood
+    ) -> tuple[Tensor, float]:
+        """Return the levels around which the functions vary, and the variance that suits them."""
+        shares = np.bincount(codes, weights, minlength=len(self.classes_)) + 0.5
+        logs = np.log(shares / shares.sum())
+        level = logs[1:] - logs[0] if likelihood.latents == 1 else logs - logs.mean()
+        variance = np.pi**2 / 3.0 if likelihood.latents == 1 else np.pi**2 / 6.0  # logistic, Gumbel
+        return torch.from_numpy(0.0 * level if self.mean == "zero" else level), variance
+
+    def _kernel(
+        self, x: Array, codes: NDArray[np.intp], weights: Array, variance: float
+    ) -> tuple[gpytorch.kernels.Kernel, Scales]:
+        kernel = with_amplitude(as_kernel(self.kernel)).double()
+        columns = np.eye(len(self.classes_))[codes]
+        scales = measure(x, columns, weights, normalize_y=False, find_periods=waits_for_period(kernel))
+        scales = replace(scales, y_variance=variance)
+        initialise(kernel, scales)
+        return with_mean(kernel, self.mean, scales), scales
+
+    def _calibrated(self, codes: NDArray[np.intp], rng: np.random.RandomState) -> Calibration:
+        if not isinstance(self.temperature, str):
+            return Calibration(float(self.temperature), 1.0, 0.0, np.nan)
+        mean, variance = self._latent.approximation.posterior.left_out()
+        pair = _of_classes(mean + self._latent.seen.level, variance)
+        generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+        with threads_for(len(codes)):
+            return calibrate(*pair, torch.from_numpy(codes).to(mean.device), self._log_shares, generator)
+
+    @property
+    def _log_shares(self) -> Tensor:
+        """The logarithms of the shares of the classes, ``(c,)``."""
+        seen = self._latent.seen
+        counts = seen.weights.new_zeros(len(self.classes_))
+        counts.index_add_(0, seen.y[:, 0].long(), seen.weights)
+        return (counts / counts.sum()).log()
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probabilities of the classes, in the order of ``classes_``: ``(m, c)`` for ``X (m, d)``.
+
+        They are averages over the posterior of the functions, by a rule that draws nothing.
+
+        Raises:
+            InputError: rows that are no numbers.
+        """
+        mean, variance = _of_classes(*self._moments(X))
+        with threads_for(len(self._latent.x)):
+            found: Array = self.calibration_.probabilities(mean, variance, self._log_shares).cpu().numpy()
+        return found
+
+    def _moments(self, X: Any) -> tuple[Tensor, Tensor]:
+        check_is_fitted(self)
+        x = torch.tensor(check_table(self, X, reset=False), device=self._latent.x.device)
+        with threads_for(len(self._latent.x)):
+            return self._latent.moments(x)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithms of the probabilities of the classes: ``(m, c)`` for ``X (m, d)``."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the label with the largest probability for each row: ``(m,)`` for ``X (m, d)``."""
+        most = self.predict_proba(X).argmax(1)
+        found: NDArray[Any] = self.classes_[most]
+        return found
+
+    def latent_mean_and_variance(self, X: Any) -> tuple[Array, Array]:
+        """Return means and variances of the functions: two of ``(m,)``, or ``(m, c)`` with a softmax.
+
+        With a softmax and ``inference="laplace"`` the variances are those of independent functions whose
+        differences vary about as those of the dependent ones do.
+        """
+        mean, variance = (found.cpu().numpy() for found in self._moments(X))
+        return (mean[:, 0], variance[:, 0]) if mean.shape[1] == 1 else (mean, variance)
+
+    def log_marginal_likelihood(self, theta: ArrayLike | None = None, eval_gradient: bool = False) -> Any:
+        """Return the approximate log marginal likelihood of hyperparameters, of all rows.
+
+        Args:
+            theta: ``(p,)``, in the order of ``theta_names_``; the fitted ones by default.
+            eval_gradient: whether to return the gradient too.
+
+        Returns:
+            A number of nats; with ``eval_gradient`` also ``(p,)`` derivatives.
+
+        Raises:
+            InputError: another number of hyperparameters, or such that are not finite.
+        """
+        check_is_fitted(self)
+        point = self.theta_ if theta is None else check_numbers(theta, "theta")
+        if point.shape != self.theta_.shape or not np.isfinite(point).all():
+            raise InputError(
+                f"theta must be {len(self.theta_)} finite numbers {self.theta_names_}, got {theta!r}"
+            )
+        with threads_for(len(self._latent.x)):
+            found, slope = self._objective().evaluate(point, gradient=eval_gradient)
+            self._prior.assign(self.theta_)
+        return (found.value, slope) if eval_gradient else found.value
+
+    def _objective(self) -> LatentObjective:
+        fit = self._latent
+        return LatentObjective(fit.x, fit.seen, fit.model, self._prior, self._infer, self.priors == "default")
+
+    def conditional_log_marginal_likelihood(
+        self, fraction: float = 0.9, n_orderings: int = 5, random_state: int = 0
+    ) -> float:
+        r"""Return the conditional marginal likelihood at the fitted hyperparameters, in nats per row.
+
+        .. math:: \log q(y_{m+1:n} \mid y_{1:m}) = \log q(y_{1:n}) - \log q(y_{1:m}) ,
+
+        divided by the number of rows that are held out, a mean over random orders.
+
+        Args:
+            fraction: of the rows that are conditioned on.
+            n_orderings: how many orders.
+            random_state: seed of the orders: models with the same see the same.
+
+        Raises:
+            InputError: a fraction that leaves no row on either side.
+
+        Source: Lotfi et al. (2022), Bayesian model selection, the marginal likelihood, and generalization,
+        ICML.
+        """
+        check_is_fitted(self)
+        n = len(self._latent.x)
+        m = round(n * fraction)
+        if not 0 < m < n:
+            raise InputError(f"fraction must leave rows on both sides, got {fraction} of {n} rows")
+        rng, whole = np.random.RandomState(random_state), self._objective()
+        values = []
+        with threads_for(n):
+            for _ in range(n_orderings):
+                part = _rows(whole, torch.from_numpy(rng.permutation(n)[:m]).to(whole.x.device))
+                values.append(part.evaluate(self.theta_, gradient=False)[0].value)
+        return (self.log_marginal_likelihood_ - float(np.mean(values))) / (n - m)
+
+    def log_evidence(self) -> float:
+        r"""Return the log evidence of the model: hyperparameters are averaged over as well.
+
+        By Laplace's approximation at their fitted values. Differences between models of the same labels, in
+        nats, are log Bayes factors.
+
+        Raises:
+            InputError: a model without priors.
+
+        Source: MacKay (2003), Information theory, inference, and learning algorithms, chapters 27 and 28.
+        """
+        check_is_fitted(self)
+        if self.priors is None:
+            raise InputError("the evidence averages over a prior, got priors=None: fit with priors='default'")
+        objective = self._objective()
+
+        def log_joint(points: Array) -> tuple[Array, Array]:
+            values, slopes = objective.negative(points, np.zeros(len(points), dtype=np.intp))
+            return -values, -slopes
+
+        with threads_for(len(objective.x)):
+            scale = self._prior.prior_precision**-0.5
+            found = laplace(log_joint, self.theta_, scale, step=self._prior.step)
+            self._prior.assign(self.theta_)
+        return found.log_evidence
+
+
+def _of_classes(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a function for each class: of two classes the first has one that is 0."""
+    if mean.shape[1] > 1:
+        return mean, variance
+    zero = torch.zeros_like(mean)
+    return torch.cat([zero, mean], 1), torch.cat([zero, variance], 1)
+
+
+def _plan(n: int, latents: int, device: torch.device) -> Plan:
+    matrices = MATRICES if latents == 1 else MATRICES_PER_CLASS * latents
+    return choose("cholesky", n, matrices, device)
+
+
+def _check_counted(classes: NDArray[Any], codes: NDArray[np.intp]) -> None:
+    counts = np.bincount(codes, minlength=len(classes))
+    if not counts.all():
+        missing = classes[counts == 0].tolist()
+        raise InputError(f"all rows of the classes {missing} have a weight of 0: leave them out")
+
+
+def _sizes(n: int, most: int) -> list[int]:
+    """Return by how many rows hyperparameters are learnt: by some first, which are a start for more."""
+    last = min(n, most)
+    return [round(FIRST * last), last] if last >= STAGED else [last]
+
+
+def _some(codes: NDArray[np.intp], size: int, rng: np.random.RandomState) -> NDArray[np.intp]:
+    """Return some of the rows, in order, of each class its share."""
+    order = rng.permutation(len(codes))
+    ranks = np.empty(len(codes))
+    for code in range(codes.max() + 1):  # every class from its first row on, evenly
+        own = order[codes[order] == code]
+        ranks[own] = np.arange(len(own)) / len(own)
+    return np.sort(np.argsort(ranks, kind="stable")[:size])
+
+
+def _rows(objective: LatentObjective, index: Tensor) -> LatentObjective:
+    seen = objective.seen
+    part = replace(seen, y=seen.y[index], weights=seen.weights[index])
+    return replace(objective, x=objective.x[index], seen=part, _last={})

@@ -1,0 +1,216 @@
+r"""Learning hyperparameters by the approximate evidence, and functions at new rows.
+
+A mean is part of the covariance here: a constant with a broad Gaussian prior, and for a linear mean slopes
+with broad ones, around a level that the data suggest. So the evidence averages over their coefficients, and
+every prediction counts their uncertainty.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import gpytorch
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nonparam.checkpoint import State
+from nonparam.errors import ConvergenceError, InputError, NotPositiveDefiniteError
+from nonparam.kernels import Constant, Linear
+from nonparam.kernels.evaluate import covariance, variance
+from nonparam.kernels.strips import assemble
+from nonparam.latent.approximation import Approximation, Observations
+from nonparam.likelihoods.base import Likelihood
+from nonparam.means import MEANS
+from nonparam.newton import Watch, maximise_watched
+from nonparam.scales import Scales, default_priors
+from nonparam.theta import Prior, Theta
+from nonparam.threads import threads_for
+from nonparam.training import FitReport
+
+__all__ = ["Inference", "LatentFit", "LatentModel", "LatentObjective", "fitted", "search", "with_mean"]
+
+Array = NDArray[np.float64]
+
+BROAD = 10.0  # variance of a constant or of a slope, in units of that of the function
+BLOCK = 2048  # new rows worked on at a time
+TOLERANCE = 1e-3  # nats gained in the last steps of the search
+
+
+class Inference(Protocol):
+    """An algorithm that approximates the posterior of functions."""
+
+    def __call__(
+        self,
+        covariances: Sequence[Tensor],
+        seen: Observations,
+        previous: Approximation | None = None,
+        *,
+        gradient: bool = True,
+    ) -> Approximation:
+        """Return the approximation at fixed hyperparameters."""
+        ...
+
+
+class LatentModel(gpytorch.Module):  # type: ignore[misc]  # gpytorch is untyped
+    """The covariances of functions, and how they are seen.
+
+    Attributes:
+        kernels: one for each function, or one for all.
+        likelihood: of the observations.
+    """
+
+    def __init__(self, kernels: Sequence[gpytorch.kernels.Kernel], likelihood: Likelihood) -> None:
+        super().__init__()
+        self.kernels = torch.nn.ModuleList(kernels)
+        self.likelihood = likelihood
+
+    def priors(self, scales: Sequence[Scales], *, informative: bool) -> dict[str, Prior]:
+        """Return priors of all that is learnt, by the names of the parameters; one scale for each kernel."""
+        found: dict[str, Prior] = {}
+        for i, (kernel, own) in enumerate(zip(self.kernels, scales, strict=True)):
+            priors = default_priors(kernel, own, informative=informative)
+            found |= {f"kernels.{i}.{name}": prior for name, prior in priors.items() if name != "noise"}
+        return found | {f"likelihood.{name}": prior for name, prior in self.likelihood.priors().items()}
+
+
+def with_mean(kernel: gpytorch.kernels.Kernel, mean: str, scales: Scales) -> gpytorch.kernels.Kernel:
+    """Add a mean with broad priors to a kernel.
+
+    Args:
+        kernel: initialised.
+        mean: ``"zero"``, ``"constant"`` or ``"linear"``.
+        scales: of the columns, and with the variance of the function.
+
+    Raises:
+        InputError: another mean.
+    """
+    if mean not in MEANS:
+        raise InputError(f"mean must be one of {MEANS}, got {mean!r}")
+    broad = BROAD * scales.y_variance
+    if mean != "zero":
+        kernel = kernel + Constant(broad, fixed=("variance",))
+    if mean == "linear":
+        slopes = (broad / scales.x_sd**2).tolist()
+        kernel = kernel + Linear(slopes, center=scales.x_mean.tolist(), fixed=("variance",))
+    return kernel
+
+
+@dataclass(frozen=True)
+class LatentObjective:
+    """The approximate log evidence of hyperparameters, plus the log density of their prior.
+
+    An evaluation begins where the last one of the same search ended, which saves steps.
+
+    Attributes:
+        x: ``(n, d)``.
+        seen: the observations.
+        model: the covariances and the likelihood.
+        theta: the vector of free hyperparameters.
+        infer: the algorithm.
+        with_prior: whether the prior is added.
+    """
+
+    x: Tensor
+    seen: Observations
+    model: LatentModel
+    theta: Theta
+    infer: Inference
+    with_prior: bool
+    _last: dict[int, Approximation] = field(default_factory=dict, compare=False, repr=False)
+
+    def evaluate(
+        self, point: Array, previous: Approximation | None = None, *, gradient: bool = True
+    ) -> tuple[Approximation, Array]:
+        """Return the approximation at hyperparameters ``(p,)``, and the gradient of its evidence.
+
+        Raises:
+            ConvergenceError: the algorithm found no end.
+            NotPositiveDefiniteError: numbers beyond what can be factorised.
+        """
+        self.theta.assign(point)
+        with torch.set_grad_enabled(gradient):
+            assembled = [assemble(kernel, self.x) for kernel in self.model.kernels]
+        found = self.infer([k.matrix for k in assembled], self.seen, previous, gradient=gradient)
+        gradients: list[Tensor] = []
+        for kernel, k, slope in zip(self.model.kernels, assembled, found.slopes, strict=False):
+            parameters = [p for p in kernel.parameters() if p.requires_grad]
+            gathered = 2.0 * slope
+            torch.diagonal(gathered).mul_(0.5)
+            gradients += k.pull(parameters, gathered) if parameters else []
+        gradients += found.own
+        return found, self.theta.gather(gradients, np.zeros(1), 1)[0]
+
+    def negative(self, points: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
+        """Return minus the objective and its gradient, as `nonparam.lbfgs.minimise` asks for them."""
+        values, gradients = np.full(len(points), -np.inf), np.zeros_like(points)
+        for i, (point, search) in enumerate(zip(points, which.tolist(), strict=True)):
+            try:
+                found, slope = self.evaluate(point, self._last.get(search))
+            except (ConvergenceError, NotPositiveDefiniteError):
+                continue
+            if math.isfinite(found.value) and np.isfinite(slope).all():
+                values[i], gradients[i], self._last[search] = found.value, slope, found
+        if self.with_prior:
+            densities, slopes = self.theta.log_priors(points)
+            values, gradients = values + densities, gradients + slopes
+        return -values, -gradients
+
+
+@dataclass(frozen=True)
+class LatentFit:
+    """Functions given the data, at fitted hyperparameters.
+
+    Attributes:
+        x: ``(n, d)``.
+        seen: the observations.
+        model: the covariances and the likelihood.
+        approximation: of the posterior.
+        theta: ``(p,)``.
+        names: of its entries.
+    """
+
+    x: Tensor
+    seen: Observations
+    model: LatentModel
+    approximation: Approximation
+    theta: Array
+    names: Sequence[str]
+
+    @torch.no_grad()
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and variances of the functions at ``x (m, d)``: two of ``(m, latents)``."""
+        means, variances = zip(*(self._moments(rows) for rows in x.split(BLOCK)), strict=True)
+        return torch.cat(means), torch.cat(variances)
+
+    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        crosses = [covariance(kernel, self.x, x) for kernel in self.model.kernels]
+        priors = [variance(kernel, x) for kernel in self.model.kernels]
+        mean, spread = self.approximation.posterior.moments(crosses, priors)
+        return mean + self.seen.level, spread
+
+
+def search(objective: LatentObjective, state: State, watch: Watch, *, plan: str) -> tuple[Array, FitReport]:
+    """Learn the hyperparameters: return their vector ``(p,)``, and what was done.
+
+    Args:
+        objective: of all rows, or of some.
+        state: where to begin.
+        watch: is told of every step.
+        plan: what the solver is expected to do; goes into the report.
+
+    Raises:
+        ConvergenceError: the objective is finite at no start.
+    """
+    with threads_for(len(objective.x)):
+        return maximise_watched(objective, state, watch, plan=plan, tolerance=TOLERANCE)
+
+
+def fitted(objective: LatentObjective, theta: Array) -> LatentFit:
+    """Approximate the posterior at hyperparameters ``theta (p,)``."""
+    with threads_for(len(objective.x)):
+        found, _ = objective.evaluate(theta, objective._last.get(0), gradient=False)
+    names = objective.theta.names
+    return LatentFit(objective.x, objective.seen, objective.model, found, theta, names)
