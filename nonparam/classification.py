@@ -160,8 +160,8 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         Args:
             X: ``(n, d)``.
             y: ``(n,)`` labels of two or more classes.
-            sample_weight: ``(n,)``; a weight of 2 is the same as the row given twice, but for the calibration,
-                which leaves out each row once, whatever its weight.
+            sample_weight: ``(n,)``; a weight of 2 is the same as the row given twice, but for the
+                calibration, which leaves out each row once, whatever its weight.
 
         Returns:
             The estimator. A ``ConvergenceWarning`` says that the search ended before it met a tolerance.

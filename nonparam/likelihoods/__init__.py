@@ -2,6 +2,7 @@
 
 from nonparam.likelihoods.base import Likelihood, ResponseLikelihood
 from nonparam.likelihoods.bernoulli import Bernoulli
+from nonparam.likelihoods.poisson import Poisson
 from nonparam.likelihoods.softmax import Softmax
 
-__all__ = ["Bernoulli", "Likelihood", "ResponseLikelihood", "Softmax"]
+__all__ = ["Bernoulli", "Likelihood", "Poisson", "ResponseLikelihood", "Softmax"]

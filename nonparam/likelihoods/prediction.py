@@ -1,0 +1,120 @@
+r"""What is predicted of observations, given Gaussian functions: averages over the functions.
+
+.. math:: E y = E\, E[y \mid f], \quad \mathrm{var}\, y = E\, \mathrm{var}[y \mid f] + \mathrm{var}\, E[y \mid f],
+
+.. math:: P(y \le q) = E\, P(y \le q \mid f), \quad p(y) = E\, p(y \mid f)
+
+by the trapezoid rule, see `nonparam.likelihoods.base`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nonparam.likelihoods.base import ResponseLikelihood, nodes
+
+__all__ = ["Predictive"]
+
+Array = NDArray[np.float64]
+
+BISECTIONS = 200
+DOUBLINGS = 1100  # from one end of what a float holds to the other
+RELATIVE = 1e-10  # width of the bracket of a quantile
+COARSE = 2  # every second place, with two functions: the grid is their product
+
+
+@dataclass(frozen=True)
+class Predictive:
+    """The distribution of new observations.
+
+    Attributes:
+        likelihood: at fitted parameters.
+        mean: of the functions, ``(m, latents)``.
+        variance: of the functions, ``(m, latents)``.
+        exposure: ``(m, 1)``, or ``None`` for one unit.
+
+    Examples:
+        >>> from nonparam.likelihoods import Poisson
+        >>> one = torch.ones(1, 1, dtype=torch.float64)
+        >>> found = Predictive(Poisson(), 0.0 * one, 1e-12 * one, 10.0 * one)
+        >>> found.moments()[0].round(decimals=4), found.quantiles(np.array([0.5])).ravel()
+        (tensor([10.], dtype=torch.float64), array([10.]))
+    """
+
+    likelihood: ResponseLikelihood
+    mean: Tensor
+    variance: Tensor
+    exposure: Tensor | None = None
+
+    def _functions(self) -> tuple[Tensor, Tensor]:
+        """Return values of the functions, ``(m, q)`` or ``(m, q, latents)``, and their weights ``(q,)``."""
+        z, weights = nodes(self.mean)
+        if self.mean.shape[1] == 1:
+            return self.mean + self.variance.sqrt() * z, weights
+        z, weights = z[::COARSE], weights[::COARSE] / weights[::COARSE].sum()
+        grid = torch.cartesian_prod(*[z] * self.mean.shape[1])
+        weights = torch.cartesian_prod(*[weights] * self.mean.shape[1]).prod(1)
+        return self.mean[:, None] + self.variance.sqrt()[:, None] * grid, weights
+
+    def moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and variance of an observation, and the variance of its mean given the functions."""
+        f, weights = self._functions()
+        given, spread = self.likelihood.response(f, self.exposure)
+        mean = given @ weights
+        doubt = (given - mean[:, None]).square() @ weights
+        return mean, spread @ weights + doubt, doubt
+
+    def log_density(self, y: Tensor) -> Tensor:
+        """Return the log density of observations ``y (m, k)``, ``(m,)``, in nats."""
+        f, weights = self._functions()
+        return torch.logsumexp(self.likelihood.log_density(y, f) + weights.log(), 1)
+
+    def distribution(self, y: Tensor) -> Tensor:
+        """Return the probability of at most ``y (m, 1)``, ``(m,)``."""
+        f, weights = self._functions()
+        return self.likelihood.distribution(y, f, self.exposure) @ weights
+
+    def quantiles(self, q: Array) -> Array:
+        """Return the smallest numbers whose probability reaches each of ``q (k,)``: ``(m, k)``."""
+        mean, variance, _ = self.moments()
+        spread = torch.where(variance.isfinite(), variance, mean.square() + 1.0).sqrt()
+        found = [self._quantile(float(each), mean[:, None], spread[:, None]) for each in q]
+        return np.stack([each[:, 0].cpu().numpy() for each in found], 1)
+
+    def _quantile(self, q: float, centre: Tensor, spread: Tensor) -> Tensor:
+        low, high = self._bracket(q, centre, spread)
+        for _ in range(BISECTIONS):
+            middle = 0.5 * (low + high)
+            if self.likelihood.is_discrete:
+                middle = middle.floor()
+            reached = (self.distribution(middle) >= q)[:, None]
+            high, low = torch.where(reached, middle, high), torch.where(reached, low, middle)
+            width = high - low
+            if bool((width <= (1.0 if self.likelihood.is_discrete else RELATIVE * spread)).all()):
+                break
+        return high
+
+    def _bracket(self, q: float, centre: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a number whose probability does not reach ``q``, and one whose does."""
+        if self.likelihood.is_discrete:
+            centre, spread = centre.floor(), spread.ceil().clamp_min(1.0)
+        ends = []
+        for sign, is_beyond in ((-1.0, torch.lt), (1.0, torch.ge)):
+            reach = spread.clone()
+            for _ in range(DOUBLINGS):
+                short = ~is_beyond(self.distribution(centre + sign * reach), q)[:, None]
+                if not bool(short.any()):
+                    break
+                reach = torch.where(short, 2.0 * reach, reach)
+            ends.append(centre + sign * reach)
+        return ends[0], ends[1]
+
+    def sample(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        """Draw ``(m, n_samples)`` observations, each row on its own."""
+        shape = (len(self.mean), n_samples, self.mean.shape[1])
+        z = torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
+        f = self.mean[:, None] + self.variance.sqrt()[:, None] * z
+        return self.likelihood.sample(f[..., 0] if shape[2] == 1 else f, generator, self.exposure)
