@@ -244,7 +244,7 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
             watch = Watch(checkpoint, progress)
             for size in _sizes(len(x), most):
                 some = torch.from_numpy(_some(codes, size, rng)).to(device)
-                part = _rows(objective, some) if size < len(x) else objective
+                part = objective.rows(some) if size < len(x) else objective
                 best, report = search(part, state, watch, plan=said)
                 state = State(best[None])
         self._latent = fitted(objective, best)
@@ -387,7 +387,7 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         values = []
         with threads_for(n):
             for _ in range(n_orderings):
-                part = _rows(whole, torch.from_numpy(rng.permutation(n)[:m]).to(whole.x.device))
+                part = whole.rows(torch.from_numpy(rng.permutation(n)[:m]).to(whole.x.device))
                 values.append(part.evaluate(self.theta_, gradient=False)[0].value)
         return (self.log_marginal_likelihood_ - float(np.mean(values))) / (n - m)
 
@@ -407,13 +407,9 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
             raise InputError("the evidence averages over a prior, got priors=None: fit with priors='default'")
         objective = self._objective()
 
-        def log_joint(points: Array) -> tuple[Array, Array]:
-            values, slopes = objective.negative(points, np.zeros(len(points), dtype=np.intp))
-            return -values, -slopes
-
         with threads_for(len(objective.x)):
             scale = self._prior.prior_precision**-0.5
-            found = laplace(log_joint, self.theta_, scale, step=self._prior.step)
+            found = laplace(objective.log_joint, self.theta_, scale, step=self._prior.step)
             self._prior.assign(self.theta_)
         return found.log_evidence
 
@@ -452,9 +448,3 @@ def _some(codes: NDArray[np.intp], size: int, rng: np.random.RandomState) -> NDA
         own = order[codes[order] == code]
         ranks[own] = np.arange(len(own)) / len(own)
     return np.sort(np.argsort(ranks, kind="stable")[:size])
-
-
-def _rows(objective: LatentObjective, index: Tensor) -> LatentObjective:
-    seen = objective.seen
-    part = replace(seen, y=seen.y[index], weights=seen.weights[index])
-    return replace(objective, x=objective.x[index], seen=part, _last={})

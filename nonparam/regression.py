@@ -12,7 +12,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from nonparam.checkpoint import checkpoint_at
@@ -20,12 +19,13 @@ from nonparam.errors import InputError
 from nonparam.fitting import Fitted, Search, fit
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.grammar import as_kernel, parse
+from nonparam.latent_regression import ResponseMixin
+from nonparam.likelihoods.base import ResponseLikelihood
 from nonparam.means import Mean
 from nonparam.mixtures import starts_of
 from nonparam.newton import Watch
 from nonparam.objective import Data, Objective
 from nonparam.planning import TIMED_ROWS, plan_for
-from nonparam.prediction import PredictionMixin
 from nonparam.processes import is_first_process
 from nonparam.progress import Progress
 from nonparam.scales import (
@@ -34,7 +34,6 @@ from nonparam.scales import (
     output_scales,
     waits_for_period,
 )
-from nonparam.scoring import ScoringMixin
 from nonparam.solvers.plan import SOLVERS, Plan, choose
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
@@ -64,7 +63,7 @@ TO_GO_ON = "to go on, fit again, with checkpoint= from where it stopped"
 RIDGE_TOLERANCE = 1e-4  # without priors a useless column's lengthscale creeps to infinity for ever
 
 
-class GPRegressor(PredictionMixin, ScoringMixin, RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class GPRegressor(ResponseMixin, RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     r"""Exact Gaussian process regression, with hyperparameters learnt from the evidence.
 
     .. math:: y_i = h(x_i)^\top \beta + f(x_i) + \varepsilon_i, \quad f \sim GP(0, k), \quad
@@ -92,6 +91,12 @@ class GPRegressor(PredictionMixin, ScoringMixin, RegressorMixin, MultiOutputMixi
             others, a mean over 20 random orders. All in nats per row times rows, so that priors weigh the
             same. The latter two count each row once, whatever its weight, and are maximised with
             ``solver="cholesky"``.
+        likelihood: of the observations given the function: ``"gaussian"``, or another by its name or from
+            `nonparam.likelihoods`. The posterior is approximated then, by a factorisation; the mean has broad
+            priors, ``noise`` is of the likelihood, and ``normalize_y`` of no effect. Counts may have a second
+            column in ``y``, their exposure.
+        inference: how, with such a likelihood: ``"variational"``, the Gaussian that is nearest in divergence;
+            ``"laplace"``, one at the mode, where there is only one; or ``"auto"``: ``"variational"``.
         n_restarts: searches besides the one that starts from the scale of the data.
         priors: ``"default"`` for weakly informative ones (maximum a posteriori), or ``None`` (maximum
             likelihood).
@@ -148,6 +153,8 @@ class GPRegressor(PredictionMixin, ScoringMixin, RegressorMixin, MultiOutputMixi
         noise: float | ArrayLike | Literal["learn"] = "learn",
         solver: str = "auto",
         objective: str = "lml",
+        likelihood: str | ResponseLikelihood = "gaussian",
+        inference: Literal["auto", "laplace", "variational"] = "auto",
         n_restarts: int = 0,
         priors: Literal["default"] | None = "default",
         normalize_y: bool = True,
@@ -162,6 +169,8 @@ class GPRegressor(PredictionMixin, ScoringMixin, RegressorMixin, MultiOutputMixi
         self.noise = noise
         self.solver = solver
         self.objective = objective
+        self.likelihood = likelihood
+        self.inference = inference
         self.n_restarts = n_restarts
         self.priors = priors
         self.normalize_y = normalize_y
@@ -183,6 +192,10 @@ class GPRegressor(PredictionMixin, ScoringMixin, RegressorMixin, MultiOutputMixi
         Returns:
             The estimator. A ``ConvergenceWarning`` says that the search ended before it met a tolerance.
         """
+        self._response = None
+        if not (isinstance(self.likelihood, str) and self.likelihood == "gaussian"):
+            fitted: Self = self._fit_response(X, y, sample_weight)
+            return fitted
         return self._fit(self.kernel, X, y, sample_weight)
 
     def _fit(
@@ -340,7 +353,7 @@ class GPRegressor(PredictionMixin, ScoringMixin, RegressorMixin, MultiOutputMixi
         Raises:
             InputError: a model with one known noise variance per row cannot know that of the new rows.
         """
-        check_is_fitted(self)
+        self._only_gaussian("update is")
         if isinstance(self.noise_, np.ndarray):
             raise InputError("update needs the noise of the new rows: fit again with noise for all rows")
         x = check_table(self, X, reset=False)
@@ -370,17 +383,23 @@ class GPRegressor(PredictionMixin, ScoringMixin, RegressorMixin, MultiOutputMixi
         """Draw data, mean and bands of a fitted model with one input; return the axes."""
         from nonparam.plotting import plot_regression
 
+        self._only_gaussian("plots are")
+
         return plot_regression(self, ax)
 
     def plot_parts(self, most: int = 6) -> Any:
         """Draw the largest parts that depend on one or two columns, see `decompose`; return their axes."""
         from nonparam.plotting import plot_parts
 
+        self._only_gaussian("plots of parts are")
+
         return plot_parts(self, most)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file that holds numbers and JSON only."""
         from nonparam.persistence import save_regressor
+
+        self._only_gaussian("files are")
 
         save_regressor(self, path)
 

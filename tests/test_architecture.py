@@ -13,6 +13,7 @@ SOURCES = (*CODE, "tests", "benchmarks", "docs/examples")
 
 ESTIMATORS = {
     "regression",
+    "latent_regression",
     "scoring",
     "bayesian_linear",
     "spectral_mixture",

@@ -159,7 +159,7 @@ def test_the_conditional_evidence_is_a_difference(pair):
     found = pair.conditional_log_marginal_likelihood(fraction=0.5, n_orderings=1, random_state=3)
     first = np.random.RandomState(3).permutation(80)[:40]
     fixed = clone(pair).fit(X, TWO)
-    part = classification._rows(fixed._objective(), torch.from_numpy(first))
+    part = fixed._objective().rows(torch.from_numpy(first))
     value = part.evaluate(fixed.theta_, gradient=False)[0].value
     assert found == pytest.approx((pair.log_marginal_likelihood_ - value) / 40.0, rel=1e-8)
 

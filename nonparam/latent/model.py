@@ -7,7 +7,7 @@ every prediction counts their uncertainty.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import gpytorch
@@ -157,6 +157,16 @@ class LatentObjective:
             densities, slopes = self.theta.log_priors(points)
             values, gradients = values + densities, gradients + slopes
         return -values, -gradients
+
+    def log_joint(self, points: Array) -> tuple[Array, Array]:
+        """Return the log joint density of the data and of each of ``(b, p)`` points, and its gradients."""
+        values, slopes = self.negative(points, np.zeros(len(points), dtype=np.intp))
+        return -values, -slopes
+
+    def rows(self, index: Tensor) -> "LatentObjective":
+        """Return the objective of some of the rows, by their numbers ``(m,)``."""
+        part = replace(self.seen, y=self.seen.y[index], weights=self.seen.weights[index])
+        return replace(self, x=self.x[index], seen=part, _last={})
 
 
 @dataclass(frozen=True)

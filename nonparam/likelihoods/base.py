@@ -11,7 +11,7 @@ Source: Trefethen and Weideman (2014), The exponentially convergent trapezoidal 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -95,8 +95,8 @@ class ResponseLikelihood(Likelihood):
     takes_exposure: ClassVar[bool] = False
 
     @abstractmethod
-    def typical(self, y: NDArray[Any]) -> tuple[float, float]:
-        """Return the level of the first function that fits the data best, and its variance around it."""
+    def typical(self, y: NDArray[Any]) -> Sequence[tuple[float, float]]:
+        """Return for each function the level that fits ``y (n, k)`` best, and its variance around it."""
 
     @abstractmethod
     def response(self, f: Tensor, exposure: Tensor | None = None) -> tuple[Tensor, Tensor]:

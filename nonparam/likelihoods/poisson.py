@@ -1,6 +1,7 @@
 """Counts whose rate is the exponential of a function."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,9 @@ class Poisson(ResponseLikelihood):
         """Raise `InputError` unless all observations are counts, and all exposures positive."""
         check_counts(y, self.keyword)
 
-    def typical(self, y: NDArray[Any]) -> tuple[float, float]:
+    def typical(self, y: NDArray[Any]) -> Sequence[tuple[float, float]]:
         """Return the logarithm of the mean rate, and the variance of logarithms of rates."""
-        return typical_log_rate(y)
+        return [typical_log_rate(y)]
 
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:
         """Return ``log p(y | f)``."""
@@ -80,7 +81,8 @@ def check_counts(y: NDArray[Any], keyword: str) -> None:
         i = int(wrong.argmax())
         raise InputError(
             f"likelihood={keyword!r} is of counts 0, 1, 2, ..., got y[{i}]={y[i, 0]:g} "
-            f"({int(wrong.sum())} such rows): for shares take 'beta' or 'binomial', for other numbers 'gaussian' or 'student_t'"
+            f"({int(wrong.sum())} such rows): for shares take 'beta' or 'binomial', for other numbers "
+            "'gaussian' or 'student_t'"
         )
     if y.shape[1] > 1 and not (y[:, 1] > 0.0).all():
         i = int((y[:, 1] <= 0.0).argmax())

@@ -1,6 +1,7 @@
 r"""What is predicted of observations, given Gaussian functions: averages over the functions.
 
-.. math:: E y = E\, E[y \mid f], \quad \mathrm{var}\, y = E\, \mathrm{var}[y \mid f] + \mathrm{var}\, E[y \mid f],
+.. math:: E y = E\, E[y \mid f], \quad
+          \mathrm{var}\, y = E\, \mathrm{var}[y \mid f] + \mathrm{var}\, E[y \mid f],
 
 .. math:: P(y \le q) = E\, P(y \le q \mid f), \quad p(y) = E\, p(y \mid f)
 
