@@ -109,6 +109,11 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
             warnings.warn(said, ConvergenceWarning, stacklevel=3)
         return self
 
+    def _forget_response(self) -> None:
+        """Drop what a fit with another likelihood has left."""
+        for name in ("_response", "_theta_of_response", "likelihood_"):
+            vars(self).pop(name, None)
+
     def _check_for_response(self: Any) -> None:
         for name, only in (("solver", ("auto", "cholesky")), ("objective", ("lml",)), ("noise", ("learn",))):
             value = getattr(self, name)

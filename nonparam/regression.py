@@ -192,7 +192,7 @@ class GPRegressor(ResponseMixin, RegressorMixin, MultiOutputMixin, BaseEstimator
         Returns:
             The estimator. A ``ConvergenceWarning`` says that the search ended before it met a tolerance.
         """
-        self._response = None
+        self._forget_response()
         if not (isinstance(self.likelihood, str) and self.likelihood == "gaussian"):
             fitted: Self = self._fit_response(X, y, sample_weight)
             return fitted
