@@ -42,6 +42,7 @@ __all__ = [
     "precision_of",
 ]
 
+CONDITIONED = 0.9  # of the rows, where the last of random orders are predicted
 UNDETERMINED = 1e-11  # of a row's precision: what is left of it where the others do not determine the mean
 
 
@@ -65,6 +66,13 @@ class HeldOutRows:
     fraction: float = 0.9
     n_orderings: int = 20
     seed: int = 0
+
+    @classmethod
+    def of(cls, objective: str, n: int, rng: np.random.RandomState) -> "HeldOutRows | None":
+        """Return those of an objective with ``n`` rows, two of them at least predicted; none of ``"lml"``."""
+        if objective == "lml":
+            return None
+        return cls(objective, min(CONDITIONED, 1.0 - 2.0 / n), seed=int(rng.randint(2**31 - 1)))
 
     def sets(self, n: int) -> Tensor:
         """Return the sets of rows that are held out, ``(k, s)``, of ``n`` rows.

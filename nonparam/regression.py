@@ -23,6 +23,7 @@ from nonparam.latent_regression import ResponseMixin
 from nonparam.likelihoods.base import ResponseLikelihood
 from nonparam.means import Mean
 from nonparam.mixtures import starts_of
+from nonparam.model_selection.held_out import HeldOutRows
 from nonparam.newton import Watch
 from nonparam.objective import Data, Objective
 from nonparam.planning import TIMED_ROWS, plan_for
@@ -306,7 +307,8 @@ class GPRegressor(ResponseMixin, RegressorMixin, MultiOutputMixin, BaseEstimator
         mean = Mean.from_scales(self.mean, scales).to(device)
         self._mean = mean.identified(torch.tensor(x, device=device))
         data = self._data(x, y, weights, noise, device)
-        objective = replace(self._objective(scales, data), held_out=self._held_out(len(x), rng))
+        held_out = HeldOutRows.of(self._maximised, len(x), rng)
+        objective = replace(self._objective(scales, data), held_out=held_out)
         tolerance = RIDGE_TOLERANCE if self.priors is None else TOLERANCE
         others = [self._theta(start, scales, data).start for start in starts[1:]]
         self._prior_mean = objective.theta.prior_mean

@@ -14,7 +14,6 @@ from nonparam.errors import InputError
 from nonparam.kernels.strips import assemble
 from nonparam.laplace import Laplace
 from nonparam.model_selection.evidence_integral import laplace_at
-from nonparam.model_selection.held_out import HeldOutRows
 from nonparam.model_selection.joint import GaussianJoint, JointDensity, SolvedJoint, Units, log_volume
 from nonparam.model_selection.prior_width import evidence_of_width
 from nonparam.newton import SEARCHED
@@ -31,8 +30,6 @@ from nonparam.validation import check_numbers
 __all__ = ["ScoringMixin"]
 
 Array = NDArray[np.float64]
-
-CONDITIONED = 0.9  # of the rows, with objective="clml"
 
 
 class ScoringMixin:
@@ -69,13 +66,6 @@ class ScoringMixin:
     def _theta(self, kernel: gpytorch.kernels.Kernel, scales: Scales, data: Data) -> Theta:
         priors = default_priors(kernel, scales, informative=self.priors == "default")
         return Theta(kernel, priors, NOISE_FRACTION * scales.y_variance if data.noise is None else None)
-
-    def _held_out(self, n: int, rng: np.random.RandomState) -> HeldOutRows | None:
-        """Return which of ``n`` rows are predicted from which, where that is what is maximised."""
-        if self._maximised == "lml":
-            return None
-        fraction = min(CONDITIONED, 1.0 - 2.0 / n)  # two rows at least are predicted
-        return HeldOutRows(self._maximised, fraction, seed=int(rng.randint(2**31 - 1)))
 
     @property
     def _maximised(self) -> str:

@@ -19,6 +19,7 @@ from nonparam.posterior import condition
 
 SIZES = [4, 9, 7]
 N = sum(SIZES)
+LOG_SHARES = torch.tensor(SIZES, dtype=torch.float64).div(N).log()
 CODES = np.repeat(np.arange(3), SIZES)
 RNG = np.random.default_rng(0)
 X = torch.from_numpy(RNG.normal(CODES[:, None] * [1.0, -0.5], 1.0))
@@ -52,7 +53,8 @@ def test_moments_are_those_of_a_regression_for_each_class(monkeypatch):
 
 
 def test_moments_of_rows_left_out_are_those_without_them():
-    mean, variance = posterior().left_out()
+    rows, mean, variance = posterior().left_out()
+    np.testing.assert_array_equal(rows, np.arange(N))
     one = torch.ones(1, 1, dtype=torch.float64)
     for i in (0, 5, N - 1):
         rows = torch.tensor([j for j in range(N) if j != i])
@@ -67,14 +69,14 @@ def test_moments_of_rows_left_out_are_those_without_them():
 
 
 def log_loss(calibration, found):
-    shares = calibration.probabilities(*found.left_out(), found.log_shares)
+    shares = calibration.probabilities(*found.left_out()[1:], LOG_SHARES)
     return -float(shares[torch.arange(N), torch.from_numpy(CODES)].log().mean())
 
 
 def test_the_calibration_has_the_smallest_log_loss_of_rows_left_out():
     found = posterior()
     best = calibrate(
-        *found.left_out(), found.targets.argmax(1), found.log_shares, torch.Generator().manual_seed(0)
+        *found.left_out()[1:], found.targets.argmax(1), LOG_SHARES, torch.Generator().manual_seed(0)
     )
     assert best.log_loss == pytest.approx(log_loss(best, found), rel=1e-9)
     for point in itertools.product((0.3, 0.8, 1.0, 2.0, 5.0, 20.0, 50.0), (0.1, 0.5, 1.0), (0.0, 0.5, 1.0)):
@@ -89,8 +91,8 @@ def test_labels_that_nothing_tells_cost_no_more_than_their_shares_do(seed):
     posterior = condition_classes(KERNEL, x, SEEN, sizes)
     own = posterior.targets.argmax(1)
     generator = torch.Generator().manual_seed(0)
-    found = calibrate(*posterior.left_out(), own, posterior.log_shares, generator)
     shares = np.array(sizes) / 100.0
+    found = calibrate(*posterior.left_out()[1:], own, torch.from_numpy(np.log(shares)), generator)
     assert found.log_loss < -(shares @ np.log(shares)) + 0.02
 
 

@@ -15,8 +15,9 @@ from sklearn.exceptions import ConvergenceWarning
 from nonparam import FiniteNetworkRegressor
 from nonparam.errors import ConvergenceError, InputError, InsufficientMemoryError
 from nonparam.kernels.activations import elementwise
-from nonparam.networks import finite_estimator, memory
+from nonparam.networks import memory
 from nonparam.networks.finite_regression import _most_likely
+from nonparam.networks.folds import folds, others
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-2.0, 2.0, (120, 2))
@@ -155,10 +156,9 @@ def test_nasty_data(average):
     ("n", "parts", "size"), [(2, 2, 1), (7, 5, 1), (999, 5, 199), (2500, 2, 500), (10**4, 1, 2000)]
 )
 def test_rows_that_are_held_out(n, parts, size):
-    found = finite_estimator._folds(n, np.random.RandomState(0))
+    found = folds(n, np.random.RandomState(0))
     assert found.shape == (parts, size) and len(found.unique()) == parts * size
-    others = finite_estimator._others(found[0], n)
-    assert sorted([*others.tolist(), *found[0].tolist()]) == list(range(n))
+    assert sorted([*others(found[0], n).tolist(), *found[0].tolist()]) == list(range(n))
 
 
 def test_length_of_training():

@@ -14,7 +14,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from nonparam import InfiniteNetworkClassifier
 from nonparam.errors import InputError, InsufficientMemoryError
+from nonparam.kernels import InfiniteNetwork, with_amplitude
+from nonparam.model_selection.held_out import HeldOutRows
 from nonparam.networks import Dense, Relu, Sequential, class_posterior, infinite_classification
+from nonparam.networks.dirichlet import DirichletObjective, LogNormal
+from nonparam.theta import Theta
 
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(90, 2))
@@ -159,6 +163,75 @@ def test_columns_that_hardly_vary_do_not_rule():
     assert constant.kernel_.kernel.value("spread")[2] == 1.0
 
 
+@pytest.mark.parametrize("objective", ["loo", "clml"])
+def test_held_out_targets_are_maximised(model, objective):
+    found = clone(model).set_params(objective=objective).fit(X, CODES)
+    assert found.score(X, CODES) > 0.9
+    assert found.fit_report_.objective != model.fit_report_.objective
+    assert abs(found.calibration_.log_loss - model.calibration_.log_loss) < 0.1
+    two = clone(found).fit(X[:4], [0, 1, 0, 1]).predict_proba(NEW)
+    assert np.isfinite(two).all()
+
+
+@pytest.mark.parametrize("objective", ["loo", "clml"])
+def test_held_out_targets_are_those_of_a_regression_for_each_class(objective):
+    """The value, and its gradient by finite differences."""
+    sizes, seen = [30, 35, 25], LogNormal.of(0.01)
+    x = torch.from_numpy(X)
+    data = infinite_classification._data(x, seen, sizes)
+    kernel = with_amplitude(InfiniteNetwork("erf-1", "nngp", center=0.0, spread=1.0)).double()
+    theta = Theta(kernel, {}, None)
+    held_out = HeldOutRows.of(objective, 90, np.random.RandomState(0))
+    found = DirichletObjective(data, theta, False, held_out=held_out, seen=seen, sizes=sizes)
+    value, slope = found.evaluate(theta.start, gradient=True)
+    naive, own = 0.0, np.repeat(np.arange(3), sizes)
+    for c in range(3):
+        noise = torch.from_numpy(np.where(own == c, seen.inside_noise, seen.outside_noise))
+        a = kernel(x).to_dense().detach() + noise.diag()
+        for rows in held_out.sets(90):
+            naive += left_out_density(a, data.y[:, c], rows) / held_out.sets(90).shape[0]
+    scale = 90 / held_out.sets(90).shape[1]
+    assert value == pytest.approx(scale * naive, rel=1e-8)
+    for i, step in enumerate(1e-5 * np.eye(len(slope))):
+        up, down = (found.evaluate(theta.start + s, gradient=False)[0] for s in (step, -step))
+        assert slope[i] == pytest.approx((up - down) / 2e-5, rel=1e-5, abs=1e-5)
+
+
+def left_out_density(a, y, rows):
+    """The log density of some rows given all others, with a constant that these determine."""
+    kept = torch.tensor([i for i in range(len(y)) if i not in rows.tolist()])
+    inverse = torch.linalg.inv(a[kept][:, kept])
+    weights = inverse.sum(0)
+    constant = weights @ y[kept] / weights.sum()
+    cross = a[kept][:, rows]
+    mean = constant + cross.mT @ inverse @ (y[kept] - constant)
+    left = 1.0 - cross.mT @ weights
+    covariance = a[rows][:, rows] - cross.mT @ inverse @ cross + torch.outer(left, left) / weights.sum()
+    return float(torch.distributions.MultivariateNormal(mean, covariance).log_prob(y[rows]))
+
+
+@pytest.mark.parametrize("time", [1.0, 30.0, np.inf])
+def test_networks_trained_for_some_time(time):
+    trained = InfiniteNetworkClassifier("erf-1", kernel="ntk", train_time=time, random_state=0).fit(X, CODES)
+    shares = trained.predict_proba(NEW)
+    np.testing.assert_allclose(shares.sum(1), 1.0, rtol=1e-12)
+    assert (shares > 0.0).all() and np.isfinite(trained.calibration_.log_loss)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(trained)).predict_proba(NEW), shares)
+    np.testing.assert_array_equal(clone(trained).fit(X, CODES).predict_proba(NEW), shares)
+    if time >= 30.0:
+        assert trained.score(X, CODES) > 0.85 and trained.calibration_.log_loss < 0.6
+
+
+def test_trained_networks_tell_digits_apart():
+    x, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(x))
+    train, test = order[:300], order[300:900]
+    trained = InfiniteNetworkClassifier("relu-2", kernel="ntk", train_time=1e4, random_state=0)
+    shares = trained.fit(x[train], y[train]).predict_proba(x[test])
+    right = shares.argmax(1) == y[test]
+    assert right.mean() > 0.95 and abs(right.mean() - shares.max(1).mean()) < 0.03
+
+
 @pytest.mark.parametrize("y", [np.zeros(5), np.full(5, "a")])
 def test_one_class(y):
     with pytest.raises(
@@ -184,6 +257,9 @@ def test_two_rows(x):
         ({"temperature": "hot"}, "temperature must be a number"),
         ({"temperature": 0.0}, "temperature must be 'learn' or a positive number, got 0.0"),
         ({"temperature": np.inf}, "temperature must be 'learn' or a positive number"),
+        ({"objective": "bic"}, r"objective must be one of \('lml', 'loo', 'clml'\), got 'bic'"),
+        ({"train_time": 5.0}, "train_time=5.0 is of gradient descent, got kernel='nngp'"),
+        ({"kernel": "ntk", "train_time": 0.0}, "train_time must be None, a positive number or math.inf"),
         ({"priors": "flat"}, "priors must be one of"),
         ({"n_restarts": -1}, "n_restarts must be an integer"),
         ({"verbose": "loud"}, "verbose must be an integer"),

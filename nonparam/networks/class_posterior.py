@@ -40,10 +40,9 @@ class ClassPosterior:
     means: ClassMeans
 
     @property
-    def log_shares(self) -> Tensor:
-        """The logarithms of the shares of the classes, ``(c,)``."""
-        shares = [size / len(self.x) for size in self.inverses.sizes]
-        return torch.tensor(shares, dtype=self.x.dtype, device=self.x.device).log()
+    def jitter(self) -> float:
+        """Added to the diagonal of the covariance."""
+        return self.inverses.jitter
 
     @torch.no_grad()
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,12 +59,15 @@ class ClassPosterior:
         left = (variance(self.kernel, x)[:, None] - self.inverses.quadratic(cross)).clamp_min(0.0)
         return mean, left + (1.0 - cross.mT @ fit.weighted).square() / fit.information
 
-    def left_out(self) -> tuple[Tensor, Tensor]:
-        r"""Return means and variances of the latent functions at each row given all others: ``(n, c)``.
+    def left_out(self) -> tuple[Tensor, Tensor, Tensor]:
+        r"""Return the rows, and means and variances of the latent functions at each given all others.
 
         .. math:: m_i = y_i - [P y]_i / P_{ii}, \quad v_i = 1 / P_{ii} - \sigma_i^2
 
         with :math:`P = A^{-1} - A^{-1} h (h^\top A^{-1} h)^{-1} h^\top A^{-1}` and a constant :math:`h = 1`.
+
+        Returns:
+            The numbers of the rows ``(n,)``, all of them, and two of ``(n, c)``.
 
         Source: Rasmussen and Williams (2006), equations 5.10 to 5.12; the mean: Dubrule (1983), Cross
         validation of kriging in a unique neighborhood, Mathematical Geology 15.
@@ -73,7 +75,8 @@ class ClassPosterior:
         fit = self.means
         precision = self.inverses.diagonals() - fit.weighted.square() / fit.information
         mean = self.targets - fit.alpha / precision
-        return mean, (1.0 / precision - self.noise).clamp_min(0.0)
+        rows = torch.arange(len(mean), device=mean.device)
+        return rows, mean, (1.0 / precision - self.noise).clamp_min(0.0)
 
 
 def plan_classes(n: int, classes: int, device: torch.device) -> Plan:

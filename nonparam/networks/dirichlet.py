@@ -34,7 +34,8 @@ import torch
 from torch import Tensor
 
 from nonparam.model_selection.evidence import LOG_2PI, Evidence
-from nonparam.objective import Objective
+from nonparam.model_selection.held_out import held_out_evidence
+from nonparam.objective import Data, Objective
 from nonparam.solvers.cholesky import cholesky, mirror
 
 __all__ = ["ClassInverses", "ClassMeans", "DirichletObjective", "LogNormal", "class_evidence", "fit_means"]
@@ -238,7 +239,8 @@ def class_evidence(b: Tensor, seen: LogNormal, sizes: Sequence[int], *, gradient
 class DirichletObjective(Objective):
     """The log evidence of hyperparameters given labels, plus the log density of their prior.
 
-    Its data have the noise of a row outside of a class as the known one.
+    Or, in its place, the log density of targets that are held out, which takes a factorisation for each
+    class. Its data have the noise of a row outside of a class as the known one.
 
     Attributes:
         seen: the targets and their noise.
@@ -248,8 +250,18 @@ class DirichletObjective(Objective):
     seen: LogNormal
     sizes: Sequence[int]
 
-    def _found(self, a: Tensor, data: object, gradient: bool) -> Evidence:
-        return class_evidence(a, self.seen, self.sizes, gradient=gradient)
+    def _found(self, a: Tensor, data: Data, gradient: bool) -> Evidence:
+        if self.held_out is None:
+            return class_evidence(a, self.seen, self.sizes, gradient=gradient)
+        sets, ones = self.held_out.sets(len(a)), torch.ones_like(data.x[:, :1])
+        found = []
+        for c, rows in enumerate(_slices(self.sizes)):
+            own = a.clone()
+            torch.diagonal(own)[rows] -= self.seen.spared
+            found.append(held_out_evidence(own, data.y[:, c : c + 1], ones, sets, gradient=gradient))
+        slopes = [each.gradient for each in found if each.gradient is not None]
+        slope = torch.stack(slopes).sum(0) if gradient else None
+        return Evidence(sum(each.value for each in found), slope, max(each.jitter for each in found))
 
     def _batches(self) -> bool:
         return False

@@ -19,6 +19,7 @@ from nonparam.kernels.activations import Activation
 from nonparam.kernels.layers import mlp
 from nonparam.networks.finite import PARAMETERIZATIONS, FiniteNetwork
 from nonparam.networks.finite_laplace import check_laplace
+from nonparam.networks.folds import folds, others
 from nonparam.networks.members import Members
 from nonparam.networks.memory import check_training, count_weights
 from nonparam.networks.swa import WeightAverage
@@ -39,8 +40,6 @@ OPTIMIZERS = ("sgd", "adam")
 TINY = 1e-30  # a learning rate must be positive
 FEWEST_FOR_MOMENTS = 5
 STEPS, FEWEST_EPOCHS = 1500, 30  # of a training whose length was not given
-FOLDS = 5
-HELD_OUT = 1000  # rows that tell a variance well enough: its root to 2 %
 PRECISIONS = tuple(np.geomspace(1e-4, 1e6, 41).tolist())  # of the prior of Laplace's approximation
 MIXED = 5  # networks of a mixture, unless another number is asked for
 
@@ -175,8 +174,8 @@ class FiniteNetworkEstimator(BaseEstimator):  # type: ignore[misc]  # sklearn is
             The networks; the numbers of the rows that each of them did not see, ``(m, h)``, and of those that
             it did, ``(m, n - h)``.
         """
-        held = _folds(len(x), rng).repeat_interleave(each, 0)
-        kept = torch.stack([_others(rows, len(x)) for rows in held])
+        held = folds(len(x), rng).repeat_interleave(each, 0)
+        kept = torch.stack([others(rows, len(x)) for rows in held])
         trained = self._train(x, y, kept, outputs, draw_seeds(rng, len(held)), tally)
         return trained, held.to(x.device), kept.to(x.device)
 
@@ -217,20 +216,6 @@ def draw_seeds(rng: np.random.RandomState, count: int) -> list[int]:
         3
     """
     return [int(seed) for seed in rng.randint(2**31 - 1, size=count)]
-
-
-def _folds(n: int, rng: np.random.RandomState) -> Tensor:
-    """Return the numbers of rows that are held out together, ``(k, h)``."""
-    size = n // min(FOLDS, n)
-    needed = min(math.ceil(HELD_OUT / size), n // size, FOLDS)
-    return torch.from_numpy(rng.permutation(n)[: needed * size].reshape(needed, size))
-
-
-def _others(rows: Tensor, n: int) -> Tensor:
-    """Return which of ``n`` rows are not among these."""
-    out = torch.ones(n, dtype=torch.bool)
-    out[rows] = False
-    return out.nonzero()[:, 0]
 
 
 def _check_number(value: Any, name: str, least: float) -> None:

@@ -23,13 +23,14 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import gpytorch
+import numpy as np
 import torch
 from torch import Tensor
 
-from nonparam.errors import ConvergenceError
+from nonparam.errors import ConvergenceError, InputError
 from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.infinite import InfiniteNetwork
 from nonparam.kernels.operator import KernelOperator
@@ -41,7 +42,7 @@ from nonparam.processes import free_memory
 from nonparam.solvers.lanczos import Products, apply_function
 from nonparam.solvers.plan import choose, fits
 
-__all__ = ["Eigenvectors", "Filter", "Krylov", "TrainedEnsemble", "gain", "train"]
+__all__ = ["Eigenvectors", "Filter", "Krylov", "TrainedEnsemble", "check_time", "gain", "train"]
 
 MATRICES = 6  # of n x n at the peak: two kernels, eigenvectors, and what LAPACK takes for these
 TOLERANCE = 1e-6  # of products by Lanczos, relative
@@ -269,6 +270,26 @@ def train(posterior: Posterior, time: float, unit: float = 1.0) -> TrainedEnsemb
     return TrainedEnsemble(
         **known, time=time, unit=unit, initial=initial, spread=spread, filter=found, pull=pull
     )
+
+
+def check_time(time: Any, kind: str) -> None:
+    """Raise `InputError` unless networks with this kernel can be trained for this time, or not at all.
+
+    Examples:
+        >>> check_time(-1.0, "ntk")
+        Traceback (most recent call last):
+        nonparam.errors.InputError: train_time must be None, a positive number or math.inf, got -1.0
+    """
+    if time is None:
+        return
+    number = isinstance(time, int | float | np.integer | np.floating) and not isinstance(time, bool)
+    if not number or not time > 0.0:
+        raise InputError(f"train_time must be None, a positive number or math.inf, got {time!r}")
+    if kind != "ntk":
+        raise InputError(
+            f"train_time={time!r} is of gradient descent, got kernel={kind!r}: take kernel='ntk', or "
+            "train_time=None"
+        )
 
 
 def _before_training(kernel: gpytorch.kernels.Kernel) -> gpytorch.kernels.Kernel:

@@ -19,8 +19,11 @@ from nonparam.kernels import with_amplitude
 from nonparam.kernels.infinite import KINDS, InfiniteNetwork
 from nonparam.kernels.layers import Sequential
 from nonparam.latent.calibration import Calibration, calibrate
-from nonparam.networks.class_posterior import condition_classes, plan_classes
+from nonparam.model_selection.held_out import HeldOutRows
+from nonparam.networks.class_flow import TrainedClasses, train_classes
+from nonparam.networks.class_posterior import ClassPosterior, condition_classes, plan_classes
 from nonparam.networks.dirichlet import DirichletObjective, LogNormal
+from nonparam.networks.gradient_flow import check_time
 from nonparam.networks.labels import check_labels
 from nonparam.newton import Watch, maximise_watched
 from nonparam.objective import Data
@@ -65,12 +68,22 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     rule that draws nothing. The three numbers :math:`\tau`, :math:`\kappa` and :math:`\rho` have the smallest
     log loss of rows that are left out, one at a time, in closed form.
 
+    With a ``train_time`` the functions are those of an ensemble of networks that gradient descent has trained
+    on the targets, as in `InfiniteNetworkRegressor`, without knowing of their noise; squares are in units of
+    half the gap between the targets. Rows are then left out a fifth at a time.
+
     Columns are divided by their deviation or a quarter of their range, whichever is larger: of a column that
     hardly ever varies, such as a pixel in a corner, the deviation says little of what new rows may hold.
 
     Args:
         arch: such as ``"relu-3"``, three hidden layers of rectifiers, or a `nonparam.networks.Sequential`.
         kernel: ``"nngp"``, the covariance of random networks, or ``"ntk"``, the tangent kernel.
+        train_time: of gradient descent with ``kernel="ntk"``, a positive number or ``math.inf``; ``None`` for
+            the posterior of Gaussian processes. Up to 4,000 rows are trained on by eigenvectors, more by the
+            Lanczos process, where the deviation of each new row takes about half a second.
+        objective: what is maximised: ``"lml"``, the log evidence of the targets; ``"loo"``, the log density
+            of each row's targets given all others; ``"clml"``, the conditional log marginal likelihood. The
+            last two take a factorisation for each class.
         alpha_epsilon: the prior concentration of each class, between 0 and 1: the smaller, the less noise the
             functions see within a class, next to that outside of it.
         temperature: :math:`\tau`, a positive number, with :math:`\kappa = 1` and :math:`\rho = 0`; or
@@ -92,6 +105,7 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     Raises:
         InputError: data or arguments that no model can be fitted to, such as a single class.
         InsufficientMemoryError: more rows than the memory holds, before anything is allocated.
+        ConvergenceError: with many rows, a ``train_time`` too long for the Lanczos process.
 
     Source: Milios et al. (2018), see `nonparam.networks.dirichlet`; the kernels: see `InfiniteNetwork`.
 
@@ -109,6 +123,8 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         arch: str | Sequential = "relu-3",
         *,
         kernel: Literal["nngp", "ntk"] = "nngp",
+        train_time: float | None = None,
+        objective: Literal["lml", "loo", "clml"] = "lml",
         alpha_epsilon: float = 0.001,
         temperature: float | Literal["learn"] = "learn",
         n_restarts: int = 0,
@@ -119,6 +135,8 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     ) -> None:
         self.arch = arch
         self.kernel = kernel
+        self.train_time = train_time
+        self.objective = objective
         self.alpha_epsilon = alpha_epsilon
         self.temperature = temperature
         self.n_restarts = n_restarts
@@ -151,12 +169,11 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         rows = torch.tensor(x[order], device=device)
         with threads_for(len(x)):
             report = self._learn(rows, codes[order], seen, rng, str(plan))
-            sizes = np.bincount(codes).tolist()
-            self._posterior = condition_classes(self.kernel_, rows, seen, sizes)
-            self.calibration_ = self._calibrated(rng)
-        self.fit_report_ = replace(
-            report, seconds=time.perf_counter() - began, jitter=self._posterior.inverses.jitter
-        )
+            self._sizes = np.bincount(codes).tolist()
+            seed = int(rng.randint(2**31 - 1))
+            self._posterior = self._given(rows, seen, seed)
+            self.calibration_ = self._calibrated(seed)
+        self.fit_report_ = replace(report, seconds=time.perf_counter() - began, jitter=self._posterior.jitter)
         if self.verbose:
             print(self.fit_report_)
         if not report.converged:
@@ -166,6 +183,8 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 
     def _check_arguments(self) -> None:
         check_choice(self.kernel, "kernel", KINDS)
+        check_time(self.train_time, self.kernel)
+        check_choice(self.objective, "objective", ("lml", "loo", "clml"))
         check_choice(self.priors, "priors", ("default", None))
         check_count(self.n_restarts, "n_restarts")
         check_verbose(self.verbose)
@@ -194,7 +213,8 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         self.kernel_ = kernel.to(x.device)
         informative = self.priors == "default"
         theta = Theta(self.kernel_, default_priors(self.kernel_, scales, informative=informative), None)
-        objective = DirichletObjective(data, theta, informative, seen=seen, sizes=sizes)
+        held_out = HeldOutRows.of(self.objective, len(some), rng)
+        objective = DirichletObjective(data, theta, informative, held_out=held_out, seen=seen, sizes=sizes)
         state = State(theta.starting_points(self.n_restarts, rng))
         with checkpoint_at(None, 0.0, {}) as checkpoint, Progress(bool(self.verbose)) as progress:
             watch = Watch(checkpoint, progress)
@@ -202,13 +222,24 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         theta.assign(best)
         return report
 
-    def _calibrated(self, rng: np.random.RandomState) -> Calibration:
+    def _given(self, rows: Tensor, seen: LogNormal, seed: int) -> ClassPosterior | TrainedClasses:
+        """Return the functions given rows in order of their classes."""
+        if self.train_time is None:
+            return condition_classes(self.kernel_, rows, seen, self._sizes)
+        return train_classes(self.kernel_, rows, seen, self._sizes, float(self.train_time), seed)
+
+    def _calibrated(self, seed: int) -> Calibration:
         if not isinstance(self.temperature, str):
             return Calibration(float(self.temperature), 1.0, 0.0, np.nan)
-        generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-        posterior = self._posterior
-        own = posterior.targets.argmax(1)
-        return calibrate(*posterior.left_out(), own, posterior.log_shares, generator)
+        rows, mean, variance = self._posterior.left_out()
+        own = self._posterior.targets.argmax(1)[rows]
+        return calibrate(mean, variance, own, self._log_shares, torch.Generator().manual_seed(seed))
+
+    @property
+    def _log_shares(self) -> Tensor:
+        """The logarithms of the shares of the classes, ``(c,)``."""
+        x = self._posterior.x
+        return torch.tensor(self._sizes, dtype=x.dtype, device=x.device).div(len(x)).log()
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities of the classes, in the order of ``classes_``: ``(m, c)`` for ``X (m, d)``.
@@ -220,11 +251,8 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         x = torch.tensor(check_table(self, X, reset=False), device=self._posterior.x.device)
         with threads_for(len(self._posterior.x)):
             mean, variance = self._posterior.moments(x)
-            found: Array = self._shares(mean, variance).cpu().numpy()
+            found: Array = self.calibration_.probabilities(mean, variance, self._log_shares).cpu().numpy()
         return found
-
-    def _shares(self, mean: Tensor, variance: Tensor) -> Tensor:
-        return self.calibration_.probabilities(mean, variance, self._posterior.log_shares)
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithms of the probabilities of the classes: ``(m, c)`` for ``X (m, d)``."""

@@ -14,7 +14,7 @@ from nonparam.fitting import Fitted, Search
 from nonparam.kernels.infinite import KINDS, InfiniteNetwork
 from nonparam.kernels.layers import Sequential
 from nonparam.model_selection.joint import JointDensity
-from nonparam.networks.gradient_flow import train
+from nonparam.networks.gradient_flow import check_time, train
 from nonparam.objective import Objective
 from nonparam.pathwise import FunctionSamples
 from nonparam.posterior import Posterior
@@ -127,21 +127,8 @@ class InfiniteNetworkRegressor(GPRegressor):
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the hyperparameters, and condition or train on the data; see `GPRegressor.fit`."""
         check_choice(self.kernel, "kernel", KINDS)
-        self._check_time()
+        check_time(self.train_time, self.kernel)
         return self._fit(InfiniteNetwork(self.arch, self.kernel), X, y, sample_weight)  # type: ignore[arg-type]
-
-    def _check_time(self) -> None:
-        time = self.train_time
-        if time is None:
-            return
-        number = isinstance(time, int | float | np.integer | np.floating) and not isinstance(time, bool)
-        if not number or not time > 0.0:
-            raise InputError(f"train_time must be None, a positive number or math.inf, got {time!r}")
-        if self.kernel != "ntk":
-            raise InputError(
-                f"train_time={time!r} is of gradient descent, got kernel={self.kernel!r}: take kernel='ntk', "
-                "or train_time=None"
-            )
 
     def _search(self, objective: Objective, plan: Plan, search: Search) -> Fitted:
         """Learn the hyperparameters, and condition or train on the data."""
