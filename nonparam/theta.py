@@ -128,7 +128,10 @@ class Theta:
         else:
             pieces = stored[:, : sum(self._sizes)].split(self._sizes, -1)
         for parameter, shape, piece in zip(self._free.values(), self._shapes, pieces, strict=True):
-            parameter.data = piece.reshape((*theta.shape[:-1], *shape)).to(parameter)
+            values = piece.reshape((*theta.shape[:-1], *shape)).to(parameter)
+            if values.shape != parameter.shape:  # a graph of the former shape may still be alive, such as one
+                parameter.data = values.half()  # in a frame that a profiler holds: another type lets go of it
+            parameter.data = values
 
     def gather(self, gradients: list[Tensor], noise: Array, batch: int) -> Array:
         """Return the gradients of the parameters, and of the log noise ``(b,)``, as ``(b, p)``."""
