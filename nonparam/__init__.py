@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nonparam.forecasting import GPForecaster
     from nonparam.model_average import ModelAverage
     from nonparam.model_selection.search import KernelSearch
+    from nonparam.multioutput import MultiOutputGPRegressor
     from nonparam.networks import (
         FiniteNetworkClassifier,
         FiniteNetworkRegressor,
@@ -36,6 +37,7 @@ __all__ = [
     "InfiniteNetworkRegressor",
     "KernelSearch",
     "ModelAverage",
+    "MultiOutputGPRegressor",
     "SpectralMixtureRegressor",
     "compare",
     "compare_widths",
@@ -56,6 +58,7 @@ _HOMES = {
     "InfiniteNetworkRegressor": "nonparam.networks",
     "KernelSearch": "nonparam.model_selection.search",
     "ModelAverage": "nonparam.model_average",
+    "MultiOutputGPRegressor": "nonparam.multioutput",
     "SpectralMixtureRegressor": "nonparam.spectral_mixture",
     "compare": "nonparam.comparison",
     "compare_widths": "nonparam.networks",

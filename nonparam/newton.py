@@ -12,7 +12,7 @@ Source: Nocedal and Wright (2006), Numerical optimization, sections 4.1 (the box
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -45,6 +45,7 @@ __all__ = [
     "ascend_exactly",
     "certified_slope",
     "climb",
+    "inverse_hessian",
     "maximise_watched",
     "updated",
 ]
@@ -167,7 +168,7 @@ def climb(objective: Objective, state: State, watch: Watch, plan: str) -> tuple[
         return state, report
     watch.checkpoint.write(state)
     try:
-        at = NewtonState(point, _inverse_hessian(subset, point))
+        at = NewtonState(point, inverse_hessian(subset.negative, objective.theta, point, first))
         for before, m in pairwise([first, *larger, n]):
             at = NewtonState(at.point, at.inverse * (before / m))
             if m < n:
@@ -184,16 +185,28 @@ def climb(objective: Objective, state: State, watch: Watch, plan: str) -> tuple[
     return replace(state, newton=at), report
 
 
-def _inverse_hessian(objective: Objective, point: Array) -> Array:
-    """Return the inverse of minus the Hessian at ``point (p,)``, as far as a prior holds it."""
+def inverse_hessian(
+    negative: Callable[[Array, NDArray[np.intp]], tuple[Array, Array]], theta: Theta, point: Array, n: int
+) -> Array:
+    """Return the inverse Hessian of minus an objective, as far as a prior holds it.
+
+    Args:
+        negative: minus the objective and its gradient, as `nonparam.lbfgs.minimise` asks for them.
+        theta: knows how wide the priors are.
+        point: ``(p,)``, near a maximum.
+        n: rows that the objective is of.
+
+    Returns:
+        ``(p, p)``.
+    """
 
     def log_joint(points: Array) -> tuple[Array, Array]:
-        values, gradients = objective.negative(points, np.zeros(len(points), dtype=np.intp))
+        values, gradients = negative(points, np.zeros(len(points), dtype=np.intp))
         return -values, -gradients
 
-    with np.errstate(divide="ignore"), threads_for(len(objective.data.x)):
-        scale = np.minimum(objective.theta.prior_precision**-0.5, WIDEST)
-        found = laplace(log_joint, point, scale, step=objective.theta.step)
+    with np.errstate(divide="ignore"), threads_for(n):
+        scale = np.minimum(theta.prior_precision**-0.5, WIDEST)
+        found = laplace(log_joint, point, scale, step=theta.step)
     inverse: Array = found.root @ found.root.T
     return inverse
 

@@ -64,6 +64,7 @@ class Theta:
         kernel: its stored parameters are read and written.
         priors: by the names of `free_parameters`, and ``"noise"``; one that is missing has no prior.
         noise: the present noise variance, or ``None`` where it is not learnt.
+        others: present values of numbers that are not the kernel's, by name; they stand between the two.
 
     Attributes:
         names: one for each entry.
@@ -85,13 +86,20 @@ class Theta:
         rbf(lengthscale=5)
     """
 
-    def __init__(self, kernel: gpytorch.Module, priors: Mapping[str, Prior], noise: float | None) -> None:
+    def __init__(
+        self,
+        kernel: gpytorch.Module,
+        priors: Mapping[str, Prior],
+        noise: float | None,
+        others: Mapping[str, Array] | None = None,
+    ) -> None:
         self.kernel = kernel
         self.learns_noise = noise is not None
         self._free = free_parameters(kernel)
         self._shapes = [parameter.shape for parameter in self._free.values()]
         self._sizes = [shape.numel() for shape in self._shapes]
         values = {name: p.detach().cpu().double().numpy().reshape(-1) for name, p in self._free.items()}
+        values |= {} if others is None else others
         if noise is not None:
             values["noise"] = np.array([np.log(noise)])
         self.names = [label for name, value in values.items() for label in _labels(name, value.size)]
@@ -134,8 +142,11 @@ class Theta:
             parameter.data = values
 
     def gather(self, gradients: list[Tensor], noise: Array, batch: int) -> Array:
-        """Return the gradients of the parameters, and of the log noise ``(b,)``, as ``(b, p)``."""
-        slopes = np.empty((batch, self.size))
+        """Return the gradients of the parameters, and of the log noise ``(b,)``, as ``(b, p)``.
+
+        Those of numbers that are not the kernel's are left at 0.
+        """
+        slopes = np.zeros((batch, self.size))
         if gradients:
             table = torch.cat([g.reshape(batch, -1) for g in gradients], -1)
             slopes[:, : table.shape[1]] = table.double().cpu().numpy()

@@ -178,13 +178,14 @@ def _refuse_infinite(x: Array, names: Sequence[str]) -> None:
             raise InputError(f"column {name} of X has values beyond {LARGEST:g}: rescale it")
 
 
-def check_outputs(y: Any, n: int, *, multi_output: bool = True) -> Array:
+def check_outputs(y: Any, n: int, *, multi_output: bool = True, allow_missing: bool = False) -> Array:
     """Return the outputs as float64, ``(n,)`` or ``(n, t)``.
 
     Args:
         y: an array, a tensor, a series or a data frame of numbers.
         n: the number of rows of ``X``.
         multi_output: whether two dimensions are allowed.
+        allow_missing: whether NaN stands for an entry that was not observed.
 
     Returns:
         A copy.
@@ -217,14 +218,15 @@ def check_outputs(y: Any, n: int, *, multi_output: bool = True) -> Array:
         raise InputError(f"y should be a 1d array, {columns}; got an array of shape {values.shape}")
     if len(values) != n:
         raise InputError(f"X and y have inconsistent lengths: {n} rows of X, {len(values)} of y")
+    advice = "give NaN where it is missing" if allow_missing else "a regressor needs every output"
     for word, bad in (("NaN", np.isnan(values)), ("infinity (inf)", np.isinf(values))):
-        if bad.any():
+        if bad.any() and not (allow_missing and word == "NaN"):
             row = int(np.argwhere(bad)[0, 0])
             raise InputError(
-                f"Input y contains {word} ({int(bad.sum())} values, first in row {row}): drop those rows; a "
-                "regressor needs every output"
+                f"Input y contains {word} ({int(bad.sum())} values, first in row {row}): drop those rows; "
+                f"{advice}"
             )
-    if len(values) and np.abs(values).max() > LARGEST:
+    if (np.abs(values) > LARGEST).any():
         raise InputError(f"y has values beyond {LARGEST:g}: rescale it")
     return np.asarray(values, dtype=np.float64)
 

@@ -22,6 +22,7 @@ ESTIMATORS = {
     "model_average",
     "classification",
     "forecasting",
+    "multioutput",
     "networks",
     "search",
     "comparison",
