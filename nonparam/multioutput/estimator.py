@@ -28,8 +28,9 @@ from nonparam.processes import is_first_process
 from nonparam.progress import Progress
 from nonparam.regression import PRIORS, RIDGE_TOLERANCE, TO_CONVERGE
 from nonparam.regression import TOLERANCE as GAINED
-from nonparam.scales import CONSTANT, Scales, initialise, measure, waits_for_period
+from nonparam.scales import CONSTANT, initialise, measure, waits_for_period
 from nonparam.threads import threads_for
+from nonparam.training import FitReport
 from nonparam.validation import (
     check_choice,
     check_count,
@@ -170,14 +171,12 @@ class MultiOutputGPRegressor(PanelPredictionMixin, RegressorMixin, MultiOutputMi
         self._center(table)
         device = check_device(self.device, len(x))
         with threads_for(int(np.isfinite(table).sum())):
-            self._train(x, (table - self.y_mean_) / self.y_scale_, rank, noise, device)
-        self.fit_report_ = replace(self.fit_report_, seconds=time.perf_counter() - began)
+            report = self._train(x, (table - self.y_mean_) / self.y_scale_, rank, noise, device)
+        self.fit_report_ = replace(report, seconds=time.perf_counter() - began)
         if self.verbose and is_first_process():
             print(self.fit_report_)
-        if not self.fit_report_.converged:
-            said = (
-                f"the search for hyperparameters did not converge ({self.fit_report_.message}): {TO_CONVERGE}"
-            )
+        if not report.converged:
+            said = f"the search for hyperparameters did not converge ({report.message}): {TO_CONVERGE}"
             warnings.warn(said, ConvergenceWarning, stacklevel=2)
         return self
 
@@ -228,32 +227,20 @@ class MultiOutputGPRegressor(PanelPredictionMixin, RegressorMixin, MultiOutputMi
         many = table.shape[1] > 1 and self.normalize_y
         self.y_scale_ = np.where(spread > CONSTANT * size, spread, constant) if many else np.ones_like(centre)
 
-    def _train(self, x: Array, table: Array, rank: int, noise: Array | None, device: torch.device) -> None:
-        kernel, weights = with_amplitude(as_kernel(self.kernel)).double(), np.ones(len(x))
-        filled = np.nan_to_num(table)
-        scales = measure(
-            x, filled, weights, normalize_y=self.normalize_y, find_periods=waits_for_period(kernel)
-        )
-        if table.shape[1] > 1:
-            scales = replace(scales, y_variance=1.0)
+    def _train(
+        self, x: Array, table: Array, rank: int, noise: Array | None, device: torch.device
+    ) -> FitReport:
+        """Learn the hyperparameters from outputs that are centred and scaled."""
         rng = check_seed(self.random_state)
-        kernels = starts_of(kernel, x, filled, weights, rng)
-        for start in kernels:
-            initialise(start, scales)
-        self.kernel_ = kernels[0].to(device)
-        rows = torch.tensor(x, device=device)
+        rows, verbose = torch.tensor(x, device=device), bool(self.verbose) and is_first_process()
+        thetas, mean = self._thetas(x, table, rank, noise, rng)
+        theta = thetas[0]
+        self.kernel_ = theta.kernel.to(device)
         check_kernel(self.kernel_, rows[:1])
-        panel = Panel(
-            rows, torch.tensor(table, device=device), Mean.from_scales(self.mean, scales).to(device)
-        )
+        panel = Panel(rows, torch.tensor(table, device=device), mean.to(device))
         plan = plan_panel(self.solver, panel)
-        verbose = bool(self.verbose) and is_first_process()
         if verbose:
             print(plan)
-        known = None if noise is None else noise / self.y_scale_**2
-        correlation = correlations(table)
-        thetas = [self._theta(start, scales, correlation, rank, known) for start in kernels]
-        theta = thetas[0]
         drawn = theta.starting_points(self.n_restarts, rng)
         starts = np.concatenate([drawn[:1], *(other.start[None] for other in thetas[1:]), drawn[1:]])
         exact = "cholesky" if plan.solver == "cg" else plan.solver
@@ -262,22 +249,28 @@ class MultiOutputGPRegressor(PanelPredictionMixin, RegressorMixin, MultiOutputMi
         with Progress(verbose) as progress:
             search = PanelSearch(starts, int(rng.randint(2**31 - 1)), tolerance, progress)
             found = fit_panel(objective, plan, search)
+        self._objective = replace(objective)  # without the memory of the search
         self.theta_, self.theta_names_, self.posterior_ = found.point, theta.names, found.posterior
-        self.fit_report_, self._objective = found.report, replace(objective)  # without its memory
         self.noise_ = theta.noise(found.point) * self.y_scale_**2 if noise is None else noise
         self.coregionalisation_ = theta.b(found.point) * np.outer(self.y_scale_, self.y_scale_)
         self.log_marginal_likelihood_ = self.posterior_.log_marginal_likelihood() - self._change_of_units
+        return found.report
 
-    def _theta(
-        self,
-        kernel: gpytorch.kernels.Kernel,
-        scales: Scales,
-        correlation: Array,
-        rank: int,
-        noise: Array | None,
-    ) -> PanelTheta:
-        informative = self.priors == "default"
-        return PanelTheta(kernel, scales, correlation, rank, noise, informative=informative)
+    def _thetas(
+        self, x: Array, table: Array, rank: int, noise: Array | None, rng: np.random.RandomState
+    ) -> tuple[list[PanelTheta], Mean]:
+        """Return the hyperparameters, each where a search begins, and the mean function."""
+        kernel, weights = with_amplitude(as_kernel(self.kernel)).double(), np.ones(len(x))
+        filled, cyclic = np.nan_to_num(table), waits_for_period(kernel)
+        scales = measure(x, filled, weights, normalize_y=self.normalize_y, find_periods=cyclic)
+        if table.shape[1] > 1:
+            scales = replace(scales, y_variance=1.0)  # of what is observed: gaps are filled with the mean
+        known = None if noise is None else noise / self.y_scale_**2
+        correlation, informative, thetas = correlations(table), self.priors == "default", []
+        for start in starts_of(kernel, x, filled, weights, rng):
+            initialise(start, scales)
+            thetas.append(PanelTheta(start, scales, correlation, rank, known, informative=informative))
+        return thetas, Mean.from_scales(self.mean, scales)
 
     @property
     def _change_of_units(self) -> float:

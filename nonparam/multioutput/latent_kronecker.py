@@ -210,11 +210,13 @@ class SolvedPanel(SolvedEvidence):
 
     def _gather(self, solver: CertifiedSolver, left: Tensor, right: Tensor, point: Array) -> Array:
         panel, theta = self._whole
-        assert isinstance(solver.matrix, MaskedKronecker) and isinstance(solver.matrix.k, KernelOperator)
         matrix, u, v = solver.matrix, panel.scattered(left), panel.scattered(right)
+        assert isinstance(matrix, MaskedKronecker)
+        k = matrix.k
+        assert isinstance(k, KernelOperator)
         mixed = (matrix.b @ v.flatten(1)).reshape(v.shape)
         columns = [full.permute(1, 0, 2).flatten(1) for full in (u, mixed)]
-        kernel = matrix.k.gradient(*columns, theta.parameters)
+        kernel = k.gradient(columns[0], columns[1], theta.parameters)
         in_b = u.flatten(1).double() @ matrix.multiplied(v).flatten(1).mT.double()
         per_entry = (left * right).sum(1).double()
         noise = torch.zeros(panel.t, dtype=torch.float64, device=per_entry.device)

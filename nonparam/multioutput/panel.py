@@ -93,7 +93,8 @@ class Panel:
     def basis(self) -> Tensor:
         """``(N, Q)``: the basis functions of all outputs, each 0 outside of its own."""
         seen = [mean.basis(self.x[self.row[part]]) for mean, part in zip(self.means, self.parts, strict=True)]
-        return torch.block_diag(*(h if len(h) else h[:, :0] for h in seen))
+        basis: Tensor = torch.block_diag(*(h if len(h) else h[:, :0] for h in seen))
+        return basis
 
     def basis_at(self, x: Tensor) -> list[Tensor]:
         """Return the basis functions at new rows ``(m, d)``, ``(m, Q)`` for each output."""

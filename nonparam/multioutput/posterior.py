@@ -61,13 +61,13 @@ class PanelPosterior:
     def predict_mean(self, x: Tensor) -> Tensor:
         """Return the posterior means at ``x (m, d)``: ``(m, t)``."""
         return torch.cat(
-            [self._mean(rows, covariance(self.kernel, self.panel.x, rows)) for rows in _split(x)]
+            [self._mean(rows, covariance(self.kernel, self.panel.x, rows)) for rows in x.split(BLOCK)]
         )
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return posterior means and variances without noise at ``x (m, d)``, both ``(m, t)``."""
-        parts = [self._moments(rows, covariance(self.kernel, self.panel.x, rows)) for rows in _split(x)]
+        parts = [self._moments(rows, covariance(self.kernel, self.panel.x, rows)) for rows in x.split(BLOCK)]
         means, variances = zip(*parts, strict=True)
         return torch.cat(means), torch.cat(variances)
 
@@ -161,7 +161,3 @@ def condition_panel(
         NotPositiveDefiniteError: weights of the means that the entries do not tell apart.
     """
     return PanelPosterior(kernel, panel, b, noise, factor, fit_mean(factor, panel.y, panel.basis))
-
-
-def _split(x: Tensor) -> Sequence[Tensor]:
-    return x.split(BLOCK)
