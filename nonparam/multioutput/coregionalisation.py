@@ -26,7 +26,7 @@ __all__ = ["PanelTheta", "coregionalisation", "correlations", "loadings_of", "sl
 
 Array = NDArray[np.float64]
 
-OWN = 0.5  # prior median of kappa, where the loadings of an output have a sum of squares of about 1
+OWN = 0.02  # prior median of kappa, where the loadings of an output have a sum of squares of about 1
 OWN_SD = 2.0  # of its logarithm
 LEAST_OWN, MOST_OWN = 1e-8, 1e4
 FARTHEST = 10.0  # prior standard deviations that a loading may reach
