@@ -90,6 +90,7 @@ def maximise(
     plan: str,
     tolerance: float,
     on_step: Callable[[list[Minimum]], None] | None = None,
+    max_steps: int = 200,
 ) -> tuple[Array, FitReport]:
     """Maximise an objective from every start at once, and keep the best.
 
@@ -102,6 +103,7 @@ def maximise(
         plan: what the solver was expected to do; goes into the report.
         tolerance: of the objective, in nats gained in the last steps.
         on_step: is told where every search stands, after each round of evaluations.
+        max_steps: iterations of each search.
 
     Returns:
         The best point ``(p,)``, and the report. An interrupt (Ctrl-C) ends the searches where they are.
@@ -123,7 +125,9 @@ def maximise(
     began = time.perf_counter()
     found: list[Minimum] = []
     try:
-        for found in descend(negative, starts, lower, upper, scale=scale, value_tolerance=tolerance):
+        for found in descend(
+            negative, starts, lower, upper, scale=scale, max_steps=max_steps, value_tolerance=tolerance
+        ):
             if on_step is not None:
                 on_step(found)
     except KeyboardInterrupt:

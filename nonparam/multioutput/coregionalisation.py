@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 OWN = 0.02  # prior median of kappa, where the loadings of an output have a sum of squares of about 1
 OWN_SD = 2.0  # of its logarithm
 LEAST_OWN, MOST_OWN = 1e-8, 1e4
+STEP = 0.2  # prior standard deviations that matter: with many outputs loadings are known far better than to 1
 FARTHEST = 10.0  # prior standard deviations that a loading may reach
 LEAST_START = 0.1  # of kappa
 FEWEST = 3  # rows that two outputs share, for a correlation to start from
@@ -133,7 +134,7 @@ class PanelTheta(Theta):
         sd = 1.0 / math.sqrt(max(rank, 1))
         priors = {
             **default_priors(kernel, scales, informative=informative),
-            "loadings": Prior(0.0, sd if informative else np.inf, -FARTHEST * sd, FARTHEST * sd, 0.5 * sd),
+            "loadings": Prior(0.0, sd if informative else np.inf, -FARTHEST * sd, FARTHEST * sd, STEP * sd),
             "own": Prior(
                 math.log(OWN), OWN_SD if informative else np.inf, math.log(LEAST_OWN), math.log(MOST_OWN)
             ),

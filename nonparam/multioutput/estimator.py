@@ -48,6 +48,8 @@ __all__ = ["MultiOutputGPRegressor"]
 
 Array = NDArray[np.float64]
 
+SHARED_GAIN = 1e-8  # nats gained in the last steps: loadings of many outputs have valleys
+
 
 class MultiOutputGPRegressor(PanelPredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     r"""Exact Gaussian process regression of several outputs that share information, with gaps.
@@ -245,7 +247,7 @@ class MultiOutputGPRegressor(PanelPredictionMixin, RegressorMixin, MultiOutputMi
         starts = np.concatenate([drawn[:1], *(other.start[None] for other in thetas[1:]), drawn[1:]])
         exact = "cholesky" if plan.solver == "cg" else plan.solver
         objective = PanelObjective(panel, theta, self.priors == "default", exact)
-        tolerance = RIDGE_TOLERANCE if self.priors is None else GAINED
+        tolerance = RIDGE_TOLERANCE if self.priors is None else SHARED_GAIN if theta.rank else GAINED
         with Progress(verbose) as progress:
             search = PanelSearch(starts, int(rng.randint(2**31 - 1)), tolerance, progress)
             found = fit_panel(objective, plan, search)

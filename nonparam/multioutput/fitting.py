@@ -30,6 +30,7 @@ Array = NDArray[np.float64]
 PANEL_SOLVERS = ("auto", "cholesky", "kronecker", "cg")
 SUBSET = 1500  # entries, or rows of a complete panel, that the search of a larger one begins with
 SUBSET_TOLERANCE = 1e-3  # nats
+LEAST_STEPS, STEPS = 200, 3  # of an exact search at most, and the same for each hyperparameter
 NUM_PROBES = 8  # as in `nonparam.fitting`, like the three that follow
 RANK = 500
 TRAINING_TOLERANCE = 1e-3
@@ -161,6 +162,7 @@ def _searched(
         plan=plan,
         tolerance=tolerance,
         on_step=tell,
+        max_steps=max(LEAST_STEPS, STEPS * theta.size),
     )
 
 
