@@ -12,7 +12,7 @@ Source: Nocedal and Wright (2006), Numerical optimization, sections 4.1 (the box
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
-from torch import Tensor
 
 from nonparam.checkpoint import Checkpoint, NewtonState, State
 from nonparam.errors import ConvergenceError, NotPositiveDefiniteError
@@ -69,6 +68,21 @@ TOO_FEW = f"{MAX_STEPS} steps were not enough"
 UNCERTIFIED = (ConvergenceError, NotPositiveDefiniteError)
 
 
+class Exact(Protocol):
+    """What is maximised, evaluated without the noise of probes."""
+
+    @property
+    def theta(self) -> Theta:
+        """The vector of free hyperparameters."""
+
+    @property
+    def n(self) -> int:
+        """The number of observations."""
+
+    def negative(self, points: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
+        """Return minus the objective and its gradient, as `nonparam.lbfgs.minimise` asks for them."""
+
+
 @dataclass(frozen=True)
 class Watch:
     """Who is told of every step of a search.
@@ -82,26 +96,8 @@ class Watch:
     progress: Progress
 
 
-class Searched(Protocol):
-    """What a search needs of an objective."""
-
-    @property
-    def theta(self) -> Theta:
-        """The vector of free hyperparameters."""
-        ...
-
-    @property
-    def x(self) -> Tensor:
-        """The rows, ``(n, d)``."""
-        ...
-
-    def negative(self, points: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
-        """Return minus the objective and its gradient, as `nonparam.lbfgs.minimise` asks for them."""
-        ...
-
-
 def maximise_watched(
-    objective: Searched, state: State, watch: Watch, *, plan: str, tolerance: float
+    objective: Exact, state: State, watch: Watch, *, plan: str, tolerance: float, max_steps: int = 200
 ) -> tuple[Array, FitReport]:
     """Maximise an objective from all points of a state at once, telling of each step.
 
@@ -111,6 +107,7 @@ def maximise_watched(
         watch: is told.
         plan: what the solver is expected to do; goes into the report.
         tolerance: nats gained in the last steps.
+        max_steps: iterations of each search.
 
     Returns:
         The best point ``(p,)``, and the report.
@@ -119,7 +116,7 @@ def maximise_watched(
         ConvergenceError: the objective is finite at no start.
     """
     theta, best = objective.theta, np.inf
-    watch.progress.stage(f"{len(objective.x):,} rows, exactly", tolerance)
+    watch.progress.stage(f"{objective.n:,} rows, exactly", tolerance)
 
     def tell(found: list[Minimum]) -> None:
         nonlocal best
@@ -137,6 +134,7 @@ def maximise_watched(
         plan=plan,
         tolerance=tolerance,
         on_step=tell,
+        max_steps=max_steps,
     )
 
 
@@ -168,7 +166,7 @@ def climb(objective: Objective, state: State, watch: Watch, plan: str) -> tuple[
         return state, report
     watch.checkpoint.write(state)
     try:
-        at = NewtonState(point, inverse_hessian(subset.negative, objective.theta, point, first))
+        at = NewtonState(point, inverse_hessian(subset, point))
         for before, m in pairwise([first, *larger, n]):
             at = NewtonState(at.point, at.inverse * (before / m))
             if m < n:
@@ -185,33 +183,29 @@ def climb(objective: Objective, state: State, watch: Watch, plan: str) -> tuple[
     return replace(state, newton=at), report
 
 
-def inverse_hessian(
-    negative: Callable[[Array, NDArray[np.intp]], tuple[Array, Array]], theta: Theta, point: Array, n: int
-) -> Array:
-    """Return the inverse Hessian of minus an objective, as far as a prior holds it.
+def inverse_hessian(objective: Exact, point: Array) -> Array:
+    """Return the inverse of minus the Hessian, as far as a prior holds it.
 
     Args:
-        negative: minus the objective and its gradient, as `nonparam.lbfgs.minimise` asks for them.
-        theta: knows how wide the priors are.
-        point: ``(p,)``, near a maximum.
-        n: rows that the objective is of.
+        objective: of all rows or of a subset.
+        point: ``(p,)``, near its maximum.
 
     Returns:
         ``(p, p)``.
     """
 
     def log_joint(points: Array) -> tuple[Array, Array]:
-        values, gradients = negative(points, np.zeros(len(points), dtype=np.intp))
+        values, gradients = objective.negative(points, np.zeros(len(points), dtype=np.intp))
         return -values, -gradients
 
-    with np.errstate(divide="ignore"), threads_for(n):
-        scale = np.minimum(theta.prior_precision**-0.5, WIDEST)
-        found = laplace(log_joint, point, scale, step=theta.step)
+    with np.errstate(divide="ignore"), threads_for(objective.n):
+        scale = np.minimum(objective.theta.prior_precision**-0.5, WIDEST)
+        found = laplace(log_joint, point, scale, step=objective.theta.step)
     inverse: Array = found.root @ found.root.T
     return inverse
 
 
-def ascend_exactly(objective: Objective, state: State, watch: Watch) -> tuple[Array, FitReport]:
+def ascend_exactly(objective: Exact, state: State, watch: Watch) -> tuple[Array, FitReport]:
     """Take Newton's steps with exact gradients until one promises next to nothing.
 
     Args:
@@ -226,7 +220,7 @@ def ascend_exactly(objective: Objective, state: State, watch: Watch) -> tuple[Ar
     assert at is not None
     began, message = time.perf_counter(), "no step raises the objective"
     step = _ExactStep(at, -np.inf, np.full_like(at.point, np.nan), np.inf, 0)
-    watch.progress.stage(f"{len(objective.data.x):,} rows, exactly", FLAT_EXACTLY)
+    watch.progress.stage(f"{objective.n:,} rows, exactly", FLAT_EXACTLY)
     watch.checkpoint.write(state)
     try:
         for step in _exact_steps(objective, at):
@@ -263,7 +257,7 @@ class _ExactStep(NamedTuple):
     evaluations: int
 
 
-def _exact_steps(objective: Objective, at: NewtonState) -> Iterator[_ExactStep]:
+def _exact_steps(objective: Exact, at: NewtonState) -> Iterator[_ExactStep]:
     """Yield Newton's steps, each halved until the objective does not fall.
 
     Raises:
@@ -292,7 +286,7 @@ def _exact_steps(objective: Objective, at: NewtonState) -> Iterator[_ExactStep]:
         highest, gradient, at = value, slope, following
 
 
-def _value(objective: Objective, point: Array) -> tuple[float, Array]:
+def _value(objective: Exact, point: Array) -> tuple[float, Array]:
     values, gradients = objective.negative(point[None], np.zeros(1, dtype=np.intp))
     return -float(values[0]), -gradients[0]
 

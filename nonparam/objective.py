@@ -121,9 +121,9 @@ class Objective:
     held_out: HeldOutRows | None = None
 
     @property
-    def x(self) -> Tensor:
-        """The rows, ``(n, d)``."""
-        return self.data.x
+    def n(self) -> int:
+        """The number of rows."""
+        return len(self.data.x)
 
     def log_marginal_likelihood(
         self, points: Array, *, outputs: NDArray[np.intp] | None = None, gradient: bool = True

@@ -121,6 +121,11 @@ class LatentObjective:
     with_prior: bool
     _last: dict[int, Approximation] = field(default_factory=dict, compare=False, repr=False)
 
+    @property
+    def n(self) -> int:
+        """The number of rows."""
+        return len(self.x)
+
     def evaluate(
         self, point: Array, previous: Approximation | None = None, *, gradient: bool = True
     ) -> tuple[Approximation, Array]:

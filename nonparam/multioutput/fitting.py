@@ -8,27 +8,35 @@ from numpy.typing import NDArray
 
 from nonparam.checkpoint import NewtonState, State, checkpoint_at
 from nonparam.kernels.strips import assemble
-from nonparam.lbfgs import Minimum
 from nonparam.multioutput.kronecker_panel import KroneckerPanel
 from nonparam.multioutput.latent_kronecker import SolvedPanel, latent_solver
 from nonparam.multioutput.masked_cholesky import masked_factor
 from nonparam.multioutput.objective import PanelObjective
 from nonparam.multioutput.panel import Panel
 from nonparam.multioutput.posterior import PanelFactor, PanelPosterior, condition_panel
-from nonparam.newton import SEARCHED, UNCERTIFIED, Watch, ascend, inverse_hessian
+from nonparam.newton import (
+    SEARCHED,
+    UNCERTIFIED,
+    Watch,
+    ascend,
+    ascend_exactly,
+    inverse_hessian,
+    maximise_watched,
+)
 from nonparam.objective import MATRICES
 from nonparam.processes import free_memory
 from nonparam.progress import Progress
 from nonparam.solvers.plan import BYTES, METHODS, Plan, choose, factorises
 from nonparam.threads import threads_for
-from nonparam.training import FitReport, maximise
+from nonparam.training import FitReport
 
-__all__ = ["PANEL_SOLVERS", "PanelFit", "PanelSearch", "fit_panel", "plan_panel"]
+__all__ = ["PANEL_SOLVERS", "PanelFit", "PanelSearch", "factorised", "fit_panel", "plan_panel"]
 
 Array = NDArray[np.float64]
 
 PANEL_SOLVERS = ("auto", "cholesky", "kronecker", "cg")
-SUBSET = 1500  # entries, or rows of a complete panel, that the search of a larger one begins with
+SUBSET = 1500  # entries that the search of a larger panel with gaps begins with
+SUBSET_ROWS, WHOLE_ROWS = 500, 1000  # rows, the same of complete panels of more than the second
 SUBSET_TOLERANCE = 1e-3  # nats
 LEAST_STEPS, STEPS = 200, 3  # of an exact search at most, and the same for each hyperparameter
 NUM_PROBES = 8  # as in `nonparam.fitting`, like the three that follow
@@ -106,68 +114,59 @@ def fit_panel(objective: PanelObjective, plan: Plan, search: PanelSearch) -> Pan
         ConvergenceError: the objective is finite at no start, or a solve could not be certified.
         NotPositiveDefiniteError: a covariance that no admissible jitter repairs.
     """
-    said = str(plan)
-    if _begins_small(plan, objective.panel):
+    with checkpoint_at(None, 0.0, {}) as nowhere:
+        watch, said = Watch(nowhere, search.progress), str(plan)
+        if not _begins_small(plan, objective.panel):
+            return _conditioned(objective, *_searched(objective, search, search.tolerance, watch, said))
         subset = _subset(objective, search.seed)
-        with threads_for(SUBSET):
-            point, report = _searched(subset, search.starts, SUBSET_TOLERANCE, said, search.progress)
-        search = replace(search, starts=point[None])
-        if plan.solver == "cg" and not report.interrupted:
+        with threads_for(subset.n):
+            point, report = _searched(subset, search, SUBSET_TOLERANCE, watch, said)
+            if report.interrupted:
+                return _conditioned(objective, point, report)
+            inverse = inverse_hessian(subset, point) * (subset.n / objective.n)
+        state = State(point[None], search.seed, NewtonState(point, inverse))
+        if plan.solver == "cg":
             try:
-                return _by_solves(objective, subset, said, search)
+                return _by_solves(objective, state, watch, said)
             except UNCERTIFIED:
                 if plan.otherwise is None:
                     raise
             said = f"{plan.otherwise}; {METHODS['cg']} were not certified"
-        if report.interrupted:
-            return PanelFit(point, _conditioned(objective, point), report)
-    point, report = _searched(objective, search.starts, search.tolerance, said, search.progress)
-    posterior = _conditioned(objective, point)
-    return PanelFit(point, posterior, replace(report, jitter=posterior.factor.jitter))
+        point, report = ascend_exactly(objective, state, watch)
+        return _conditioned(objective, point, replace(report, plan=said))
 
 
 def _begins_small(plan: Plan, panel: Panel) -> bool:
     if plan.solver == "kronecker":
-        return panel.n > SUBSET
+        return panel.n > WHOLE_ROWS
     return plan.solver == "cg" or panel.count > SEARCHED
 
 
 def _subset(objective: PanelObjective, seed: int) -> PanelObjective:
     """Return the objective of some rows, which are as few as an exact search takes little time for."""
     panel = objective.panel
-    rows = SUBSET if objective.solver == "kronecker" else SUBSET * panel.n // panel.count
+    rows = SUBSET_ROWS if objective.solver == "kronecker" else SUBSET * panel.n // panel.count
     order = np.random.RandomState(seed).permutation(panel.n)[: max(rows, 2)]
     return replace(objective, panel=panel.rows(torch.from_numpy(order).to(panel.x.device)))
 
 
 def _searched(
-    objective: PanelObjective, starts: Array, tolerance: float, plan: str, progress: Progress
+    objective: PanelObjective, search: PanelSearch, tolerance: float, watch: Watch, plan: str
 ) -> tuple[Array, FitReport]:
     """Maximise from every start at once."""
-    theta, best = objective.theta, np.inf
-    progress.stage(f"{objective.panel.count:,} entries, exactly", tolerance)
-
-    def tell(found: list[Minimum]) -> None:
-        nonlocal best
-        value = min(minimum.value for minimum in found)
-        progress.step(max(minimum.steps for minimum in found), best - value)
-        best = value
-
-    return maximise(
-        objective.negative,
-        starts,
-        theta.lower,
-        theta.upper,
-        scale=theta.step,
-        plan=plan,
-        tolerance=tolerance,
-        on_step=tell,
-        max_steps=max(LEAST_STEPS, STEPS * theta.size),
-    )
+    most = max(LEAST_STEPS, STEPS * objective.theta.size)
+    state = State(search.starts, search.seed)
+    return maximise_watched(objective, state, watch, plan=plan, tolerance=tolerance, max_steps=most)
 
 
-def _conditioned(objective: PanelObjective, point: Array) -> PanelPosterior:
-    """Condition by one factorisation at ``point (p,)``."""
+def _conditioned(objective: PanelObjective, point: Array, report: FitReport) -> PanelFit:
+    """Return the fit, conditioned by one factorisation."""
+    posterior = factorised(objective, point)
+    return PanelFit(point, posterior, replace(report, jitter=posterior.factor.jitter))
+
+
+def factorised(objective: PanelObjective, point: Array) -> PanelPosterior:
+    """Condition on the observed entries at ``point (p,)`` by one factorisation."""
     panel, theta = objective.panel, objective.theta
     b, noise = theta.tensors(point, panel.x)
     with torch.no_grad():
@@ -180,29 +179,24 @@ def _conditioned(objective: PanelObjective, point: Array) -> PanelPosterior:
     return condition_panel(theta.kernel, panel, b, noise, factor)
 
 
-def _by_solves(objective: PanelObjective, subset: PanelObjective, plan: str, search: PanelSearch) -> PanelFit:
+def _by_solves(objective: PanelObjective, state: State, watch: Watch, plan: str) -> PanelFit:
     """Take Newton's steps with gradients by certified solves, from the maximum on a subset."""
-    panel, theta, point = objective.panel, objective.theta, search.starts[0]
-    count = subset.panel.count
-    inverse = inverse_hessian(subset.negative, theta, point, count) * (count / panel.count)
     evidence = SolvedPanel.of(
-        panel,
-        theta,
+        objective.panel,
+        objective.theta,
         with_prior=objective.with_prior,
         dtype=torch.float32,
         tolerance=TRAINING_TOLERANCE,
         num_probes=NUM_PROBES,
         rank=RANK,
-        seed=search.seed,
+        seed=state.seed,
     )
-    state = State(point[None], search.seed, NewtonState(point, inverse))
-    with checkpoint_at(None, 0.0, {}) as nowhere:
-        best, report = ascend(evidence, state, Watch(nowhere, search.progress))
-    search.progress.stage("what predictions need")
-    posterior, error = _after_solves(objective, best, search.seed)
+    best, report = ascend(evidence, state, watch)
+    watch.progress.stage("what predictions need")
+    posterior, error = _after_solves(objective, best, state.seed)
     value = posterior.log_marginal_likelihood()
     if objective.with_prior:
-        value += float(theta.log_priors(best[None])[0][0])
+        value += float(objective.theta.log_priors(best[None])[0][0])
     jitter = posterior.factor.jitter
     report = replace(report, plan=plan, objective=value, starts=(value,), standard_error=error, jitter=jitter)
     return PanelFit(best, posterior, report)
@@ -212,7 +206,7 @@ def _after_solves(objective: PanelObjective, point: Array, seed: int) -> tuple[P
     """Condition by one factorisation where it fits, else by certified solves; return the LML's error too."""
     panel, theta = objective.panel, objective.theta
     if factorises(panel.count, free_memory(panel.x.device)):
-        return _conditioned(objective, point), 0.0
+        return factorised(objective, point), 0.0
     b, noise = theta.tensors(point, panel.x)
     solver = latent_solver(
         panel,

@@ -43,6 +43,11 @@ class PanelObjective:
     with_prior: bool
     solver: str
 
+    @property
+    def n(self) -> int:
+        """The number of observed entries."""
+        return self.panel.count
+
     def log_marginal_likelihood(self, point: Array) -> tuple[float, Array]:
         """Return the log marginal likelihood at ``point (p,)`` and its gradient.
 
