@@ -16,37 +16,27 @@ from torch import Tensor
 
 from nonparam.checkpoint import State, checkpoint_at
 from nonparam.errors import InputError
-from nonparam.kernels import with_amplitude
-from nonparam.kernels.grammar import as_kernel
+from nonparam.labels import check_labels
 from nonparam.laplace import laplace
-from nonparam.latent.approximation import Observations
 from nonparam.latent.calibration import Calibration, calibrate
+from nonparam.latent.class_objectives import Labelled, Prior, of_functions, of_targets
+from nonparam.latent.class_posterior import ClassPosterior, condition_classes, plan_classes
+from nonparam.latent.dirichlet import DirichletObjective
 from nonparam.latent.laplace import laplace_mode
-from nonparam.latent.model import (
-    Inference,
-    LatentModel,
-    LatentObjective,
-    fitted,
-    search,
-    with_mean,
-)
+from nonparam.latent.model import LatentFit, LatentObjective, fitted, log_joint, search
 from nonparam.latent.softmax_laplace import softmax_laplace
 from nonparam.latent.variational import variational
 from nonparam.likelihoods import Bernoulli, Likelihood, Softmax
 from nonparam.means import MEANS
-from nonparam.networks.labels import check_labels
 from nonparam.newton import Watch
 from nonparam.progress import Progress
-from nonparam.scales import Scales, initialise, measure, waits_for_period
 from nonparam.solvers.plan import Plan, choose
-from nonparam.theta import Theta
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
 from nonparam.validation import (
     check_choice,
     check_count,
     check_device,
-    check_kernel,
     check_numbers,
     check_scale,
     check_seed,
@@ -61,9 +51,10 @@ __all__ = ["GPClassifier"]
 Array = NDArray[np.float64]
 
 LIKELIHOODS = ("auto", "bernoulli", "softmax")
-INFERENCES = ("auto", "laplace", "variational")
+INFERENCES = ("auto", "laplace", "variational", "dirichlet")
 MATRICES = 8  # of n x n at the peak, with one function
 MATRICES_PER_CLASS = 4
+MOST = 20_000  # rows times functions by Laplace's approximation with "auto"
 SEARCHED = 2000  # rows times functions by which hyperparameters are learnt
 FEWEST = 1000  # rows among them
 STAGED = 300  # rows from which on a part of them is looked at first
@@ -92,7 +83,10 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         likelihood: ``"bernoulli"`` for two classes, ``"softmax"`` for any number, or ``"auto"``: the first
             where there are two.
         inference: ``"laplace"``, a Gaussian at the mode of the functions; ``"variational"``, the nearest one
-            in divergence, independent for each class, which takes longer; or ``"auto"``: ``"laplace"``.
+            in divergence, independent for each class, which takes longer; ``"dirichlet"``, regression on
+            log-normal targets (see `nonparam.latent.dirichlet`), at the price of about one class for all; or
+            ``"auto"``: ``"laplace"``, and with several classes ``"dirichlet"`` where rows times classes are
+            more than 20,000.
         mean: ``"zero"``, ``"constant"`` or ``"linear"``, with broad priors; functions vary around the log
             shares of the classes, and with ``"zero"`` around 0.
         temperature: :math:`\tau`, a positive number, with :math:`\kappa = 1` and :math:`\rho = 0`; 1 is what
@@ -106,7 +100,9 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
     Attributes:
         classes_: the labels, in ascending order.
         kernel_: the kernel with its fitted values, and the mean's broad priors as terms.
-        log_marginal_likelihood_: approximate, in nats; with ``"variational"`` a lower bound.
+        inference_: what ``"auto"`` has chosen.
+        log_marginal_likelihood_: approximate, in nats; with ``"variational"`` a lower bound, and with
+            ``"dirichlet"`` the density of the targets of all classes, which compares with others of its kind.
         calibration_: the three numbers, and the log loss of rows given all others.
         fit_report_: what was done, how long it took, whether it converged.
         theta_: the fitted free hyperparameters, logarithms of the positive ones.
@@ -134,7 +130,7 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         kernel: str | gpytorch.kernels.Kernel = "matern52",
         *,
         likelihood: Literal["auto", "bernoulli", "softmax"] = "auto",
-        inference: Literal["auto", "laplace", "variational"] = "auto",
+        inference: Literal["auto", "laplace", "variational", "dirichlet"] = "auto",
         mean: Literal["zero", "constant", "linear"] = "constant",
         temperature: float | Literal["learn"] = "learn",
         n_restarts: int = 0,
@@ -177,10 +173,12 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         check_scale(x, codes[:, None].astype(float))
         device = check_device(self.device, len(x))
         likelihood = self._likelihood(len(self.classes_))
-        plan = _plan(len(x), likelihood.latents, device)
+        self.inference_ = self._chosen(len(x), likelihood, weights)
+        plan = _plan(len(x), likelihood.latents, self.inference_, device)
         if self.verbose:
             print(plan)
-        report = self._learn(x, codes, weights, likelihood, device, plan)
+        seen = Labelled.of(x, codes, weights, device)
+        report = self._learn(seen, likelihood, plan)
         self.fit_report_ = replace(report, seconds=time.perf_counter() - began)
         if self.verbose:
             print(self.fit_report_)
@@ -206,90 +204,68 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         two = classes == 2 and self.likelihood != "softmax"
         return Bernoulli() if two else Softmax(classes)
 
-    @property
-    def _infer(self) -> Inference:
-        if self.inference == "variational":
-            return variational
-        return laplace_mode if self._fit_likelihood.latents == 1 else softmax_laplace
+    def _chosen(self, n: int, likelihood: Likelihood, weights: Array) -> str:
+        """Return the inference for ``n`` rows."""
+        weighted = bool((weights != 1.0).any())
+        if self.inference == "auto":
+            many = likelihood.latents > 1 and n * likelihood.latents > MOST
+            return "dirichlet" if many and not weighted and self.mean != "zero" else "laplace"
+        if self.inference == "dirichlet" and weighted:
+            raise InputError("inference='dirichlet' takes no sample_weight: take 'laplace'")
+        if self.inference == "dirichlet" and self.mean == "zero":
+            raise InputError(
+                "inference='dirichlet' fits a constant for each class, got mean='zero': take 'constant'"
+            )
+        return str(self.inference)
 
-    def _learn(
-        self,
-        x: Array,
-        codes: NDArray[np.intp],
-        weights: Array,
-        likelihood: Likelihood,
-        device: torch.device,
-        plan: Plan,
-    ) -> FitReport:
-        self._fit_likelihood = likelihood
-        rng = check_seed(self.random_state)
-        rows = torch.tensor(x, device=device)
-        level, variance = self._levels(codes, weights, likelihood)
-        seen = Observations(
-            torch.tensor(codes[:, None].astype(float), device=device),
-            torch.tensor(weights, device=device),
-            likelihood,
-            level.to(device),
-        )
-        kernel, scales = self._kernel(x, codes, weights, variance)
-        self.kernel_ = kernel.to(device)
-        check_kernel(self.kernel_, rows[:1])
-        model = LatentModel([self.kernel_], likelihood)
-        theta = Theta(model, model.priors([scales], informative=self.priors == "default"), None)
-        objective = LatentObjective(rows, seen, model, theta, self._infer, self.priors == "default")
-        most = max(FEWEST, SEARCHED // likelihood.latents)
-        said = f"{plan}; hyperparameters by {most:,} rows" if len(x) > most else str(plan)
-        state = State(theta.starting_points(self.n_restarts, rng))
+    def _learn(self, seen: Labelled, likelihood: Likelihood, plan: Plan) -> FitReport:
+        rng, informative = check_seed(self.random_state), self.priors == "default"
+        objective = self._evidence(seen, likelihood, informative)
+        n, most = len(seen.x), max(FEWEST, SEARCHED // likelihood.latents)
+        said = f"{plan}; hyperparameters by {most:,} rows" if n > most else str(plan)
+        state = State(objective.theta.starting_points(self.n_restarts, rng))
         with checkpoint_at(None, 0.0, {}) as checkpoint, Progress(bool(self.verbose)) as progress:
             watch = Watch(checkpoint, progress)
-            for size in _sizes(len(x), most):
-                some = torch.from_numpy(_some(codes, size, rng)).to(device)
-                part = objective.rows(some) if size < len(x) else objective
+            for size in _sizes(n, most):
+                some = torch.from_numpy(_some(seen.codes, size, rng)).to(seen.device)
+                part = objective.rows(some) if size < n else objective
                 best, report = search(part, state, watch, plan=said)
                 state = State(best[None])
-        self._latent = fitted(objective, best)
-        self.calibration_ = self._calibrated(codes, rng)
-        self.theta_, self.theta_names_ = self._latent.theta, list(self._latent.names)
-        self.log_marginal_likelihood_ = self._latent.approximation.value
-        self._prior = theta
+        self._objective, self._log_shares = objective, seen.log_shares
+        self.theta_, self.theta_names_ = best, list(objective.theta.names)
+        with threads_for(n):
+            self._condition(objective, best)
+            self.calibration_ = self._calibrated(torch.from_numpy(seen.codes), rng)
         return report
 
-    def _levels(
-        self, codes: NDArray[np.intp], weights: Array, likelihood: Likelihood
-    ) -> tuple[Tensor, float]:
-        """Return the levels around which the functions vary, and the variance that suits them."""
-        shares = np.bincount(codes, weights, minlength=len(self.classes_)) + 0.5
-        logs = np.log(shares / shares.sum())
-        level = logs[1:] - logs[0] if likelihood.latents == 1 else logs - logs.mean()
-        variance = np.pi**2 / 3.0 if likelihood.latents == 1 else np.pi**2 / 6.0  # logistic, Gumbel
-        return torch.from_numpy(0.0 * level if self.mean == "zero" else level), variance
+    def _evidence(
+        self, seen: Labelled, likelihood: Likelihood, informative: bool
+    ) -> LatentObjective | DirichletObjective:
+        if self.inference_ == "dirichlet":
+            return of_targets(Prior(self.kernel, _slopes(self.mean), informative), seen)
+        by_laplace = softmax_laplace if likelihood.latents > 1 else laplace_mode
+        infer = variational if self.inference_ == "variational" else by_laplace
+        return of_functions(Prior(self.kernel, self.mean, informative), seen, likelihood, infer)
 
-    def _kernel(
-        self, x: Array, codes: NDArray[np.intp], weights: Array, variance: float
-    ) -> tuple[gpytorch.kernels.Kernel, Scales]:
-        kernel = with_amplitude(as_kernel(self.kernel)).double()
-        columns = np.eye(len(self.classes_))[codes]
-        scales = measure(x, columns, weights, normalize_y=False, find_periods=waits_for_period(kernel))
-        scales = replace(scales, y_variance=variance)
-        initialise(kernel, scales)
-        return with_mean(kernel, self.mean, scales), scales
+    def _condition(self, objective: LatentObjective | DirichletObjective, theta: Array) -> None:
+        """Find the functions given the labels at hyperparameters ``theta (p,)``."""
+        self._latent: LatentFit | ClassPosterior
+        if isinstance(objective, LatentObjective):
+            self._latent = fitted(objective, theta)
+            self.kernel_ = objective.model.kernels[0]
+            self.log_marginal_likelihood_ = self._latent.approximation.value
+            return
+        self.log_marginal_likelihood_ = objective.evaluate(theta, gradient=False)[0]
+        self.kernel_ = objective.theta.kernel
+        self._latent = condition_classes(self.kernel_, objective.data.x, objective.seen, objective.sizes)
 
-    def _calibrated(self, codes: NDArray[np.intp], rng: np.random.RandomState) -> Calibration:
+    def _calibrated(self, codes: Tensor, rng: np.random.RandomState) -> Calibration:
         if not isinstance(self.temperature, str):
             return Calibration(float(self.temperature), 1.0, 0.0, np.nan)
-        mean, variance = self._latent.approximation.posterior.left_out()
-        pair = _of_classes(mean + self._latent.seen.level, variance)
+        rows, mean, variance = self._latent.left_out()
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-        with threads_for(len(codes)):
-            return calibrate(*pair, torch.from_numpy(codes).to(mean.device), self._log_shares, generator)
-
-    @property
-    def _log_shares(self) -> Tensor:
-        """The logarithms of the shares of the classes, ``(c,)``."""
-        seen = self._latent.seen
-        counts = seen.weights.new_zeros(len(self.classes_))
-        counts.index_add_(0, seen.y[:, 0].long(), seen.weights)
-        return (counts / counts.sum()).log()
+        pair = _of_classes(mean, variance)
+        return calibrate(*pair, codes.to(rows.device)[rows], self._log_shares, generator)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities of the classes, in the order of ``classes_``: ``(m, c)`` for ``X (m, d)``.
@@ -349,14 +325,10 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
             raise InputError(
                 f"theta must be {len(self.theta_)} finite numbers {self.theta_names_}, got {theta!r}"
             )
-        with threads_for(len(self._latent.x)):
-            found, slope = self._objective().evaluate(point, gradient=eval_gradient)
-            self._prior.assign(self.theta_)
-        return (found.value, slope) if eval_gradient else found.value
-
-    def _objective(self) -> LatentObjective:
-        fit = self._latent
-        return LatentObjective(fit.x, fit.seen, fit.model, self._prior, self._infer, self.priors == "default")
+        with threads_for(self._objective.n):
+            value, slope = self._objective.evaluate(point, gradient=eval_gradient)
+            self._objective.theta.assign(self.theta_)
+        return (value, slope) if eval_gradient else value
 
     def conditional_log_marginal_likelihood(
         self, fraction: float = 0.9, n_orderings: int = 5, random_state: int = 0
@@ -379,16 +351,15 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         ICML.
         """
         check_is_fitted(self)
-        n = len(self._latent.x)
+        n = self._objective.n
         m = round(n * fraction)
         if not 0 < m < n:
             raise InputError(f"fraction must leave rows on both sides, got {fraction} of {n} rows")
-        rng, whole = np.random.RandomState(random_state), self._objective()
-        values = []
+        rng, device, values = np.random.RandomState(random_state), self._latent.x.device, []
         with threads_for(n):
             for _ in range(n_orderings):
-                part = whole.rows(torch.from_numpy(rng.permutation(n)[:m]).to(whole.x.device))
-                values.append(part.evaluate(self.theta_, gradient=False)[0].value)
+                some = torch.from_numpy(np.sort(rng.permutation(n)[:m])).to(device)
+                values.append(self._objective.rows(some).evaluate(self.theta_, gradient=False)[0])
         return (self.log_marginal_likelihood_ - float(np.mean(values))) / (n - m)
 
     def log_evidence(self) -> float:
@@ -405,12 +376,11 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         check_is_fitted(self)
         if self.priors is None:
             raise InputError("the evidence averages over a prior, got priors=None: fit with priors='default'")
-        objective = self._objective()
-
-        with threads_for(len(objective.x)):
-            scale = self._prior.prior_precision**-0.5
-            found = laplace(objective.log_joint, self.theta_, scale, step=self._prior.step)
-            self._prior.assign(self.theta_)
+        theta = self._objective.theta
+        with threads_for(self._objective.n):
+            scale = theta.prior_precision**-0.5
+            found = laplace(log_joint(self._objective), self.theta_, scale, step=theta.step)
+            theta.assign(self.theta_)
         return found.log_evidence
 
 
@@ -422,7 +392,14 @@ def _of_classes(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([zero, mean], 1), torch.cat([zero, variance], 1)
 
 
-def _plan(n: int, latents: int, device: torch.device) -> Plan:
+def _slopes(mean: str) -> str:
+    """Return which broad terms the kernel gets where each class has a constant of its own anyway."""
+    return "linear" if mean == "linear" else "zero"
+
+
+def _plan(n: int, latents: int, inference: str, device: torch.device) -> Plan:
+    if inference == "dirichlet":
+        return plan_classes(n, max(latents, 2), device)
     matrices = MATRICES if latents == 1 else MATRICES_PER_CLASS * latents
     return choose("cholesky", n, matrices, device)
 

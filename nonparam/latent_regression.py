@@ -29,6 +29,7 @@ from nonparam.latent.model import (
     LatentModel,
     LatentObjective,
     fitted,
+    log_joint,
     search,
     with_mean,
 )
@@ -379,9 +380,9 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
             )
         objective = self._objective_again()
         with threads_for(len(objective.x)):
-            found, slope = objective.evaluate(point, gradient=eval_gradient)
+            value, slope = objective.evaluate(point, gradient=eval_gradient)
             objective.theta.assign(self.theta_)
-        return (found.value, slope) if eval_gradient else found.value
+        return (value, slope) if eval_gradient else value
 
     def log_evidence(self, prior_width: float = 1.0) -> float:
         r"""Return the log evidence of the model, :math:`\log p(y)`: all that was fitted is averaged over.
@@ -410,7 +411,7 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
         objective = self._objective_again()
         with threads_for(len(objective.x)):
             found = laplace(
-                objective.log_joint,
+                log_joint(objective),
                 self.theta_,
                 objective.theta.prior_precision**-0.5,
                 step=objective.theta.step,

@@ -39,6 +39,7 @@ __all__ = [
     "SEARCHED",
     "SUBSETS",
     "UNCERTIFIED",
+    "Exact",
     "Watch",
     "ascend",
     "ascend_exactly",

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from nonparam.kernels import InfiniteNetwork
+from nonparam.latent.dirichlet import LogNormal
 from nonparam.networks.class_flow import train_classes
-from nonparam.networks.dirichlet import LogNormal
 from nonparam.networks.gradient_flow import train
 from nonparam.objective import Data
 from nonparam.posterior import condition

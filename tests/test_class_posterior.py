@@ -9,11 +9,10 @@ import torch
 
 from nonparam.errors import InsufficientMemoryError
 from nonparam.kernels import RBF
-from nonparam.latent import calibration
+from nonparam.latent import calibration, class_posterior
 from nonparam.latent.calibration import Calibration, calibrate
-from nonparam.networks import class_posterior
-from nonparam.networks.class_posterior import condition_classes, plan_classes
-from nonparam.networks.dirichlet import LogNormal
+from nonparam.latent.class_posterior import condition_classes, plan_classes
+from nonparam.latent.dirichlet import LogNormal
 from nonparam.objective import Data
 from nonparam.posterior import condition
 

@@ -18,7 +18,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from nonparam import GPClassifier, classification
 from nonparam.errors import InputError, InsufficientMemoryError
-from nonparam.kernels import RBF
+from nonparam.kernels import RBF, Scale
+from nonparam.latent.dirichlet import LogNormal
+from nonparam.objective import Data
+from nonparam.posterior import condition
 
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(80, 2))
@@ -39,7 +42,10 @@ def pair():
 
 
 def weights_that_are_no_repetitions(estimator):
-    """A row that is given twice is left out once: its twin tells of it."""
+    """Log-normal targets take no weights; a row given twice is left out once, and its twin tells of it."""
+    if estimator.inference == "dirichlet":
+        checks = ("s_list", "s_not_overwritten", "_equivalence_on_dense_data")
+        return {f"check_sample_weight{check}": "weights are refused" for check in checks}
     if estimator.temperature == "learn":
         return {"check_sample_weight_equivalence_on_dense_data": "calibration leaves out one row at a time"}
     return {}
@@ -50,6 +56,7 @@ def weights_that_are_no_repetitions(estimator):
         GPClassifier(ONE_SCALE, random_state=0),
         GPClassifier(ONE_SCALE, temperature=1.0, random_state=0),
         GPClassifier(ONE_SCALE, likelihood="softmax", temperature=1.0, random_state=0),
+        GPClassifier(ONE_SCALE, inference="dirichlet", random_state=0),
     ],
     expected_failed_checks=weights_that_are_no_repetitions,
 )
@@ -157,10 +164,9 @@ def test_the_evidence_prefers_the_kernel_that_the_labels_come_from():
 
 def test_the_conditional_evidence_is_a_difference(pair):
     found = pair.conditional_log_marginal_likelihood(fraction=0.5, n_orderings=1, random_state=3)
-    first = np.random.RandomState(3).permutation(80)[:40]
+    first = np.sort(np.random.RandomState(3).permutation(80)[:40])
     fixed = clone(pair).fit(X, TWO)
-    part = fixed._objective().rows(torch.from_numpy(first))
-    value = part.evaluate(fixed.theta_, gradient=False)[0].value
+    value = fixed._objective.rows(torch.from_numpy(first)).evaluate(fixed.theta_, gradient=False)[0]
     assert found == pytest.approx((pair.log_marginal_likelihood_ - value) / 40.0, rel=1e-8)
 
 
@@ -191,6 +197,60 @@ def test_ten_digits_are_calibrated():
 def test_variational_inference_agrees_with_laplace_on_which_class(pair):
     other = clone(pair).set_params(inference="variational").fit(X, TWO)
     np.testing.assert_allclose(other.predict_proba(NEW), pair.predict_proba(NEW), atol=0.06)
+
+
+@pytest.mark.parametrize("y", [CODES, TWO])
+def test_log_normal_targets_are_those_of_one_regression_for_each_class(y):
+    """Predictions and evidence with fixed hyperparameters, beside the posterior of each class alone."""
+    given = Scale(RBF(1.0, fixed=("lengthscale",)), 20.0, fixed=("outputscale",))
+    model = GPClassifier(given, inference="dirichlet", temperature=1.0, random_state=0).fit(X, y)
+    seen, evidence = LogNormal.of(0.001), 0.0
+    means, variances = model.latent_mean_and_variance(NEW)
+    x, ones = torch.from_numpy(X), torch.ones(80, 1, dtype=torch.float64)
+    for c in np.unique(y):
+        own = y == c
+        targets = torch.from_numpy(np.where(own, seen.inside, seen.outside))[:, None]
+        noise = torch.from_numpy(np.where(own, seen.inside_noise, seen.outside_noise))
+        alone = condition(model.kernel_, Data(x, targets, ones, ones[:, 0], noise), 0.0)
+        new = torch.from_numpy(NEW)
+        np.testing.assert_allclose(means[:, c], alone.predict_mean(new, ones[:11])[:, 0], rtol=1e-8)
+        np.testing.assert_allclose(variances[:, c], alone.predict_variance(new, ones[:11]), rtol=1e-8)
+        evidence += alone.log_marginal_likelihood()
+    assert model.log_marginal_likelihood_ == pytest.approx(evidence, rel=1e-10)
+    assert model.log_marginal_likelihood() == pytest.approx(evidence, rel=1e-10)
+
+
+def test_evidence_and_conditional_evidence_of_log_normal_targets():
+    x = np.linspace(0.0, 10.0, 120)[:, None]
+    y = np.sin(2.0 * x[:, 0]) > 0.0
+    waves, line = (
+        GPClassifier(k, inference="dirichlet", random_state=0).fit(x, y) for k in ("rbf", "linear")
+    )
+    assert waves.log_evidence() > line.log_evidence() + 5.0
+    assert waves.conditional_log_marginal_likelihood() > line.conditional_log_marginal_likelihood() + 0.1
+    value, slope = waves.log_marginal_likelihood(waves.theta_ + 0.1, eval_gradient=True)
+    for i, step in enumerate(1e-5 * np.eye(len(slope))):
+        up, down = (waves.log_marginal_likelihood(waves.theta_ + 0.1 + s) for s in (step, -step))
+        assert slope[i] == pytest.approx((up - down) / 2e-5, rel=1e-5, abs=1e-5)
+    assert value < waves.log_marginal_likelihood_ + 5.0
+
+
+def test_many_rows_of_many_classes_are_regressed_on(monkeypatch):
+    monkeypatch.setattr(classification, "MOST", 100)
+    found = GPClassifier(ONE_SCALE, random_state=0).fit(X, CODES)
+    assert found.inference_ == "dirichlet" and found.score(X, CODES) > 0.9
+    assert GPClassifier(ONE_SCALE, random_state=0).fit(X, TWO).inference_ == "laplace"
+    weights = np.where(X[:, 0] > 0.0, 2.0, 1.0)
+    assert GPClassifier(ONE_SCALE, random_state=0).fit(X, CODES, weights).inference_ == "laplace"
+
+
+def test_what_log_normal_targets_do_not_take():
+    model = GPClassifier(ONE_SCALE, inference="dirichlet", random_state=0)
+    with pytest.raises(InputError, match="takes no sample_weight: take 'laplace'"):
+        model.fit(X, CODES, np.arange(1.0, 81.0))
+    with pytest.raises(InputError, match="fits a constant for each class, got mean='zero'"):
+        clone(model).set_params(mean="zero").fit(X, CODES)
+    assert clone(model).set_params(mean="linear").fit(X, CODES).score(X, CODES) > 0.9
 
 
 def test_a_rare_class_is_not_forgotten():

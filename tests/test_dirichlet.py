@@ -8,7 +8,7 @@ import torch
 from gpytorch.likelihoods import DirichletClassificationLikelihood
 
 from nonparam.errors import NotPositiveDefiniteError
-from nonparam.networks.dirichlet import ClassInverses, LogNormal, class_evidence, fit_means
+from nonparam.latent.dirichlet import ClassInverses, LogNormal, class_evidence, fit_means
 
 SIZES = [3, 7, 1, 5]
 N = sum(SIZES)

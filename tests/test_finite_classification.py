@@ -12,9 +12,9 @@ from sklearn.exceptions import DataConversionWarning
 
 from nonparam import FiniteNetworkClassifier
 from nonparam.errors import InputError, InsufficientMemoryError
+from nonparam.labels import check_labels
 from nonparam.networks import memory
 from nonparam.networks.finite_classification import _curvature_roots, _shrunk
-from nonparam.networks.labels import check_labels
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((90, 2))

@@ -15,9 +15,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from nonparam import InfiniteNetworkClassifier
 from nonparam.errors import InputError, InsufficientMemoryError
 from nonparam.kernels import InfiniteNetwork, with_amplitude
+from nonparam.latent import class_posterior
+from nonparam.latent.dirichlet import DirichletObjective, LogNormal, class_data
 from nonparam.model_selection.held_out import HeldOutRows
-from nonparam.networks import Dense, Relu, Sequential, class_posterior, infinite_classification
-from nonparam.networks.dirichlet import DirichletObjective, LogNormal
+from nonparam.networks import Dense, Relu, Sequential, infinite_classification
 from nonparam.theta import Theta
 
 RNG = np.random.default_rng(1)
@@ -178,7 +179,7 @@ def test_held_out_targets_are_those_of_a_regression_for_each_class(objective):
     """The value, and its gradient by finite differences."""
     sizes, seen = [30, 35, 25], LogNormal.of(0.01)
     x = torch.from_numpy(X)
-    data = infinite_classification._data(x, seen, sizes)
+    data = class_data(x, seen, sizes)
     kernel = with_amplitude(InfiniteNetwork("erf-1", "nngp", center=0.0, spread=1.0)).double()
     theta = Theta(kernel, {}, None)
     held_out = HeldOutRows.of(objective, 90, np.random.RandomState(0))

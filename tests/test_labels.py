@@ -7,7 +7,7 @@ import torch
 from sklearn.exceptions import DataConversionWarning
 
 from nonparam.errors import InputError
-from nonparam.networks.labels import check_labels
+from nonparam.labels import check_labels
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ every prediction counts their uncertainty.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -24,13 +24,22 @@ from nonparam.kernels.strips import assemble
 from nonparam.latent.approximation import Approximation, Observations
 from nonparam.likelihoods.base import Likelihood
 from nonparam.means import MEANS
-from nonparam.newton import Watch, maximise_watched
+from nonparam.newton import Exact, Watch, maximise_watched
 from nonparam.scales import Scales, default_priors
 from nonparam.theta import Prior, Theta
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
 
-__all__ = ["Inference", "LatentFit", "LatentModel", "LatentObjective", "fitted", "search", "with_mean"]
+__all__ = [
+    "Inference",
+    "LatentFit",
+    "LatentModel",
+    "LatentObjective",
+    "fitted",
+    "log_joint",
+    "search",
+    "with_mean",
+]
 
 Array = NDArray[np.float64]
 
@@ -126,7 +135,12 @@ class LatentObjective:
         """The number of rows."""
         return len(self.x)
 
-    def evaluate(
+    def evaluate(self, point: Array, *, gradient: bool) -> tuple[float, Array]:
+        """Return the approximate log evidence of hyperparameters ``(p,)``, in nats, and its gradient."""
+        found, slope = self.approximate(point, gradient=gradient)
+        return found.value, slope
+
+    def approximate(
         self, point: Array, previous: Approximation | None = None, *, gradient: bool = True
     ) -> tuple[Approximation, Array]:
         """Return the approximation at hyperparameters ``(p,)``, and the gradient of its evidence.
@@ -153,7 +167,7 @@ class LatentObjective:
         values, gradients = np.full(len(points), -np.inf), np.zeros_like(points)
         for i, (point, search) in enumerate(zip(points, which.tolist(), strict=True)):
             try:
-                found, slope = self.evaluate(point, self._last.get(search))
+                found, slope = self.approximate(point, self._last.get(search))
             except (ConvergenceError, NotPositiveDefiniteError):
                 continue
             if math.isfinite(found.value) and np.isfinite(slope).all():
@@ -162,11 +176,6 @@ class LatentObjective:
             densities, slopes = self.theta.log_priors(points)
             values, gradients = values + densities, gradients + slopes
         return -values, -gradients
-
-    def log_joint(self, points: Array) -> tuple[Array, Array]:
-        """Return the log joint density of the data and of each of ``(b, p)`` points, and its gradients."""
-        values, slopes = self.negative(points, np.zeros(len(points), dtype=np.intp))
-        return -values, -slopes
 
     def rows(self, index: Tensor) -> "LatentObjective":
         """Return the objective of some of the rows, by their numbers ``(m,)``."""
@@ -194,6 +203,11 @@ class LatentFit:
     theta: Array
     names: Sequence[str]
 
+    def left_out(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the rows, and means and variances at each given all others: ``(n,)``, two of ``(n, c)``."""
+        mean, variance = self.approximation.posterior.left_out()
+        return torch.arange(len(mean), device=mean.device), mean + self.seen.level, variance
+
     @torch.no_grad()
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return means and variances of the functions at ``x (m, d)``: two of ``(m, latents)``."""
@@ -207,7 +221,17 @@ class LatentFit:
         return mean + self.seen.level, spread
 
 
-def search(objective: LatentObjective, state: State, watch: Watch, *, plan: str) -> tuple[Array, FitReport]:
+def log_joint(objective: Exact) -> Callable[[Array], tuple[Array, Array]]:
+    """Return the log joint density of the data and of each of ``(b, p)`` points, with its gradients."""
+
+    def density(points: Array) -> tuple[Array, Array]:
+        values, slopes = objective.negative(points, np.zeros(len(points), dtype=np.intp))
+        return -values, -slopes
+
+    return density
+
+
+def search(objective: Exact, state: State, watch: Watch, *, plan: str) -> tuple[Array, FitReport]:
     """Learn the hyperparameters: return their vector ``(p,)``, and what was done.
 
     Args:
@@ -219,13 +243,13 @@ def search(objective: LatentObjective, state: State, watch: Watch, *, plan: str)
     Raises:
         ConvergenceError: the objective is finite at no start.
     """
-    with threads_for(len(objective.x)):
+    with threads_for(objective.n):
         return maximise_watched(objective, state, watch, plan=plan, tolerance=TOLERANCE)
 
 
 def fitted(objective: LatentObjective, theta: Array) -> LatentFit:
     """Approximate the posterior at hyperparameters ``theta (p,)``."""
     with threads_for(len(objective.x)):
-        found, _ = objective.evaluate(theta, objective._last.get(0), gradient=False)
+        found, _ = objective.approximate(theta, gradient=False)
     names = objective.theta.names
     return LatentFit(objective.x, objective.seen, objective.model, found, theta, names)

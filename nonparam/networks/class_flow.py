@@ -1,11 +1,11 @@
 r"""Infinitely wide networks that gradient descent has trained on labels, one output for each class.
 
-The outputs are trained on the log-normal targets of `nonparam.networks.dirichlet` as those of a regression
+The outputs are trained on the log-normal targets of `nonparam.latent.dirichlet` as those of a regression
 are (see `nonparam.networks.gradient_flow`): the noise of the targets is unknown to training. All outputs
 share their filter and their spread, so that several classes take hardly more than one.
 
 Source: Lee et al. (2019), Wide neural networks of any depth evolve as linear models under gradient descent,
-NeurIPS, equations 14 to 16; the targets: Milios et al. (2018), see `nonparam.networks.dirichlet`.
+NeurIPS, equations 14 to 16; the targets: Milios et al. (2018), see `nonparam.latent.dirichlet`.
 """
 
 import math
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nonparam.networks.dirichlet import LogNormal
+from nonparam.latent.dirichlet import LogNormal
 from nonparam.networks.folds import HELD_OUT, folds, others
 from nonparam.networks.gradient_flow import TrainedEnsemble, train
 from nonparam.objective import Data

@@ -11,8 +11,8 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from nonparam.labels import check_labels
 from nonparam.networks.finite_estimator import PRECISIONS, FiniteNetworkEstimator, draw_seeds
-from nonparam.networks.labels import check_labels
 from nonparam.progress import Tally
 from nonparam.threads import threads_for
 from nonparam.validation import check_device, check_seed, check_table

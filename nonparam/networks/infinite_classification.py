@@ -18,15 +18,14 @@ from nonparam.errors import InputError
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.infinite import KINDS, InfiniteNetwork
 from nonparam.kernels.layers import Sequential
+from nonparam.labels import check_labels
 from nonparam.latent.calibration import Calibration, calibrate
+from nonparam.latent.class_posterior import ClassPosterior, condition_classes, plan_classes
+from nonparam.latent.dirichlet import DirichletObjective, LogNormal, class_data
 from nonparam.model_selection.held_out import HeldOutRows
 from nonparam.networks.class_flow import TrainedClasses, train_classes
-from nonparam.networks.class_posterior import ClassPosterior, condition_classes, plan_classes
-from nonparam.networks.dirichlet import DirichletObjective, LogNormal
 from nonparam.networks.gradient_flow import check_time
-from nonparam.networks.labels import check_labels
 from nonparam.newton import Watch, maximise_watched
-from nonparam.objective import Data
 from nonparam.progress import Progress
 from nonparam.scales import default_priors, initialise, measure
 from nonparam.theta import Theta
@@ -57,7 +56,7 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     r"""Classes by the softmax of infinitely wide networks, one function for each class.
 
     The functions are Gaussian processes that share a covariance, conditioned on log-normal targets (see
-    `nonparam.networks.dirichlet`): all classes together take one inverse. Variances of weights and biases
+    `nonparam.latent.dirichlet`): all classes together take one inverse. Variances of weights and biases
     maximise the evidence of 1,000 rows at most, summed over the classes; then all rows count. Probabilities
     are
 
@@ -107,7 +106,7 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         InsufficientMemoryError: more rows than the memory holds, before anything is allocated.
         ConvergenceError: with many rows, a ``train_time`` too long for the Lanczos process.
 
-    Source: Milios et al. (2018), see `nonparam.networks.dirichlet`; the kernels: see `InfiniteNetwork`.
+    Source: Milios et al. (2018), see `nonparam.latent.dirichlet`; the kernels: see `InfiniteNetwork`.
 
     Examples:
         >>> X = np.linspace(-2.0, 2.0, 40)[:, None]
@@ -201,7 +200,7 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         some = _some(codes, rng)
         counts = np.bincount(codes[some])
         sizes = counts[counts > 0].tolist()
-        data = _data(x[torch.from_numpy(some).to(x.device)], seen, sizes)
+        data = class_data(x[torch.from_numpy(some).to(x.device)], seen, sizes)
         ones = np.ones(len(some))
         scales = measure(
             data.x.cpu().numpy(), data.y.cpu().numpy(), ones, normalize_y=False, find_periods=False
@@ -287,9 +286,3 @@ def _spread(x: Array) -> Array:
     """Return what the columns of ``x (n, d)`` are divided by; 1 for one that does not vary."""
     spread = np.maximum(x.std(0), WIDE * np.ptp(x, axis=0))
     return np.where(np.ptp(x, axis=0) > 1e-12 * np.abs(x).max(0), spread, 1.0)
-
-
-def _data(x: Tensor, seen: LogNormal, sizes: list[int]) -> Data:
-    """Return rows in order of their classes with their targets, all with the noise outside of a class."""
-    noise = x.new_full((len(x),), seen.outside_noise)
-    return Data(x, seen.targets(sizes, x), x[:, :0], torch.ones_like(noise), noise)

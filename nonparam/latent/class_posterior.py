@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.strips import assemble
-from nonparam.networks.dirichlet import ClassInverses, ClassMeans, LogNormal, fit_means
+from nonparam.latent.dirichlet import ClassInverses, ClassMeans, LogNormal, fit_means
 from nonparam.solvers.plan import Plan, choose
 
 __all__ = ["ClassPosterior", "condition_classes", "plan_classes"]

@@ -28,7 +28,7 @@ Van Loan (2013), Matrix computations, section 2.1.4.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -38,7 +38,15 @@ from nonparam.model_selection.held_out import held_out_evidence
 from nonparam.objective import Data, Objective
 from nonparam.solvers.cholesky import cholesky, mirror
 
-__all__ = ["ClassInverses", "ClassMeans", "DirichletObjective", "LogNormal", "class_evidence", "fit_means"]
+__all__ = [
+    "ClassInverses",
+    "ClassMeans",
+    "DirichletObjective",
+    "LogNormal",
+    "class_data",
+    "class_evidence",
+    "fit_means",
+]
 
 
 @dataclass(frozen=True)
@@ -263,8 +271,20 @@ class DirichletObjective(Objective):
         slope = torch.stack(slopes).sum(0) if gradient else None
         return Evidence(sum(each.value for each in found), slope, max(each.jitter for each in found))
 
+    def rows(self, index: Tensor) -> "DirichletObjective":
+        """Return the objective of some of the rows, by their numbers ``(m,)`` in ascending order."""
+        own = self.data.y[index].argmax(1)
+        sizes = torch.bincount(own, minlength=len(self.sizes)).tolist()
+        return replace(self, data=self.data.rows(index), sizes=sizes)
+
     def _batches(self) -> bool:
         return False
+
+
+def class_data(x: Tensor, seen: LogNormal, sizes: Sequence[int]) -> Data:
+    """Return rows in order of their classes with their targets, all with the noise outside of a class."""
+    noise = x.new_full((len(x),), seen.outside_noise)
+    return Data(x, seen.targets(sizes, x), x[:, :0], torch.ones_like(noise), noise)
 
 
 def _slices(sizes: Sequence[int]) -> list[slice]:
