@@ -21,9 +21,10 @@ from nonparam.laplace import laplace
 from nonparam.latent.calibration import Calibration, calibrate
 from nonparam.latent.class_objectives import Labelled, Prior, of_functions, of_targets
 from nonparam.latent.class_posterior import ClassPosterior, condition_classes, plan_classes
+from nonparam.latent.concentration import Learnt, check_concentration, clearest, concentrations
 from nonparam.latent.dirichlet import DirichletObjective
 from nonparam.latent.laplace import laplace_mode
-from nonparam.latent.model import LatentFit, LatentObjective, fitted, log_joint, search
+from nonparam.latent.model import TOLERANCE, LatentFit, LatentObjective, fitted, log_joint, search
 from nonparam.latent.softmax_laplace import softmax_laplace
 from nonparam.latent.variational import variational
 from nonparam.likelihoods import Bernoulli, Likelihood, Softmax
@@ -54,11 +55,11 @@ LIKELIHOODS = ("auto", "bernoulli", "softmax")
 INFERENCES = ("auto", "laplace", "variational", "dirichlet")
 MATRICES = 8  # of n x n at the peak, with one function
 MATRICES_PER_CLASS = 4
-MOST = 20_000  # rows times functions by Laplace's approximation with "auto"
 SEARCHED = 2000  # rows times functions by which hyperparameters are learnt
 FEWEST = 1000  # rows among them
 STAGED = 300  # rows from which on a part of them is looked at first
 FIRST = 0.4  # of the rows
+TARGETS_TOLERANCE = 1e-6  # nats: steps by log-normal targets take little
 
 
 class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -85,8 +86,10 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         inference: ``"laplace"``, a Gaussian at the mode of the functions; ``"variational"``, the nearest one
             in divergence, independent for each class, which takes longer; ``"dirichlet"``, regression on
             log-normal targets (see `nonparam.latent.dirichlet`), at the price of about one class for all; or
-            ``"auto"``: ``"laplace"``, and with several classes ``"dirichlet"`` where rows times classes are
-            more than 20,000.
+            ``"auto"``: ``"laplace"`` for two classes and for a mean of zero, else ``"dirichlet"``.
+        alpha_epsilon: with ``"dirichlet"``, the prior concentration of each class, between 0 and 1: small
+            where labels are clear, larger where they are doubtful; or ``"learn"`` for that of four with the
+            smallest log loss of rows left out.
         mean: ``"zero"``, ``"constant"`` or ``"linear"``, with broad priors; functions vary around the log
             shares of the classes, and with ``"zero"`` around 0.
         temperature: :math:`\tau`, a positive number, with :math:`\kappa = 1` and :math:`\rho = 0`; 1 is what
@@ -101,6 +104,7 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         classes_: the labels, in ascending order.
         kernel_: the kernel with its fitted values, and the mean's broad priors as terms.
         inference_: what ``"auto"`` has chosen.
+        alpha_epsilon_: the concentration; only with ``"dirichlet"``.
         log_marginal_likelihood_: approximate, in nats; with ``"variational"`` a lower bound, and with
             ``"dirichlet"`` the density of the targets of all classes, which compares with others of its kind.
         calibration_: the three numbers, and the log loss of rows given all others.
@@ -131,6 +135,7 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         *,
         likelihood: Literal["auto", "bernoulli", "softmax"] = "auto",
         inference: Literal["auto", "laplace", "variational", "dirichlet"] = "auto",
+        alpha_epsilon: float | Literal["learn"] = "learn",
         mean: Literal["zero", "constant", "linear"] = "constant",
         temperature: float | Literal["learn"] = "learn",
         n_restarts: int = 0,
@@ -142,6 +147,7 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         self.kernel = kernel
         self.likelihood = likelihood
         self.inference = inference
+        self.alpha_epsilon = alpha_epsilon
         self.mean = mean
         self.temperature = temperature
         self.n_restarts = n_restarts
@@ -173,7 +179,7 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         check_scale(x, codes[:, None].astype(float))
         device = check_device(self.device, len(x))
         likelihood = self._likelihood(len(self.classes_))
-        self.inference_ = self._chosen(len(x), likelihood, weights)
+        self.inference_ = self._chosen(likelihood)
         plan = _plan(len(x), likelihood.latents, self.inference_, device)
         if self.verbose:
             print(plan)
@@ -190,6 +196,7 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
     def _check_arguments(self) -> None:
         check_choice(self.likelihood, "likelihood", LIKELIHOODS)
         check_choice(self.inference, "inference", INFERENCES)
+        check_concentration(self.alpha_epsilon)
         check_choice(self.mean, "mean", MEANS)
         check_choice(self.priors, "priors", ("default", None))
         check_count(self.n_restarts, "n_restarts")
@@ -204,14 +211,10 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         two = classes == 2 and self.likelihood != "softmax"
         return Bernoulli() if two else Softmax(classes)
 
-    def _chosen(self, n: int, likelihood: Likelihood, weights: Array) -> str:
-        """Return the inference for ``n`` rows."""
-        weighted = bool((weights != 1.0).any())
+    def _chosen(self, likelihood: Likelihood) -> str:
+        """Return the inference."""
         if self.inference == "auto":
-            many = likelihood.latents > 1 and n * likelihood.latents > MOST
-            return "dirichlet" if many and not weighted and self.mean != "zero" else "laplace"
-        if self.inference == "dirichlet" and weighted:
-            raise InputError("inference='dirichlet' takes no sample_weight: take 'laplace'")
+            return "dirichlet" if likelihood.latents > 1 and self.mean != "zero" else "laplace"
         if self.inference == "dirichlet" and self.mean == "zero":
             raise InputError(
                 "inference='dirichlet' fits a constant for each class, got mean='zero': take 'constant'"
@@ -219,45 +222,82 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         return str(self.inference)
 
     def _learn(self, seen: Labelled, likelihood: Likelihood, plan: Plan) -> FitReport:
-        rng, informative = check_seed(self.random_state), self.priors == "default"
-        objective = self._evidence(seen, likelihood, informative)
+        rng = check_seed(self.random_state)
         n, most = len(seen.x), max(FEWEST, SEARCHED // likelihood.latents)
+        parts = [torch.from_numpy(_some(seen.codes, size, rng)).to(seen.device) for size in _sizes(n, most)]
         said = f"{plan}; hyperparameters by {most:,} rows" if n > most else str(plan)
-        state = State(objective.theta.starting_points(self.n_restarts, rng))
         with checkpoint_at(None, 0.0, {}) as checkpoint, Progress(bool(self.verbose)) as progress:
             watch = Watch(checkpoint, progress)
-            for size in _sizes(n, most):
-                some = torch.from_numpy(_some(seen.codes, size, rng)).to(seen.device)
-                part = objective.rows(some) if size < n else objective
-                best, report = search(part, state, watch, plan=said)
-                state = State(best[None])
-        self._objective, self._log_shares = objective, seen.log_shares
-        self.theta_, self.theta_names_ = best, list(objective.theta.names)
+            if self.inference_ == "dirichlet":
+                report = self._by_targets(seen, parts, rng, watch, said)
+            else:
+                report = self._by_functions(seen, likelihood, parts, rng, watch, said)
+        self._log_shares, self.theta_names_ = seen.log_shares, list(self._objective.theta.names)
         with threads_for(n):
-            self._condition(objective, best)
             self.calibration_ = self._calibrated(torch.from_numpy(seen.codes), rng)
         return report
 
-    def _evidence(
-        self, seen: Labelled, likelihood: Likelihood, informative: bool
-    ) -> LatentObjective | DirichletObjective:
-        if self.inference_ == "dirichlet":
-            return of_targets(Prior(self.kernel, _slopes(self.mean), informative), seen)
+    def _by_functions(
+        self,
+        seen: Labelled,
+        likelihood: Likelihood,
+        parts: list[Tensor],
+        rng: np.random.RandomState,
+        watch: Watch,
+        said: str,
+    ) -> FitReport:
+        """Learn from the evidence of functions behind a likelihood, and find these given the labels."""
         by_laplace = softmax_laplace if likelihood.latents > 1 else laplace_mode
         infer = variational if self.inference_ == "variational" else by_laplace
-        return of_functions(Prior(self.kernel, self.mean, informative), seen, likelihood, infer)
+        prior = Prior(self.kernel, self.mean, self.priors == "default")
+        objective = of_functions(prior, seen, likelihood, infer)
+        self.theta_, report, _ = self._search(objective, parts, rng, watch, said, TOLERANCE)
+        fit = fitted(objective, self.theta_)
+        self._objective: LatentObjective | DirichletObjective = objective
+        self._latent: LatentFit | ClassPosterior = fit
+        self.kernel_ = objective.model.kernels[0]
+        self.log_marginal_likelihood_ = fit.approximation.value
+        return report
 
-    def _condition(self, objective: LatentObjective | DirichletObjective, theta: Array) -> None:
-        """Find the functions given the labels at hyperparameters ``theta (p,)``."""
-        self._latent: LatentFit | ClassPosterior
-        if isinstance(objective, LatentObjective):
-            self._latent = fitted(objective, theta)
-            self.kernel_ = objective.model.kernels[0]
-            self.log_marginal_likelihood_ = self._latent.approximation.value
-            return
-        self.log_marginal_likelihood_ = objective.evaluate(theta, gradient=False)[0]
-        self.kernel_ = objective.theta.kernel
-        self._latent = condition_classes(self.kernel_, objective.data.x, objective.seen, objective.sizes)
+    def _by_targets(
+        self, seen: Labelled, parts: list[Tensor], rng: np.random.RandomState, watch: Watch, said: str
+    ) -> FitReport:
+        """Learn from the evidence of log-normal targets, and find the functions given these."""
+        prior = Prior(self.kernel, _slopes(self.mean), self.priors == "default")
+        values = concentrations(self.alpha_epsilon)
+        objectives = [of_targets(prior, seen, value) for value in values]
+        found = []
+        for objective in objectives:
+            theta, report, part = self._search(objective, parts, rng, watch, said, TARGETS_TOLERANCE)
+            found.append(Learnt(part, theta, report))
+        with threads_for(len(seen.x)):
+            best = clearest(found, int(rng.randint(2**31 - 1)))
+            objective, self.theta_ = objectives[best], found[best].theta
+            self._objective, self.alpha_epsilon_ = objective, values[best]
+            self.log_marginal_likelihood_ = objective.evaluate(self.theta_, gradient=False)[0]
+            self.kernel_ = objective.theta.kernel
+            data = objective.data
+            self._latent = condition_classes(
+                self.kernel_, data.x, objective.seen, objective.sizes, data.weights
+            )
+        return found[best].report
+
+    def _search(
+        self,
+        objective: Any,
+        parts: list[Tensor],
+        rng: np.random.RandomState,
+        watch: Watch,
+        said: str,
+        tolerance: float,
+    ) -> tuple[Array, FitReport, Any]:
+        """Learn hyperparameters by some of the rows first; return the objective of the last part, too."""
+        state = State(objective.theta.starting_points(self.n_restarts, rng))
+        for some in parts:
+            part = objective.rows(some) if len(some) < objective.n else objective
+            best, report = search(part, state, watch, plan=said, tolerance=tolerance)
+            state = State(best[None])
+        return best, report, part
 
     def _calibrated(self, codes: Tensor, rng: np.random.RandomState) -> Calibration:
         if not isinstance(self.temperature, str):

@@ -19,6 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from nonparam import GPClassifier, classification
 from nonparam.errors import InputError, InsufficientMemoryError
 from nonparam.kernels import RBF, Scale
+from nonparam.latent.concentration import CONCENTRATIONS
 from nonparam.latent.dirichlet import LogNormal
 from nonparam.objective import Data
 from nonparam.posterior import condition
@@ -42,10 +43,7 @@ def pair():
 
 
 def weights_that_are_no_repetitions(estimator):
-    """Log-normal targets take no weights; a row given twice is left out once, and its twin tells of it."""
-    if estimator.inference == "dirichlet":
-        checks = ("s_list", "s_not_overwritten", "_equivalence_on_dense_data")
-        return {f"check_sample_weight{check}": "weights are refused" for check in checks}
+    """A row that is given twice is left out once: its twin tells of it."""
     if estimator.temperature == "learn":
         return {"check_sample_weight_equivalence_on_dense_data": "calibration leaves out one row at a time"}
     return {}
@@ -54,9 +52,9 @@ def weights_that_are_no_repetitions(estimator):
 @parametrize_with_checks(
     [
         GPClassifier(ONE_SCALE, random_state=0),
-        GPClassifier(ONE_SCALE, temperature=1.0, random_state=0),
-        GPClassifier(ONE_SCALE, likelihood="softmax", temperature=1.0, random_state=0),
-        GPClassifier(ONE_SCALE, inference="dirichlet", random_state=0),
+        GPClassifier(ONE_SCALE, inference="laplace", temperature=1.0, random_state=0),
+        GPClassifier(ONE_SCALE, likelihood="softmax", inference="laplace", temperature=1.0, random_state=0),
+        GPClassifier(ONE_SCALE, inference="dirichlet", alpha_epsilon=0.01, temperature=1.0, random_state=0),
     ],
     expected_failed_checks=weights_that_are_no_repetitions,
 )
@@ -203,7 +201,7 @@ def test_variational_inference_agrees_with_laplace_on_which_class(pair):
 def test_log_normal_targets_are_those_of_one_regression_for_each_class(y):
     """Predictions and evidence with fixed hyperparameters, beside the posterior of each class alone."""
     given = Scale(RBF(1.0, fixed=("lengthscale",)), 20.0, fixed=("outputscale",))
-    model = GPClassifier(given, inference="dirichlet", temperature=1.0, random_state=0).fit(X, y)
+    model = GPClassifier(given, inference="dirichlet", alpha_epsilon=0.001, temperature=1.0).fit(X, y)
     seen, evidence = LogNormal.of(0.001), 0.0
     means, variances = model.latent_mean_and_variance(NEW)
     x, ones = torch.from_numpy(X), torch.ones(80, 1, dtype=torch.float64)
@@ -235,19 +233,42 @@ def test_evidence_and_conditional_evidence_of_log_normal_targets():
     assert value < waves.log_marginal_likelihood_ + 5.0
 
 
-def test_many_rows_of_many_classes_are_regressed_on(monkeypatch):
-    monkeypatch.setattr(classification, "MOST", 100)
-    found = GPClassifier(ONE_SCALE, random_state=0).fit(X, CODES)
-    assert found.inference_ == "dirichlet" and found.score(X, CODES) > 0.9
-    assert GPClassifier(ONE_SCALE, random_state=0).fit(X, TWO).inference_ == "laplace"
+def test_several_classes_are_regressed_on(model, pair):
+    assert model.inference_ == "dirichlet" and pair.inference_ == "laplace"
+    assert GPClassifier(ONE_SCALE, mean="zero", random_state=0).fit(X, CODES).inference_ == "laplace"
+
+
+def test_doubtful_labels_have_a_larger_concentration():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 2))
+    clear = (x[:, 0] > 0.0).astype(int) + (x[:, 1] > 0.0)
+    doubtful = np.where(rng.random(300) < 0.4, rng.integers(3, size=300), clear)
+    model = GPClassifier(ONE_SCALE, random_state=0)
+    first, second = (clone(model).fit(x, y).alpha_epsilon_ for y in (clear, doubtful))
+    assert first < 0.1 <= second
+    best = clone(model).fit(x, doubtful).calibration_.log_loss
+    for value in CONCENTRATIONS:
+        one = clone(model).set_params(alpha_epsilon=value).fit(x, doubtful)
+        assert one.alpha_epsilon_ == value and one.calibration_.log_loss >= best - 1e-3
+
+
+def test_a_weight_of_two_is_the_row_given_twice_with_log_normal_targets():
     weights = np.where(X[:, 0] > 0.0, 2.0, 1.0)
-    assert GPClassifier(ONE_SCALE, random_state=0).fit(X, CODES, weights).inference_ == "laplace"
+    twice = np.repeat(np.arange(80), weights.astype(int))
+    model = GPClassifier("rbf(1.0)", inference="dirichlet", alpha_epsilon=0.01, temperature=1.0)
+    weighted, repeated = clone(model).fit(X, CODES, weights), clone(model).fit(X[twice], CODES[twice])
+    at = weighted.theta_
+    assert weighted.log_marginal_likelihood(at) == pytest.approx(
+        repeated.log_marginal_likelihood(at), rel=1e-9
+    )
+    np.testing.assert_allclose(repeated.theta_, at, atol=1e-3)
+    np.testing.assert_allclose(weighted.predict_proba(NEW), repeated.predict_proba(NEW), atol=1e-4)
+    learnt = GPClassifier(ONE_SCALE, random_state=0).fit(X, CODES, weights)
+    assert learnt.inference_ == "dirichlet" and learnt.score(X, CODES) > 0.9
 
 
 def test_what_log_normal_targets_do_not_take():
     model = GPClassifier(ONE_SCALE, inference="dirichlet", random_state=0)
-    with pytest.raises(InputError, match="takes no sample_weight: take 'laplace'"):
-        model.fit(X, CODES, np.arange(1.0, 81.0))
     with pytest.raises(InputError, match="fits a constant for each class, got mean='zero'"):
         clone(model).set_params(mean="zero").fit(X, CODES)
     assert clone(model).set_params(mean="linear").fit(X, CODES).score(X, CODES) > 0.9

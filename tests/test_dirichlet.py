@@ -14,6 +14,7 @@ SIZES = [3, 7, 1, 5]
 N = sum(SIZES)
 CODES = np.repeat(np.arange(len(SIZES)), SIZES)
 ROOT = torch.from_numpy(np.random.default_rng(0).standard_normal((N, 6)))
+ONES = torch.ones(N, dtype=torch.float64)
 K = ROOT @ ROOT.mT
 SEEN = LogNormal.of(0.01)
 
@@ -26,7 +27,7 @@ def covariances(k=K, seen=SEEN):
 
 
 def inverses(k=K, seen=SEEN):
-    return ClassInverses.of(k + seen.outside_noise * torch.eye(N, dtype=torch.float64), seen.spared, SIZES)
+    return ClassInverses.of(k + seen.outside_noise * torch.diag(ONES), seen.spared * ONES, SIZES)
 
 
 @pytest.mark.parametrize("alpha", [1e-4, 0.01, 0.5])
@@ -94,15 +95,15 @@ def test_the_evidence_and_its_gradient():
     value = naive(k)
     value.backward()
     b = K + SEEN.outside_noise * torch.eye(N, dtype=torch.float64)
-    found = class_evidence(b.clone(), SEEN, SIZES, gradient=True)
+    found = class_evidence(b.clone(), SEEN, SIZES, ONES, gradient=True)
     assert found.value == pytest.approx(value.item(), rel=1e-12)
-    assert class_evidence(b.clone(), SEEN, SIZES, gradient=False).gradient is None
+    assert class_evidence(b.clone(), SEEN, SIZES, ONES, gradient=False).gradient is None
     upper = 2.0 * k.grad.triu(1) + torch.diag(torch.diagonal(k.grad))
     np.testing.assert_allclose(found.gradient.triu(), upper, rtol=1e-8, atol=1e-11)
 
 
 def test_many_classes_of_one_row_each():
-    found = ClassInverses.of(K + 2.0 * torch.eye(N, dtype=torch.float64), 1.5, [1] * N)
+    found = ClassInverses.of(K + 2.0 * torch.eye(N, dtype=torch.float64), 1.5 * ONES, [1] * N)
     for c in (0, N - 1):
         a = K + 2.0 * torch.eye(N, dtype=torch.float64)
         a[c, c] -= 1.5
@@ -111,4 +112,4 @@ def test_many_classes_of_one_row_each():
 
 def test_a_matrix_that_is_no_covariance():
     with pytest.raises(NotPositiveDefiniteError, match="not positive definite"):
-        class_evidence(-torch.eye(N, dtype=torch.float64), SEEN, SIZES, gradient=True)
+        class_evidence(-torch.eye(N, dtype=torch.float64), SEEN, SIZES, ONES, gradient=True)

@@ -251,10 +251,10 @@ def test_two_rows(x):
     [
         ({"kernel": "rbf"}, r"kernel must be one of \('nngp', 'ntk'\), got 'rbf'"),
         ({"arch": "relu"}, "architecture must be an activation"),
-        ({"alpha_epsilon": 0.0}, "alpha_epsilon must lie between 0 and 1, got 0.0"),
-        ({"alpha_epsilon": 1.0}, "alpha_epsilon must lie between 0 and 1"),
+        ({"alpha_epsilon": 0.0}, "alpha_epsilon must be 'learn', or lie between 0 and 1; got 0.0"),
+        ({"alpha_epsilon": 1.0}, "or lie between 0 and 1; got 1.0"),
         ({"alpha_epsilon": "small"}, "alpha_epsilon must be a number"),
-        ({"alpha_epsilon": [0.1, 0.2]}, "alpha_epsilon must lie between"),
+        ({"alpha_epsilon": [0.1, 0.2]}, "or lie between 0 and 1"),
         ({"temperature": "hot"}, "temperature must be a number"),
         ({"temperature": 0.0}, "temperature must be 'learn' or a positive number, got 0.0"),
         ({"temperature": np.inf}, "temperature must be 'learn' or a positive number"),

@@ -22,9 +22,6 @@ __all__ = ["Labelled", "Prior", "of_functions", "of_targets"]
 
 Array = NDArray[np.float64]
 
-EPSILON = (
-    0.001  # prior concentration of each class; the calibration makes up for what it does to probabilities
-)
 LOGISTIC, GUMBEL = np.pi**2 / 3.0, np.pi**2 / 6.0  # variances of what softmax compares with the functions
 
 
@@ -119,10 +116,11 @@ def _levels(sums: Array, latents: int, mean: str) -> Array:
     return np.asarray(0.0 * level if mean == "zero" else level)
 
 
-def of_targets(prior: Prior, seen: Labelled) -> DirichletObjective:
+def of_targets(prior: Prior, seen: Labelled, alpha_epsilon: float) -> DirichletObjective:
     """Return the evidence of log-normal targets, each class with a constant of its own."""
-    targets = LogNormal.of(EPSILON)
+    targets = LogNormal.of(alpha_epsilon)
     kernel, scales = prior.scaled(seen, (0.5 * targets.gap) ** 2)
     theta = Theta(kernel, default_priors(kernel, scales, informative=prior.informative), None)
-    data = class_data(seen.rows, targets, seen.sizes)
+    weights = torch.tensor(seen.weights, device=seen.device)
+    data = class_data(seen.rows, targets, seen.sizes, weights)
     return DirichletObjective(data, theta, prior.informative, seen=targets, sizes=seen.sizes)

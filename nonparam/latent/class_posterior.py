@@ -91,7 +91,11 @@ def plan_classes(n: int, classes: int, device: torch.device) -> Plan:
 
 @torch.no_grad()
 def condition_classes(
-    kernel: gpytorch.kernels.Kernel, x: Tensor, seen: LogNormal, sizes: Sequence[int]
+    kernel: gpytorch.kernels.Kernel,
+    x: Tensor,
+    seen: LogNormal,
+    sizes: Sequence[int],
+    weights: Tensor | None = None,
 ) -> ClassPosterior:
     """Condition the latent functions of all classes on labels.
 
@@ -100,6 +104,7 @@ def condition_classes(
         x: ``(n, d)``, in order of the classes.
         seen: the targets and their noise.
         sizes: of the classes.
+        weights: ``(n,)``, of the rows; ``None`` for 1.
 
     Raises:
         InsufficientMemoryError: more rows than the memory holds.
@@ -114,8 +119,10 @@ def condition_classes(
     """
     plan_classes(len(x), len(sizes), x.device)
     b = assemble(kernel, x).matrix
-    torch.diagonal(b).add_(seen.outside_noise)
-    inverses, targets = ClassInverses.of(b, seen.spared, sizes), seen.targets(sizes, x)
+    counted = torch.ones_like(x[:, 0]) if weights is None else weights
+    torch.diagonal(b).add_(seen.outside_noise / counted)
+    inverses, targets = ClassInverses.of(b, seen.spared / counted, sizes), seen.targets(sizes, x)
     noise = x.new_full(targets.shape, seen.outside_noise)
     noise[targets == seen.inside] = seen.inside_noise
+    noise /= counted[:, None]
     return ClassPosterior(kernel, x, targets, noise, inverses, fit_means(inverses, targets))

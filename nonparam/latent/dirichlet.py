@@ -9,14 +9,15 @@ one with the same mean and variance, so that the latent functions :math:`f_c` se
     \tilde y_{ic} = \log a_{ic} - \tilde\sigma_{ic}^2 / 2 = f_c(x_i) + N(0, \tilde\sigma_{ic}^2), \quad
     \tilde\sigma_{ic}^2 = \log(1 + 1 / a_{ic}) .
 
-Within a class the noise is :math:`\sigma_1^2`, outside :math:`\sigma_0^2`, whatever the class. With
-:math:`B = K + \sigma_0^2 I`, :math:`\delta = \sigma_0^2 - \sigma_1^2` and the columns :math:`E_c` of the unit
-matrix for the :math:`n_c` rows of class :math:`c`, the covariance of its targets has the inverse
+Within a class the noise is :math:`\sigma_1^2`, outside :math:`\sigma_0^2`, whatever the class, divided by the
+weight :math:`w_i` of the row. With :math:`B = K + \sigma_0^2 W^{-1}`, the columns :math:`E_c` of the unit
+matrix for the :math:`n_c` rows of class :math:`c`, and for these
+:math:`\Delta_c = (\sigma_0^2 - \sigma_1^2) W_c^{-1}`, the covariance of its targets has the inverse
 
 .. math::
 
-    A_c^{-1} = (B - \delta E_c E_c^\top)^{-1} = B^{-1} + R_c R_c^\top, \quad
-    R_c = B^{-1} E_c L_c^{-\top}, \quad L_c L_c^\top = I / \delta - E_c^\top B^{-1} E_c .
+    A_c^{-1} = (B - E_c \Delta_c E_c^\top)^{-1} = B^{-1} + R_c R_c^\top, \quad
+    R_c = B^{-1} E_c L_c^{-\top}, \quad L_c L_c^\top = \Delta_c^{-1} - E_c^\top B^{-1} E_c .
 
 All :math:`R_c` together are one matrix of :math:`n \times n`: one inverse serves all classes, exactly. It is
 as well-conditioned as the noise is large, which is why the inverse itself is kept.
@@ -29,6 +30,7 @@ Van Loan (2013), Matrix computations, section 2.1.4.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -88,7 +90,7 @@ class LogNormal:
 
     @property
     def spared(self) -> float:
-        r"""The noise :math:`\delta` that a row within the class has less."""
+        """The noise that a row within the class has less."""
         return self.outside_noise - self.inside_noise
 
     def targets(self, sizes: Sequence[int], like: Tensor) -> Tensor:
@@ -118,19 +120,19 @@ class ClassInverses:
     jitter: float
 
     @classmethod
-    def of(cls, b: Tensor, spared: float, sizes: Sequence[int]) -> "ClassInverses":
+    def of(cls, b: Tensor, spared: Tensor, sizes: Sequence[int]) -> "ClassInverses":
         r"""Invert the covariances of all classes.
 
         Args:
             b: ``B``, ``(n, n)``, overwritten.
-            spared: :math:`\delta`, smaller than every eigenvalue of ``B``.
+            spared: ``(n,)``, the diagonals of all :math:`\Delta_c`: less than the noise in ``B``.
             sizes: of the classes.
 
         Raises:
             NotPositiveDefiniteError: ``B`` cannot be factorised.
 
         Examples:
-            >>> found = ClassInverses.of(2.0 * torch.eye(3, dtype=torch.float64), 1.0, [2, 1])
+            >>> found = ClassInverses.of(2.0 * torch.eye(3).double(), torch.ones(3).double(), [2, 1])
             >>> found.diagonals()  # rows of variance 1 within the class, and 2 outside
             tensor([[1.0000, 0.5000],
                     [1.0000, 0.5000],
@@ -143,10 +145,10 @@ class ClassInverses:
         half, logs = torch.empty_like(inverse), []
         for rows in _slices(sizes):
             left = -inverse[rows, rows]
-            torch.diagonal(left).add_(1.0 / spared)
+            torch.diagonal(left).add_(1.0 / spared[rows])
             root = torch.linalg.cholesky(left)
             half[:, rows] = torch.linalg.solve_triangular(root, inverse[rows], upper=False).mT
-            logs.append(2.0 * torch.diagonal(root).log().sum() + len(root) * math.log(spared))
+            logs.append(2.0 * torch.diagonal(root).log().sum() + spared[rows].log().sum())
         return cls(inverse, half, sizes, log_determinant + torch.stack(logs), factor.jitter)
 
     def solve(self, v: Tensor) -> Tensor:
@@ -194,7 +196,7 @@ def fit_means(inverses: ClassInverses, targets: Tensor) -> ClassMeans:
     Source: Rasmussen and Williams (2006), section 2.7.
 
     Examples:
-        >>> inverses = ClassInverses.of(2.0 * torch.eye(2, dtype=torch.float64), 1.0, [1, 1])
+        >>> inverses = ClassInverses.of(2.0 * torch.eye(2).double(), torch.ones(2).double(), [1, 1])
         >>> y = torch.tensor([[3.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
         >>> fit_means(inverses, y).coefficients  # weighted by 1 / variance
         tensor([2., 0.], dtype=torch.float64)
@@ -206,7 +208,9 @@ def fit_means(inverses: ClassInverses, targets: Tensor) -> ClassMeans:
     return ClassMeans(coefficients, alpha, weighted, information)
 
 
-def class_evidence(b: Tensor, seen: LogNormal, sizes: Sequence[int], *, gradient: bool) -> Evidence:
+def class_evidence(
+    b: Tensor, seen: LogNormal, sizes: Sequence[int], weights: Tensor, *, gradient: bool
+) -> Evidence:
     r"""Return the log marginal likelihood of all targets, summed over the classes, in nats.
 
     .. math::
@@ -218,6 +222,7 @@ def class_evidence(b: Tensor, seen: LogNormal, sizes: Sequence[int], *, gradient
         b: ``B``, ``(n, n)``, overwritten.
         seen: the targets and their noise.
         sizes: of the classes, in whose order the rows are.
+        weights: ``(n,)``, by which their noise in ``B`` is divided.
         gradient: whether to return the derivative in ``B``, as `nonparam.model_selection.evidence` does.
 
     Raises:
@@ -227,10 +232,11 @@ def class_evidence(b: Tensor, seen: LogNormal, sizes: Sequence[int], *, gradient
 
     Examples:
         >>> b, seen = 2.0 * torch.eye(2, dtype=torch.float64), LogNormal(0.0, 0.0, 1.0, 2.0)
-        >>> round(class_evidence(b, seen, [1, 1], gradient=False).value, 4)  # two of variance 1, two of 2
+        >>> ones = torch.ones(2, dtype=torch.float64)
+        >>> round(class_evidence(b, seen, [1, 1], ones, gradient=False).value, 4)  # variances 1, 2, 1, 2
         -4.3689
     """
-    inverses = ClassInverses.of(b, seen.spared, sizes)
+    inverses = ClassInverses.of(b, seen.spared / weights, sizes)
     targets = seen.targets(sizes, b)
     fit = fit_means(inverses, targets)
     quadratic = float(((targets - fit.coefficients) * fit.alpha).sum())
@@ -260,16 +266,23 @@ class DirichletObjective(Objective):
 
     def _found(self, a: Tensor, data: Data, gradient: bool) -> Evidence:
         if self.held_out is None:
-            return class_evidence(a, self.seen, self.sizes, gradient=gradient)
+            found = class_evidence(a, self.seen, self.sizes, data.weights, gradient=gradient)
+            return replace(found, value=found.value + self._weight_term)
         sets, ones = self.held_out.sets(len(a)), torch.ones_like(data.x[:, :1])
-        found = []
+        each = []
         for c, rows in enumerate(_slices(self.sizes)):
             own = a.clone()
-            torch.diagonal(own)[rows] -= self.seen.spared
-            found.append(held_out_evidence(own, data.y[:, c : c + 1], ones, sets, gradient=gradient))
-        slopes = [each.gradient for each in found if each.gradient is not None]
+            torch.diagonal(own)[rows] -= self.seen.spared / data.weights[rows]
+            each.append(held_out_evidence(own, data.y[:, c : c + 1], ones, sets, gradient=gradient))
+        slopes = [one.gradient for one in each if one.gradient is not None]
         slope = torch.stack(slopes).sum(0) if gradient else None
-        return Evidence(sum(each.value for each in found), slope, max(each.jitter for each in found))
+        return Evidence(sum(one.value for one in each), slope, max(one.jitter for one in each))
+
+    @cached_property
+    def _weight_term(self) -> float:
+        """What is missing of `Data.weight_terms`, which takes every target for one outside of its class."""
+        ratio = math.log(self.seen.inside_noise / self.seen.outside_noise)
+        return 0.5 * ratio * float((1.0 - self.data.weights).sum())
 
     def rows(self, index: Tensor) -> "DirichletObjective":
         """Return the objective of some of the rows, by their numbers ``(m,)`` in ascending order."""
@@ -281,10 +294,11 @@ class DirichletObjective(Objective):
         return False
 
 
-def class_data(x: Tensor, seen: LogNormal, sizes: Sequence[int]) -> Data:
+def class_data(x: Tensor, seen: LogNormal, sizes: Sequence[int], weights: Tensor | None = None) -> Data:
     """Return rows in order of their classes with their targets, all with the noise outside of a class."""
     noise = x.new_full((len(x),), seen.outside_noise)
-    return Data(x, seen.targets(sizes, x), x[:, :0], torch.ones_like(noise), noise)
+    counted = torch.ones_like(noise) if weights is None else weights
+    return Data(x, seen.targets(sizes, x), x[:, :0], counted, noise)
 
 
 def _slices(sizes: Sequence[int]) -> list[slice]:

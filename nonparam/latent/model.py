@@ -31,6 +31,7 @@ from nonparam.threads import threads_for
 from nonparam.training import FitReport
 
 __all__ = [
+    "TOLERANCE",
     "Inference",
     "LatentFit",
     "LatentModel",
@@ -231,7 +232,9 @@ def log_joint(objective: Exact) -> Callable[[Array], tuple[Array, Array]]:
     return density
 
 
-def search(objective: Exact, state: State, watch: Watch, *, plan: str) -> tuple[Array, FitReport]:
+def search(
+    objective: Exact, state: State, watch: Watch, *, plan: str, tolerance: float = TOLERANCE
+) -> tuple[Array, FitReport]:
     """Learn the hyperparameters: return their vector ``(p,)``, and what was done.
 
     Args:
@@ -239,12 +242,13 @@ def search(objective: Exact, state: State, watch: Watch, *, plan: str) -> tuple[
         state: where to begin.
         watch: is told of every step.
         plan: what the solver is expected to do; goes into the report.
+        tolerance: nats gained in the last steps.
 
     Raises:
         ConvergenceError: the objective is finite at no start.
     """
     with threads_for(objective.n):
-        return maximise_watched(objective, state, watch, plan=plan, tolerance=TOLERANCE)
+        return maximise_watched(objective, state, watch, plan=plan, tolerance=tolerance)
 
 
 def fitted(objective: LatentObjective, theta: Array) -> LatentFit:

@@ -21,6 +21,7 @@ from nonparam.kernels.layers import Sequential
 from nonparam.labels import check_labels
 from nonparam.latent.calibration import Calibration, calibrate
 from nonparam.latent.class_posterior import ClassPosterior, condition_classes, plan_classes
+from nonparam.latent.concentration import Learnt, check_concentration, clearest, concentrations
 from nonparam.latent.dirichlet import DirichletObjective, LogNormal, class_data
 from nonparam.model_selection.held_out import HeldOutRows
 from nonparam.networks.class_flow import TrainedClasses, train_classes
@@ -30,7 +31,6 @@ from nonparam.progress import Progress
 from nonparam.scales import default_priors, initialise, measure
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
-from nonparam.training import FitReport
 from nonparam.validation import (
     check_choice,
     check_count,
@@ -84,7 +84,8 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
             of each row's targets given all others; ``"clml"``, the conditional log marginal likelihood. The
             last two take a factorisation for each class.
         alpha_epsilon: the prior concentration of each class, between 0 and 1: the smaller, the less noise the
-            functions see within a class, next to that outside of it.
+            functions see within a class, next to that outside of it. Clear labels, such as those of digits,
+            have a small one; ``"learn"`` takes that of four with the smallest log loss of rows left out.
         temperature: :math:`\tau`, a positive number, with :math:`\kappa = 1` and :math:`\rho = 0`; or
             ``"learn"`` for all three.
         n_restarts: searches besides the one that starts from the scale of the data.
@@ -96,6 +97,7 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     Attributes:
         classes_: the labels, in ascending order.
         kernel_: the covariance of the functions with its fitted values.
+        alpha_epsilon_: the concentration, given or learnt.
         calibration_: the three numbers, and the log loss of rows given all others.
         fit_report_: how the hyperparameters were learnt.
         n_features_in_: the number of columns of ``X``.
@@ -124,7 +126,7 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         kernel: Literal["nngp", "ntk"] = "nngp",
         train_time: float | None = None,
         objective: Literal["lml", "loo", "clml"] = "lml",
-        alpha_epsilon: float = 0.001,
+        alpha_epsilon: float | Literal["learn"] = 0.001,
         temperature: float | Literal["learn"] = "learn",
         n_restarts: int = 0,
         priors: Literal["default"] | None = "default",
@@ -163,14 +165,13 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         plan = plan_classes(len(x), len(self.classes_), device)
         if self.verbose:
             print(plan)
-        seen = LogNormal.of(float(self.alpha_epsilon))
         order = np.argsort(codes, kind="stable")
         rows = torch.tensor(x[order], device=device)
         with threads_for(len(x)):
-            report = self._learn(rows, codes[order], seen, rng, str(plan))
+            learnt, seed = self._learn(rows, codes[order], rng, str(plan))
+            report = learnt.report
             self._sizes = np.bincount(codes).tolist()
-            seed = int(rng.randint(2**31 - 1))
-            self._posterior = self._given(rows, seen, seed)
+            self._posterior = self._given(rows, learnt.objective.seen, seed)
             self.calibration_ = self._calibrated(seed)
         self.fit_report_ = replace(report, seconds=time.perf_counter() - began, jitter=self._posterior.jitter)
         if self.verbose:
@@ -187,39 +188,50 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         check_choice(self.priors, "priors", ("default", None))
         check_count(self.n_restarts, "n_restarts")
         check_verbose(self.verbose)
-        if not 0.0 < _number(self.alpha_epsilon, "alpha_epsilon") < 1.0:
-            raise InputError(f"alpha_epsilon must lie between 0 and 1, got {self.alpha_epsilon!r}")
+        check_concentration(self.alpha_epsilon)
         learns = isinstance(self.temperature, str) and self.temperature == "learn"
         if not learns and not 0.0 < _number(self.temperature, "temperature") < np.inf:
             raise InputError(f"temperature must be 'learn' or a positive number, got {self.temperature!r}")
 
     def _learn(
-        self, x: Tensor, codes: NDArray[np.intp], seen: LogNormal, rng: np.random.RandomState, plan: str
-    ) -> FitReport:
-        """Learn the hyperparameters by some of the rows, which are in order of their classes."""
+        self, x: Tensor, codes: NDArray[np.intp], rng: np.random.RandomState, plan: str
+    ) -> tuple[Learnt, int]:
+        """Learn the hyperparameters by some of the rows, which are in order of their classes.
+
+        Returns:
+            What was learnt, and a seed.
+        """
         some = _some(codes, rng)
         counts = np.bincount(codes[some])
         sizes = counts[counts > 0].tolist()
-        data = class_data(x[torch.from_numpy(some).to(x.device)], seen, sizes)
-        ones = np.ones(len(some))
-        scales = measure(
-            data.x.cpu().numpy(), data.y.cpu().numpy(), ones, normalize_y=False, find_periods=False
-        )
-        scales = replace(scales, y_variance=(0.5 * seen.gap) ** 2)
-        spread = _spread(x.cpu().numpy()).tolist()
-        kernel = with_amplitude(InfiniteNetwork(self.arch, self.kernel, spread=spread)).double()
-        initialise(kernel, scales)
-        self.kernel_ = kernel.to(x.device)
-        informative = self.priors == "default"
-        theta = Theta(self.kernel_, default_priors(self.kernel_, scales, informative=informative), None)
+        rows, spread = x[torch.from_numpy(some).to(x.device)], _spread(x.cpu().numpy()).tolist()
         held_out = HeldOutRows.of(self.objective, len(some), rng)
-        objective = DirichletObjective(data, theta, informative, held_out=held_out, seen=seen, sizes=sizes)
-        state = State(theta.starting_points(self.n_restarts, rng))
-        with checkpoint_at(None, 0.0, {}) as checkpoint, Progress(bool(self.verbose)) as progress:
-            watch = Watch(checkpoint, progress)
-            best, report = maximise_watched(objective, state, watch, plan=plan, tolerance=TOLERANCE)
-        theta.assign(best)
-        return report
+        values, found = concentrations(self.alpha_epsilon), []
+        for value in values:
+            objective = replace(self._objective(rows, sizes, spread, LogNormal.of(value)), held_out=held_out)
+            state = State(objective.theta.starting_points(self.n_restarts, rng))
+            with checkpoint_at(None, 0.0, {}) as checkpoint, Progress(bool(self.verbose)) as progress:
+                watch = Watch(checkpoint, progress)
+                best, report = maximise_watched(objective, state, watch, plan=plan, tolerance=TOLERANCE)
+            found.append(Learnt(objective, best, report))
+        seed = int(rng.randint(2**31 - 1))
+        number = clearest(found, seed)
+        learnt, self.alpha_epsilon_ = found[number], values[number]
+        learnt.objective.theta.assign(learnt.theta)
+        self.kernel_ = learnt.objective.theta.kernel
+        return learnt, seed
+
+    def _objective(
+        self, x: Tensor, sizes: list[int], spread: list[float], seen: LogNormal
+    ) -> DirichletObjective:
+        data, ones = class_data(x, seen, sizes), np.ones(len(x))
+        scales = measure(x.cpu().numpy(), data.y.cpu().numpy(), ones, normalize_y=False, find_periods=False)
+        scales = replace(scales, y_variance=(0.5 * seen.gap) ** 2)
+        kernel = with_amplitude(InfiniteNetwork(self.arch, self.kernel, spread=spread)).double().to(x.device)
+        initialise(kernel, scales)
+        informative = self.priors == "default"
+        theta = Theta(kernel, default_priors(kernel, scales, informative=informative), None)
+        return DirichletObjective(data, theta, informative, seen=seen, sizes=sizes)
 
     def _given(self, rows: Tensor, seen: LogNormal, seed: int) -> ClassPosterior | TrainedClasses:
         """Return the functions given rows in order of their classes."""
