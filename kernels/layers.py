@@ -18,6 +18,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -174,7 +175,8 @@ class Apply(Layer):
         if not before.is_gaussian:
             raise InputError(
                 f"{self.activation} is applied to numbers that are not Gaussian, so that its covariances "
-                "have no known form: put a layer with weights, such as Dense(), before it"
+                "have no known form: put a layer with weights, such as Dense(), before it, and Flatten() "
+                "only after it"
             )
         return replace(before, is_gaussian=False)
 
@@ -232,8 +234,10 @@ class Flatten(Layer):
     """The numbers at all places become columns."""
 
     def shape(self, before: Shape, widths: Widths, last: int | None = None) -> Shape:
-        """Return a unit for each place and unit."""
-        return replace(before, units=before.units * math.prod(before.places), places=())
+        """Return a unit for each place and unit; with several places they have variances of their own."""
+        places = math.prod(before.places)
+        alike = before.is_gaussian and places == 1
+        return replace(before, units=before.units * places, places=(), is_gaussian=alike)
 
     def __call__(self, signal: Signal, variances: Iterator[tuple[Tensor, Tensor]]) -> Signal:
         """Return means over the places, each with itself."""
@@ -433,9 +437,9 @@ def mlp(activation: str | Activation, depth: int) -> Sequential:
         Sequential(Dense(), Apply(erf), Dense())
     """
     one = as_activation(activation)
-    if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= DEEPEST:
+    if isinstance(depth, bool) or not isinstance(depth, Integral) or not 1 <= depth <= DEEPEST:
         raise InputError(f"depth must be a whole number from 1 to {DEEPEST}, got {depth!r}")
-    hidden: list[Layer] = [Dense(), Apply(one)] * depth
+    hidden: list[Layer] = [Dense(), Apply(one)] * int(depth)
     return Sequential(*hidden, Dense())
 
 

@@ -28,6 +28,7 @@ from nonparam.kernels.layers import as_activation
 __all__ = ["Phase", "critical_factor", "critical_weight_variance", "phase", "phase_of_cycle"]
 
 LAYERS = 1000  # after which a variance that still moves is said to have no fixed point
+ENDLESS = 1e12  # a variance beyond it grows without end
 STILL = 1e-10  # relative, of a variance from one layer to the next
 EDGE = 1e-6  # of chi from 1
 SMALLEST_WEIGHT, LARGEST_WEIGHT = 0.01, 30.0
@@ -107,7 +108,7 @@ def phase_of_cycle(cycle: Sequence[tuple[Activation, float, float]]) -> Phase:
         for one, w, b in cycle:
             value, slope = _moments(one, q)
             q, growth = w * value + b, growth * w * slope
-        if abs(q - before) <= STILL * max(q, 1.0) or not math.isfinite(q):
+        if abs(q - before) <= STILL * max(q, 1.0) or not q < ENDLESS:
             break
     rests = abs(q - before) <= math.sqrt(STILL) * max(q, 1.0)
     return Phase(q if rests else math.inf, growth ** (1.0 / len(cycle)))

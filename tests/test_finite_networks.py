@@ -120,10 +120,15 @@ def test_a_fitted_kernel_brings_its_scales_and_variances():
 def test_what_cannot_be_is_refused():
     for name in ("inputs", "width", "outputs"):
         for wrong in (0, 2.0, True):
-            with pytest.raises(InputError, match=f"{name} must be a whole number from 1, got {wrong!r}"):
+            with pytest.raises(InputError, match=f"{name} must be an integer, at least 1; got {wrong!r}"):
                 FiniteNetwork(kernel("erf-1"), **{"inputs": 3, "width": 4, name: wrong})
     with pytest.raises(InputError, match=r"parameterization must be one of \['ntk', 'standard', 'mup'\]"):
         FiniteNetwork(kernel("erf-1"), 3, 4, parameterization="torch")
+    for seed in ("a", None, -1):
+        with pytest.raises(InputError, match="seed must be an integer, at least 0"):
+            FiniteNetwork(kernel("erf-1"), 3, 4, seed=seed)
+    numbers = FiniteNetwork(kernel("relu-2"), np.int64(3), np.array([4, 5]), seed=np.int64(1))
+    assert [tuple(weight.shape) for weight in numbers.weights] == [(3, 4), (4, 5), (5, 1)]
     assert PARAMETERIZATIONS == ("ntk", "standard", "mup")
     narrow = FiniteNetwork(kernel("relu-2"), 3, 1)  # a width of one is a network
     assert torch.isfinite(narrow(X)).all()

@@ -48,6 +48,21 @@ def test_the_kernel_is_that_of_the_layers():
     assert not fixed.raw_weight_variance.requires_grad
 
 
+def test_activations_come_before_places_become_columns():
+    """Places have variances of their own: what an activation makes of their mean is no mean of anything."""
+    with pytest.raises(InputError, match=r"before it, and Flatten\(\) only after it"):
+        Sequential(Unflatten(1, 4), Conv1d(1), Flatten(), Erf(), Dense()).kernel()
+    lifted = from_torch(
+        nn.Sequential(nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 8, 1), nn.Flatten(), nn.Tanh(), nn.Linear(32, 1))
+    )
+    assert repr(lifted) == repr(Sequential(Unflatten(1, 4), Conv1d(1), Tanh(), Flatten(), Dense()))
+    x = torch.tensor([[6.0, 0.0, 0.0, 0.0], [6.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
+    many = [lifted.finite(300, seed=seed, outputs=100)(x).detach() for seed in range(60)]
+    drawn = torch.stack([y @ y.T / 100.0 for y in many]).mean(0)
+    found = covariance(lifted.kernel(center=0.0, spread=1.0), x).detach()
+    torch.testing.assert_close(found, drawn, rtol=0.06, atol=0.0)
+
+
 def test_the_kernel_learns():
     x = X.numpy().repeat(5, 0) + 0.1 * np.random.default_rng(1).standard_normal((30, 3))
     model = GPRegressor(MLP(1, "erf").kernel("ntk")).fit(x, np.sin(x[:, 0]))
@@ -56,7 +71,7 @@ def test_the_kernel_learns():
 
 def test_a_user_activation_has_all_three_views():
     """A function with a kink: it is the leaky rectifier, written by hand."""
-    mine = Sequential(Dense(), Elementwise(lambda z: torch.where(z > 0.0, z, 0.1 * z), kink=True), Dense())
+    mine = Sequential(Dense(), Elementwise(lambda z: torch.where(z > 0.0, z, 0.1 * z)), Dense())
     known = Sequential(Dense(), LeakyRelu(0.1), Dense())
     for kind in ("nngp", "ntk"):
         found, expected = (covariance(arch.kernel(kind, **PLAIN), X) for arch in (mine, known))

@@ -78,3 +78,9 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(InputError, match=r"sign has no critical weight_variance from 0\.01 to 30"):
         critical_weight_variance("sign", 0.1)
     assert phase(rectified_power(1), 2.0, 0.0).chi == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", ["silu", "softplus"])
+def test_variances_that_grow_without_end(name):
+    found = phase(name, 4.0, 0.05)
+    assert found.variance == np.inf and found.regime == "chaotic"

@@ -69,9 +69,9 @@ def LeakyRelu(slope: float = 0.01) -> Apply:
     return Apply(leaky_relu(slope))
 
 
-def Elementwise(function: Callable[..., object], *, kink: bool = False) -> Apply:
+def Elementwise(function: Callable[..., object]) -> Apply:
     """Return the layer of any function of a tensor, elementwise; see `kernels.activations.elementwise`."""
-    return Apply(elementwise(function, kink=kink))  # type: ignore[arg-type]  # of tensors
+    return Apply(elementwise(function))  # type: ignore[arg-type]  # of tensors
 
 
 class Sequential(layers.Sequential):

@@ -20,6 +20,7 @@ import math
 from collections.abc import Sequence
 from itertools import repeat
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +29,7 @@ from nonparam.kernels.infinite import InfiniteNetwork
 from nonparam.kernels.layers import Widths
 from nonparam.kernels.propagation import image_of
 from nonparam.kernels.signals import Shape
+from nonparam.validation import check_count
 
 __all__ = ["PARAMETERIZATIONS", "FiniteNetwork"]
 
@@ -75,7 +77,8 @@ class FiniteNetwork(torch.nn.Module):
     ) -> None:
         super().__init__()
         for name, value in {"inputs": inputs, "outputs": outputs}.items():
-            _check_count(name, value)
+            check_count(value, name, least=1)
+        check_count(seed, "seed")
         if parameterization not in PARAMETERIZATIONS:
             raise InputError(
                 f"parameterization must be one of {list(PARAMETERIZATIONS)}, got {parameterization!r}"
@@ -87,7 +90,7 @@ class FiniteNetwork(torch.nn.Module):
             known = torch.tensor(usual if scale is None else scale, dtype=torch.float64)
             self.register_buffer(name, known if image_of(kernel.layers) is None else known.mean())
         fans = _fans(kernel, inputs, width, outputs)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(int(seed))
         self.weights, self.biases = torch.nn.ParameterList(), torch.nn.ParameterList()
         self.factors: list[tuple[float, float]] = []
         for i, ((before, after, has_bias), (w, b)) in enumerate(zip(fans, kernel.variances(), strict=True)):
@@ -128,9 +131,9 @@ def _fans(
     kernel: InfiniteNetwork, inputs: int, width: int | Sequence[int], outputs: int
 ) -> list[tuple[int, int, bool]]:
     """Return inputs and units of each layer with weights, and whether it has biases."""
-    several = isinstance(width, Sequence) and not isinstance(width, str)
+    several = isinstance(width, Sequence | np.ndarray) and not isinstance(width, str)
     for value in width if several else (width,):  # type: ignore[union-attr]  # a sequence there
-        _check_count("width", value)
+        check_count(value, "width", least=1)
     widths = Widths(iter(width) if several else repeat(width))  # type: ignore[arg-type]  # of whole numbers
     hidden = kernel.layers.dense - 1
     try:
@@ -144,8 +147,3 @@ def _fans(
             f"those that end the branch of a Residual, got {width!r}"
         )
     return widths.fans
-
-
-def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{name} must be a whole number from 1, got {value!r}")

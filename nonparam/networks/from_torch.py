@@ -1,6 +1,6 @@
 """Architectures of networks that are written in torch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from torch import nn
 
@@ -35,7 +35,18 @@ def from_torch(module: nn.Sequential) -> Sequential:
             f"from_torch takes an nn.Sequential, got {type(module).__name__}: what other modules do with "
             "their layers is in their code; write their layers as nonparam.networks.Sequential(...)"
         )
-    return Sequential(*_lifted(module, ""))
+    return Sequential(*_flattened_late(_lifted(module, "")))
+
+
+def _flattened_late(found: Iterable[Layer]) -> list[Layer]:
+    """Bring activations before a `Flatten`, which makes the same network: there each place has a variance."""
+    layers: list[Layer] = []
+    for layer in found:
+        at = len(layers)
+        while isinstance(layer, Apply) and at and isinstance(layers[at - 1], Flatten):
+            at -= 1
+        layers.insert(at, layer)
+    return layers
 
 
 def _lifted(module: nn.Sequential, path: str) -> Iterator[Layer]:
