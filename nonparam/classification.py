@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from nonparam.checkpoint import State, checkpoint_at
+from nonparam.class_files import FileMixin
 from nonparam.errors import InputError
 from nonparam.labels import check_labels
 from nonparam.laplace import laplace
@@ -62,7 +63,7 @@ FIRST = 0.4  # of the rows
 TARGETS_TOLERANCE = 1e-6  # nats: steps by log-normal targets take little
 
 
-class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class GPClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     r"""Classes by Gaussian processes behind a logistic function, or behind a softmax.
 
     .. math:: P(y = c \mid f) = \mathrm{softmax}(f(x))_c, \quad f_c \sim GP(\log \pi_c, k)
@@ -228,59 +229,76 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         said = f"{plan}; hyperparameters by {most:,} rows" if n > most else str(plan)
         with checkpoint_at(None, 0.0, {}) as checkpoint, Progress(bool(self.verbose)) as progress:
             watch = Watch(checkpoint, progress)
+            objective: LatentObjective | DirichletObjective
             if self.inference_ == "dirichlet":
-                report = self._by_targets(seen, parts, rng, watch, said)
+                objective, theta, report = self._by_targets(seen, parts, rng, watch, said)
             else:
-                report = self._by_functions(seen, likelihood, parts, rng, watch, said)
-        self._log_shares, self.theta_names_ = seen.log_shares, list(self._objective.theta.names)
+                objective = self._functions(seen, likelihood)
+                theta, report, _ = self._search(objective, parts, rng, watch, said, TOLERANCE)
+        self._take(seen, objective, theta)
         with threads_for(n):
             self.calibration_ = self._calibrated(torch.from_numpy(seen.codes), rng)
         return report
 
-    def _by_functions(
-        self,
-        seen: Labelled,
-        likelihood: Likelihood,
-        parts: list[Tensor],
-        rng: np.random.RandomState,
-        watch: Watch,
-        said: str,
-    ) -> FitReport:
-        """Learn from the evidence of functions behind a likelihood, and find these given the labels."""
-        by_laplace = softmax_laplace if likelihood.latents > 1 else laplace_mode
-        infer = variational if self.inference_ == "variational" else by_laplace
-        prior = Prior(self.kernel, self.mean, self.priors == "default")
-        objective = of_functions(prior, seen, likelihood, infer)
-        self.theta_, report, _ = self._search(objective, parts, rng, watch, said, TOLERANCE)
-        fit = fitted(objective, self.theta_)
-        self._objective: LatentObjective | DirichletObjective = objective
-        self._latent: LatentFit | ClassPosterior = fit
-        self.kernel_ = objective.model.kernels[0]
-        self.log_marginal_likelihood_ = fit.approximation.value
-        return report
-
     def _by_targets(
         self, seen: Labelled, parts: list[Tensor], rng: np.random.RandomState, watch: Watch, said: str
-    ) -> FitReport:
-        """Learn from the evidence of log-normal targets, and find the functions given these."""
-        prior = Prior(self.kernel, _slopes(self.mean), self.priors == "default")
-        values = concentrations(self.alpha_epsilon)
-        objectives = [of_targets(prior, seen, value) for value in values]
-        found = []
+    ) -> tuple[DirichletObjective, Array, FitReport]:
+        """Learn from the evidence of log-normal targets, and how clear the labels are."""
+        values, found = concentrations(self.alpha_epsilon), []
+        objectives = [self._targets(seen, value) for value in values]
         for objective in objectives:
             theta, report, part = self._search(objective, parts, rng, watch, said, TARGETS_TOLERANCE)
             found.append(Learnt(part, theta, report))
         with threads_for(len(seen.x)):
             best = clearest(found, int(rng.randint(2**31 - 1)))
-            objective, self.theta_ = objectives[best], found[best].theta
-            self._objective, self.alpha_epsilon_ = objective, values[best]
-            self.log_marginal_likelihood_ = objective.evaluate(self.theta_, gradient=False)[0]
-            self.kernel_ = objective.theta.kernel
-            data = objective.data
+        self.alpha_epsilon_ = values[best]
+        return objectives[best], found[best].theta, found[best].report
+
+    def _functions(self, seen: Labelled, likelihood: Likelihood) -> LatentObjective:
+        by_laplace = softmax_laplace if likelihood.latents > 1 else laplace_mode
+        infer = variational if self.inference_ == "variational" else by_laplace
+        prior = Prior(self.kernel, self.mean, self.priors == "default")
+        return of_functions(prior, seen, likelihood, infer)
+
+    def _targets(self, seen: Labelled, alpha_epsilon: float) -> DirichletObjective:
+        prior = Prior(self.kernel, _slopes(self.mean), self.priors == "default")
+        return of_targets(prior, seen, alpha_epsilon)
+
+    def _take(self, seen: Labelled, objective: LatentObjective | DirichletObjective, theta: Array) -> None:
+        """Find the functions given the labels, at hyperparameters ``theta (p,)``."""
+        self._seen, self._objective, self.theta_ = seen, objective, theta
+        self.theta_names_ = list(objective.theta.names)
+        self._latent: LatentFit | ClassPosterior
+        if isinstance(objective, LatentObjective):
+            self._latent = fitted(objective, theta)
+            self.kernel_ = objective.model.kernels[0]
+            self.log_marginal_likelihood_ = self._latent.approximation.value
+            return
+        data, self.kernel_ = objective.data, objective.theta.kernel
+        with threads_for(len(data.x)):
+            self.log_marginal_likelihood_ = objective.evaluate(theta, gradient=False)[0]
             self._latent = condition_classes(
                 self.kernel_, data.x, objective.seen, objective.sizes, data.weights
             )
-        return found[best].report
+
+    def _learnt_state(self) -> dict[str, Any]:
+        names = ("inference_", "theta_")
+        found = {name: getattr(self, name) for name in names}
+        found["alpha_epsilon_"] = getattr(self, "alpha_epsilon_", None)
+        return found | {name: getattr(self._seen, name) for name in ("x", "codes", "weights")}
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        self.inference_ = state["inference_"]
+        seen = Labelled(state["x"], state["codes"], state["weights"], torch.device("cpu"))
+        likelihood = self._likelihood(len(self.classes_))
+        _plan(len(seen.x), likelihood.latents, self.inference_, seen.device)
+        objective: LatentObjective | DirichletObjective
+        if self.inference_ == "dirichlet":
+            self.alpha_epsilon_ = state["alpha_epsilon_"]
+            objective = self._targets(seen, self.alpha_epsilon_)
+        else:
+            objective = self._functions(seen, likelihood)
+        self._take(seen, objective, state["theta_"])
 
     def _search(
         self,
@@ -305,7 +323,7 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         rows, mean, variance = self._latent.left_out()
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         pair = _of_classes(mean, variance)
-        return calibrate(*pair, codes.to(rows.device)[rows], self._log_shares, generator)
+        return calibrate(*pair, codes.to(rows.device)[rows], self._seen.log_shares, generator)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities of the classes, in the order of ``classes_``: ``(m, c)`` for ``X (m, d)``.
@@ -317,8 +335,8 @@ class GPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # skl
         """
         mean, variance = _of_classes(*self._moments(X))
         with threads_for(len(self._latent.x)):
-            found: Array = self.calibration_.probabilities(mean, variance, self._log_shares).cpu().numpy()
-        return found
+            shares = self.calibration_.probabilities(mean, variance, self._seen.log_shares)
+        return np.asarray(shares.cpu().numpy())
 
     def _moments(self, X: Any) -> tuple[Tensor, Tensor]:
         check_is_fitted(self)

@@ -224,6 +224,8 @@ class LatentFit:
 
 def log_joint(objective: Exact) -> Callable[[Array], tuple[Array, Array]]:
     """Return the log joint density of the data and of each of ``(b, p)`` points, with its gradients."""
+    if isinstance(objective, LatentObjective):
+        objective = replace(objective, _last={})  # what others have asked for must not count
 
     def density(points: Array) -> tuple[Array, Array]:
         values, slopes = objective.negative(points, np.zeros(len(points), dtype=np.intp))

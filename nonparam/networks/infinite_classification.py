@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from nonparam.checkpoint import State, checkpoint_at
+from nonparam.class_files import FileMixin
 from nonparam.errors import InputError
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.infinite import KINDS, InfiniteNetwork
@@ -31,6 +32,7 @@ from nonparam.progress import Progress
 from nonparam.scales import default_priors, initialise, measure
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
+from nonparam.training import FitReport
 from nonparam.validation import (
     check_choice,
     check_count,
@@ -52,7 +54,7 @@ TOLERANCE = 1e-6  # nats gained in the last steps of the search
 WIDE = 0.25  # of the range of a column: its spread is at least that
 
 
-class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class InfiniteNetworkClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     r"""Classes by the softmax of infinitely wide networks, one function for each class.
 
     The functions are Gaussian processes that share a covariance, conditioned on log-normal targets (see
@@ -168,10 +170,9 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         order = np.argsort(codes, kind="stable")
         rows = torch.tensor(x[order], device=device)
         with threads_for(len(x)):
-            learnt, seed = self._learn(rows, codes[order], rng, str(plan))
-            report = learnt.report
+            report, seed = self._learn(rows, codes[order], rng, str(plan))
             self._sizes = np.bincount(codes).tolist()
-            self._posterior = self._given(rows, learnt.objective.seen, seed)
+            self._posterior = self._given(rows, seed)
             self.calibration_ = self._calibrated(seed)
         self.fit_report_ = replace(report, seconds=time.perf_counter() - began, jitter=self._posterior.jitter)
         if self.verbose:
@@ -195,11 +196,11 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 
     def _learn(
         self, x: Tensor, codes: NDArray[np.intp], rng: np.random.RandomState, plan: str
-    ) -> tuple[Learnt, int]:
+    ) -> tuple[FitReport, int]:
         """Learn the hyperparameters by some of the rows, which are in order of their classes.
 
         Returns:
-            What was learnt, and a seed.
+            The report, and a seed.
         """
         some = _some(codes, rng)
         counts = np.bincount(codes[some])
@@ -219,7 +220,7 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         learnt, self.alpha_epsilon_ = found[number], values[number]
         learnt.objective.theta.assign(learnt.theta)
         self.kernel_ = learnt.objective.theta.kernel
-        return learnt, seed
+        return learnt.report, seed
 
     def _objective(
         self, x: Tensor, sizes: list[int], spread: list[float], seen: LogNormal
@@ -233,11 +234,23 @@ class InfiniteNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         theta = Theta(kernel, default_priors(kernel, scales, informative=informative), None)
         return DirichletObjective(data, theta, informative, seen=seen, sizes=sizes)
 
-    def _given(self, rows: Tensor, seen: LogNormal, seed: int) -> ClassPosterior | TrainedClasses:
+    def _given(self, rows: Tensor, seed: int) -> ClassPosterior | TrainedClasses:
         """Return the functions given rows in order of their classes."""
+        seen = LogNormal.of(self.alpha_epsilon_)
         if self.train_time is None:
             return condition_classes(self.kernel_, rows, seen, self._sizes)
         return train_classes(self.kernel_, rows, seen, self._sizes, float(self.train_time), seed)
+
+    def _learnt_state(self) -> dict[str, Any]:
+        state = {"x": self._posterior.x, "sizes": self._sizes, "alpha_epsilon_": self.alpha_epsilon_}
+        return state | {"kernel": self.kernel_}
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        self._sizes, self.alpha_epsilon_ = state["sizes"], state["alpha_epsilon_"]
+        self.kernel_, rows = state["kernel"], torch.from_numpy(state["x"])
+        plan_classes(len(rows), len(self._sizes), rows.device)
+        with threads_for(len(rows)):
+            self._posterior = self._given(rows, 0)
 
     def _calibrated(self, seed: int) -> Calibration:
         if not isinstance(self.temperature, str):
