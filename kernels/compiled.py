@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import njit, prange, types
 from numba.extending import intrinsic, overload
 
-__all__ = ["BLOCK", "PROFILES", "product", "slopes", "values"]
+__all__ = ["BLOCK", "FAST", "PROFILES", "product", "profile", "profile_and_slope", "slopes", "values"]
 
 PROFILES = {"rbf": 0, "matern12": 1, "matern32": 2, "matern52": 3}
 BLOCK = 256  # rows: a few lines of them fit the first cache
@@ -172,8 +172,8 @@ def _multiply(entries, vi, v, here, there):  # type: ignore[no-untyped-def]
 
 
 @njit(fastmath=FAST, error_model="numpy")
-def _profile(kind, u):  # type: ignore[no-untyped-def]
-    """Set ``u`` to the profile at the squared distances ``u``."""
+def profile(kind, u):  # type: ignore[no-untyped-def]
+    """Set ``u`` to the profile, one of `PROFILES`, at the squared distances ``u``."""
     if kind == 0:
         for j in range(len(u)):
             u[j] = _decay(_near(HALF * u[j]))
@@ -188,6 +188,32 @@ def _profile(kind, u):  # type: ignore[no-untyped-def]
         for j in range(len(u)):
             s = _near(np.sqrt(FIVE * u[j]))
             u[j] = (ONE + s + s * s / THREE) * _decay(s)
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def profile_and_slope(kind, u, w):  # type: ignore[no-untyped-def]
+    """Set ``w`` to minus twice the derivative of the profile at the squared distances ``u``, and ``u`` to it."""
+    if kind == 0:
+        for j in range(len(u)):
+            u[j] = _decay(_near(HALF * u[j]))
+            w[j] = u[j]
+    elif kind == 1:
+        for j in range(len(u)):
+            s = _near(np.sqrt(u[j]))
+            u[j] = _decay(s)
+            w[j] = u[j] / s if s > ZERO else ZERO
+    elif kind == 2:
+        for j in range(len(u)):
+            s = _near(np.sqrt(THREE * u[j]))
+            decay = _decay(s)
+            u[j] = (ONE + s) * decay
+            w[j] = THREE * decay
+    else:
+        for j in range(len(u)):
+            s = _near(np.sqrt(FIVE * u[j]))
+            decay = _decay(s)
+            u[j] = (ONE + s + s * s / THREE) * decay
+            w[j] = FIVE * (ONE + s) * decay / THREE
 
 
 @njit(fastmath=FAST, error_model="numpy")
@@ -236,7 +262,7 @@ def values(kind, scale, i, z, out):  # type: ignore[no-untyped-def]
         u = np.empty(BLOCK, z.dtype)
         for row in range(BLOCK):
             _distances(rows[row], z[i + b], u)
-            _profile(kind, u)
+            profile(kind, u)
             line = out[b, row]
             for j in range(BLOCK):
                 line[j] += scale * u[j]
