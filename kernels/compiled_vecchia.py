@@ -47,22 +47,22 @@ def _take_products(x, y, count, out):  # type: ignore[no-untyped-def]
 def _gather(first, targets, target_table, z, table, neighbours, zs, rows, known):  # type: ignore[no-untyped-def]
     """Copy the rows from ``first`` on and their neighbours, the row itself last.
 
-    Sets ``zs (s, c, LANES)``, ``rows (k, s, LANES)`` and ``known (s, LANES)``, which is 0 for a neighbour that
-    is missing, and for a row after the last one.
+    Sets ``zs (c, s, LANES)``, ``rows (k, s, LANES)`` and ``known (s, LANES)``, which is 0 for a neighbour that
+    is missing.
     """
-    last = len(zs) - 1
+    last = len(known) - 1
     for t in range(LANES):
         i = min(first + t, len(targets) - 1)
         for k in range(last):
             j = max(neighbours[i, k], 0)
             known[k, t] = 1.0 if neighbours[i, k] >= 0 else 0.0
-            for c in range(zs.shape[1]):
-                zs[k, c, t] = z[j, c]
+            for c in range(len(zs)):
+                zs[c, k, t] = z[j, c]
             for c in range(len(rows)):
                 rows[c, k, t] = known[k, t] * table[j, c]
         known[last, t] = 1.0
-        for c in range(zs.shape[1]):
-            zs[last, c, t] = targets[i, c]
+        for c in range(len(zs)):
+            zs[c, last, t] = targets[i, c]
         for c in range(len(rows)):
             rows[c, last, t] = target_table[i, c]
 
@@ -70,14 +70,19 @@ def _gather(first, targets, target_table, z, table, neighbours, zs, rows, known)
 @njit(fastmath=FAST, error_model="numpy")
 def _distances(zs, k, u):  # type: ignore[no-untyped-def]
     """Set the first ``k`` lines of ``u`` to the squared distances between row ``k`` and those before."""
-    for j in range(k):
-        line = u[j]
-        for t in range(LANES):
-            line[t] = 0.0
-        for c in range(zs.shape[1]):
-            a, b = zs[k, c], zs[j, c]
+    u[:k] = 0.0
+    fours = len(zs) // 4 * 4
+    for c in range(0, fours, 4):
+        for j in range(k):
             for t in range(LANES):
-                line[t] += (a[t] - b[t]) * (a[t] - b[t])
+                d0, d1 = zs[c, k, t] - zs[c, j, t], zs[c + 1, k, t] - zs[c + 1, j, t]
+                d2, d3 = zs[c + 2, k, t] - zs[c + 2, j, t], zs[c + 3, k, t] - zs[c + 3, j, t]
+                u[j, t] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+    for c in range(fours, len(zs)):
+        for j in range(k):
+            for t in range(LANES):
+                d = zs[c, k, t] - zs[c, j, t]
+                u[j, t] += d * d
 
 
 @njit(fastmath=FAST, error_model="numpy")
@@ -122,28 +127,37 @@ def _backward(a, roots, x):  # type: ignore[no-untyped-def]
 
 
 @njit(fastmath=FAST, error_model="numpy")
-def _covariance(kind, scale, diagonal, own, zs, known, a):  # type: ignore[no-untyped-def]
-    """Set the lower triangles of ``a`` to the covariances of the gathered rows."""
+def _set_diagonal(known, scale, diagonal, own, a):  # type: ignore[no-untyped-def]
+    """Set the diagonals of ``a``; a neighbour that is missing has a variance of 1, unrelated to others."""
     last = len(a) - 1
     for k in range(last + 1):
-        _distances(zs, k, a[k])
-        profile(kind, a[k, :k].reshape(k * LANES))
-        _scale_known(known, k, scale, a[k])
+        variance = scale + (diagonal if k < last else own)
         for t in range(LANES):
-            added = diagonal if k < last else own
-            a[k, k, t] = scale + added if known[k, t] > 0.0 else 1.0
+            a[k, k, t] = variance if known[k, t] > 0.0 else 1.0
 
 
 @njit(fastmath=FAST, error_model="numpy")
-def _covariance_and_slope(kind, scale, diagonal, zs, known, a, p):  # type: ignore[no-untyped-def]
-    """Set ``a`` as `_covariance` does, and ``p`` to minus twice the derivatives in the squared distances."""
-    for k in range(len(a)):
-        _distances(zs, k, a[k])
-        profile_and_slope(kind, a[k, :k].reshape(k * LANES), p[k, :k].reshape(k * LANES))
-        _scale_known(known, k, scale, a[k])
-        _scale_known(known, k, scale, p[k])
-        for t in range(LANES):
-            a[k, k, t] = scale + diagonal if known[k, t] > 0.0 else 1.0
+def _whiten_blocks(start, stop, kind, scale, diagonal, own, z, table, targets, target_table, neighbours, out):  # type: ignore[no-untyped-def]
+    """Do what `whiten` does for the blocks from ``start`` on."""
+    roots, white = out
+    s, width = neighbours.shape[1] + 1, table.shape[1]
+    zs, known = np.empty((z.shape[1], s, LANES)), np.empty((s, LANES))
+    rows, a, inverse = np.empty((width, s, LANES)), np.empty((s, s, LANES)), np.empty((s, LANES))
+    for block in range(start, stop):
+        first = block * LANES
+        _gather(first, targets, target_table, z, table, neighbours, zs, rows, known)
+        for k in range(s):
+            _distances(zs, k, a[k])
+            profile(kind, a[k, :k].reshape(k * LANES))
+            _scale_known(known, k, scale, a[k])
+        _set_diagonal(known, scale, diagonal, own, a)
+        _factorise(a, inverse)
+        for c in range(width):
+            _forward(a, inverse, rows[c])
+        for t in range(min(LANES, len(targets) - first)):
+            roots[first + t] = 1.0 / inverse[s - 1, t]
+            for c in range(width):
+                white[first + t, c] = rows[c, s - 1, t]
 
 
 @njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
@@ -163,84 +177,130 @@ def whiten(kind, scale, diagonal, own, z, table, targets, target_table, neighbou
         roots: ``(r,)``, set to the standard deviations; NaN where a covariance is not positive definite.
         white: ``(r, k)``, set to the residuals of the columns, divided by them.
     """
-    s, width = neighbours.shape[1] + 1, table.shape[1]
     blocks = -(-len(targets) // LANES)
     each = -(-blocks // CHUNKS)
     for chunk in prange(CHUNKS):
-        zs, known = np.empty((s, z.shape[1], LANES)), np.empty((s, LANES))
-        rows, a, inverse = np.empty((width, s, LANES)), np.empty((s, s, LANES)), np.empty((s, LANES))
-        for block in range(chunk * each, min((chunk + 1) * each, blocks)):
-            first = block * LANES
-            _gather(first, targets, target_table, z, table, neighbours, zs, rows, known)
-            _covariance(kind, scale, diagonal, own, zs, known, a)
-            _factorise(a, inverse)
-            for c in range(width):
-                _forward(a, inverse, rows[c])
-            for t in range(min(LANES, len(targets) - first)):
-                roots[first + t] = 1.0 / inverse[s - 1, t]
-                for c in range(width):
-                    white[first + t, c] = rows[c, s - 1, t]
+        start, stop = chunk * each, min((chunk + 1) * each, blocks)
+        out = roots, white
+        _whiten_blocks(
+            start, stop, kind, scale, diagonal, own, z, table, targets, target_table, neighbours, out
+        )
 
 
 @njit(fastmath=FAST, error_model="numpy")
-def _pull(zs, p, w, u):  # type: ignore[no-untyped-def]
+def _pull(zs, p, w, weighted, u):  # type: ignore[no-untyped-def]
     """Set ``u (c, s, LANES)`` to the products of ``w`` with the derivatives in the log lengthscales."""
-    u[:] = 0.0
-    for k in range(len(zs)):
-        for j in range(k):
-            slope, here, there = p[k, j], w[k], w[j]
-            for c in range(zs.shape[1]):
-                a, b, left, right = zs[k, c], zs[j, c], u[c, k], u[c, j]
+    s = len(w)
+    fours = s // 4 * 4
+    for k in range(s):
+        for j in range(s):
+            high, low = max(k, j), min(k, j)
+            for t in range(LANES):
+                weighted[j, t] = p[high, low, t] * w[j, t]
+        for t in range(LANES):
+            weighted[k, t] = 0.0
+        for c in range(len(zs)):
+            line, here, out = zs[c], zs[c, k], u[c, k]
+            for t in range(LANES):
+                out[t] = 0.0
+            for j in range(0, fours, 4):
                 for t in range(LANES):
-                    change = slope[t] * (a[t] - b[t]) * (a[t] - b[t])
-                    left[t] += change * there[t]
-                    right[t] += change * here[t]
+                    d0, d1 = here[t] - line[j, t], here[t] - line[j + 1, t]
+                    d2, d3 = here[t] - line[j + 2, t], here[t] - line[j + 3, t]
+                    pair = weighted[j, t] * d0 * d0 + weighted[j + 1, t] * d1 * d1
+                    out[t] += pair + (weighted[j + 2, t] * d2 * d2 + weighted[j + 3, t] * d3 * d3)
+            for j in range(fours, s):
+                for t in range(LANES):
+                    d = here[t] - line[j, t]
+                    out[t] += weighted[j, t] * d * d
 
 
 @njit(fastmath=FAST, error_model="numpy")
-def _add_products(x, y, live, s):  # type: ignore[no-untyped-def]
-    """Return the sum of ``x y`` over ``s`` lines and the lanes that are ``live``."""
+def _sum_products(x, y, live):  # type: ignore[no-untyped-def]
+    """Return the sum of ``x y`` over all lines and the lanes that are ``live``."""
     total = 0.0
-    for k in range(s):
+    for k in range(len(x)):
         for t in range(LANES):
             total += live[t] * x[k, t] * y[k, t]
     return total
 
 
 @njit(fastmath=FAST, error_model="numpy")
-def _add_block(rows, alpha, u, a, inverse, w, live, sums):  # type: ignore[no-untyped-def]
-    """Add what the rows of a block give to the sums; ``u`` are overwritten by ``q``."""
-    logs, gram, log_slopes, gram_slopes, information = sums
-    s, width = len(w), len(rows)
+def _add_slopes(rows, alpha, u, a, inverse, live, log_slopes, gram_slopes):  # type: ignore[no-untyped-def]
+    """Add the derivatives of a block to their sums; ``u`` are replaced by ``q``."""
+    last, width = len(inverse) - 1, len(rows)
     pulled = np.empty((width, LANES))
-    for t in range(LANES):
-        logs[0] -= 2.0 * live[t] * np.log(inverse[s - 1, t])
-    for b in range(width):
-        for c in range(width):
-            gram[b, c] += _add_products(rows[b, s - 1 :], rows[c, s - 1 :], live, 1)
     for j in range(len(u)):
+        pulled[:] = 0.0
         for c in range(width):
-            for t in range(LANES):
-                pulled[c, t] = 0.0
-            _take_products(alpha[c], u[j], s, pulled[c])
+            _take_products(alpha[c], u[j], last + 1, pulled[c])
         _forward(a, inverse, u[j])
-        own = u[j, s - 1]  # the last entry of q is w' dA w
+        own = u[j, last]  # the last entry of q is w' dA w
         for t in range(LANES):
             log_slopes[j] += live[t] * own[t]
         for b in range(width):
             for c in range(width):
                 for t in range(LANES):
-                    x, y = rows[b, s - 1, t], rows[c, s - 1, t]
+                    x, y = rows[b, last, t], rows[c, last, t]
                     gram_slopes[j, b, c] += live[t] * (x * pulled[c, t] + y * pulled[b, t] + x * y * own[t])
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _add_information(u, live, information):  # type: ignore[no-untyped-def]
+    """Add the information of a block, whose ``q`` are ``u``, to the lower triangle of its sum."""
     for j in range(len(u)):
         for i in range(j + 1):
-            total = _add_products(u[j], u[i], live, s)
-            information[j, i] += total - 0.5 * _add_products(u[j, s - 1 :], u[i, s - 1 :], live, 1)
+            own = _sum_products(u[j, -1:], u[i, -1:], live)
+            information[j, i] += _sum_products(u[j], u[i], live) - 0.5 * own
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _slopes_of_blocks(start, stop, kind, scale, noise, jitter, z, table, neighbours, sums):  # type: ignore[no-untyped-def]
+    """Add what `slopes` returns for the blocks from ``start`` on."""
+    logs, gram, log_slopes, gram_slopes, information = sums
+    s, columns, width = neighbours.shape[1] + 1, z.shape[1], table.shape[1]
+    zs, known, rows = np.empty((columns, s, LANES)), np.empty((s, LANES)), np.empty((width, s, LANES))
+    a, p, u = np.empty((s, s, LANES)), np.empty((s, s, LANES)), np.empty((columns + 2, s, LANES))
+    inverse, w, weighted = np.empty((s, LANES)), np.empty((s, LANES)), np.empty((s, LANES))
+    alpha, live = np.empty_like(rows), np.ones(LANES)
+    for block in range(start, stop):
+        first = block * LANES
+        for t in range(LANES):
+            live[t] = 1.0 if first + t < len(z) else 0.0
+        _gather(first, z, table, z, table, neighbours, zs, rows, known)
+        for k in range(s):
+            _distances(zs, k, a[k])
+            profile_and_slope(kind, a[k, :k].reshape(k * LANES), p[k, :k].reshape(k * LANES))
+            _scale_known(known, k, scale, a[k])
+            _scale_known(known, k, scale, p[k])
+            p[k, k] = 0.0
+        _set_diagonal(known, scale, noise + jitter, noise + jitter, a)
+        _factorise(a, inverse)
+        for c in range(width):
+            _forward(a, inverse, rows[c])
+            alpha[c] = rows[c]
+            _backward(a, inverse, alpha[c])
+        w[:] = 0.0
+        w[s - 1] = 1.0
+        _backward(a, inverse, w)
+        _pull(zs, p, w, weighted, u)
+        for k in range(s):
+            for t in range(LANES):
+                u[columns, k, t] = -(noise + jitter) * w[k, t]
+                u[columns + 1, k, t] = noise * w[k, t]
+        for t in range(LANES):
+            u[columns, s - 1, t] += 1.0 / inverse[s - 1, t]  # K w = A w - D w, and A w = L e
+            logs[0] -= 2.0 * live[t] * np.log(inverse[s - 1, t])
+        for b in range(width):
+            for c in range(width):
+                gram[b, c] += _sum_products(rows[b, s - 1 :], rows[c, s - 1 :], live)
+        _add_slopes(rows, alpha, u, a, inverse, live, log_slopes, gram_slopes)
+        _add_information(u, live, information)
 
 
 @njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
-def slopes(kind, scale, noise, jitter, z, table, neighbours):  # type: ignore[no-untyped-def]
-    r"""Return sums over the rows, their derivatives, and the information.
+def slopes(kind, scale, noise, jitter, z, table, neighbours, logs, gram, log_slopes, gram_slopes, information):  # type: ignore[no-untyped-def]
+    r"""Add sums over the rows, their derivatives and the information, chunk by chunk.
 
     The hyperparameters are the logarithms of the lengthscales of the columns of ``z``, of ``scale`` and of
     ``noise``, in this order, ``p`` of them.
@@ -253,46 +313,15 @@ def slopes(kind, scale, noise, jitter, z, table, neighbours):  # type: ignore[no
         z: ``(n, c)``, divided by the lengthscales.
         table: ``(n, k)``.
         neighbours: ``(n, m)``, earlier rows, or -1 for none.
-
-    Returns:
-        :math:`\sum \log v`, ``(1,)``; :math:`\sum \epsilon \epsilon^\top`, ``(k, k)``; their derivatives,
-        ``(p,)`` and ``(p, k, k)``; and the information of one column, ``(p, p)``, its lower triangle.
+        logs: ``(CHUNKS, 1)``, of :math:`\log v`.
+        gram: ``(CHUNKS, k, k)``, of :math:`\epsilon \epsilon^\top`.
+        log_slopes: ``(CHUNKS, p)``, the derivatives of ``logs``.
+        gram_slopes: ``(CHUNKS, p, k, k)``, those of ``gram``.
+        information: ``(CHUNKS, p, p)``, of one column of outputs, its lower triangle.
     """
-    s, columns, width = neighbours.shape[1] + 1, z.shape[1], table.shape[1]
-    p = columns + 2
     blocks = -(-len(z) // LANES)
     each = -(-blocks // CHUNKS)
-    logs, gram, log_slopes = np.zeros((CHUNKS, 1)), np.zeros((CHUNKS, width, width)), np.zeros((CHUNKS, p))
-    gram_slopes, information = np.zeros((CHUNKS, p, width, width)), np.zeros((CHUNKS, p, p))
     for chunk in prange(CHUNKS):
-        zs, known, rows = np.empty((s, columns, LANES)), np.empty((s, LANES)), np.empty((width, s, LANES))
-        a, slope = np.empty((s, s, LANES)), np.empty((s, s, LANES))
-        inverse, w, alpha, u = (
-            np.empty((s, LANES)),
-            np.empty((s, LANES)),
-            np.empty_like(rows),
-            np.empty((p, s, LANES)),
-        )
-        live = np.ones(LANES)
         sums = logs[chunk], gram[chunk], log_slopes[chunk], gram_slopes[chunk], information[chunk]
-        for block in range(chunk * each, min((chunk + 1) * each, blocks)):
-            first = block * LANES
-            for t in range(LANES):
-                live[t] = 1.0 if first + t < len(z) else 0.0
-            _gather(first, z, table, z, table, neighbours, zs, rows, known)
-            _covariance_and_slope(kind, scale, noise + jitter, zs, known, a, slope)
-            _factorise(a, inverse)
-            for c in range(width):
-                _forward(a, inverse, rows[c])
-                alpha[c] = rows[c]
-                _backward(a, inverse, alpha[c])
-            w[:] = 0.0
-            w[s - 1] = 1.0
-            _backward(a, inverse, w)
-            _pull(zs, slope, w, u[:columns])
-            u[columns + 1] = noise * w
-            u[columns] = -(noise + jitter) * w  # K w = A w less the diagonal's, and A w = L e
-            for t in range(LANES):
-                u[columns, s - 1, t] += 1.0 / inverse[s - 1, t]
-            _add_block(rows, alpha, u, a, inverse, w, live, sums)
-    return logs.sum(0), gram.sum(0), log_slopes.sum(0), gram_slopes.sum(0), information.sum(0)
+        start, stop = chunk * each, min((chunk + 1) * each, blocks)
+        _slopes_of_blocks(start, stop, kind, scale, noise, jitter, z, table, neighbours, sums)
