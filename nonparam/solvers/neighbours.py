@@ -17,7 +17,14 @@ FIRST = 1024  # rows of the first tree; each later one has twice as many
 
 
 class Tree(Protocol):
-    """What finds the nearest of some rows."""
+    """What finds the nearest of some rows.
+
+    Attributes:
+        order: ``(n,)``, the numbers of its rows, such that those next to each other lie near.
+    """
+
+    @property
+    def order(self) -> Rows: ...
 
     def nearest(self, targets: Array, m: int, limits: Rows, rows: Rows) -> Rows:
         """Return the nearest rows of some targets among those with smaller numbers than a limit.
@@ -69,8 +76,9 @@ def nearest_before(z: Array, m: int) -> Rows:
     limits = np.arange(n, dtype=np.int32)
     start, stop = 0, min(FIRST, n)
     while start < n:
-        asked = limits[start:stop]
-        found[start:stop] = tree_of(z[:stop]).nearest(z, m, limits, asked)
+        tree = tree_of(z[:stop])
+        asked = tree.order[tree.order >= start]
+        found[asked] = tree.nearest(z, m, limits, asked)
         start, stop = stop, min(2 * stop, n)
     return found
 
@@ -84,12 +92,14 @@ class CompiledTree:
         first: ``(nodes,)``, the smallest row numbers.
         leaves: ``(l, c, LEAF)``, infinite where a leaf has fewer rows.
         numbers: ``(l, LEAF)``, of the rows in ``leaves``.
+        order: ``(n,)``, the same without what fills the leaves.
     """
 
     boxes: Array
     first: Rows
     leaves: Array
     numbers: Rows
+    order: Rows
 
     @classmethod
     def of(cls, z: Array) -> "CompiledTree":
@@ -107,10 +117,10 @@ class CompiledTree:
         held = places < stops[:, None]
         numbers = np.where(held, order[np.minimum(places, n - 1)], n).astype(np.int32)
         rows = np.where(held[..., None], z[np.minimum(numbers, n - 1)], np.inf)
-        return cls(boxes, first, np.ascontiguousarray(rows.transpose(0, 2, 1)), numbers)
+        return cls(boxes, first, np.ascontiguousarray(rows.transpose(0, 2, 1)), numbers, order)
 
     def nearest(self, targets: Array, m: int, limits: Rows, rows: Rows) -> Rows:
-        """See `Tree`; the answers to rows of the tree itself are sought in the order of its leaves."""
+        """See `Tree`."""
         from nonparam.solvers.neighbours_compiled import search
 
         found = np.empty((len(rows), m), dtype=np.int32)
@@ -127,6 +137,11 @@ class SciPyTree:
     """
 
     tree: cKDTree
+
+    @property
+    def order(self) -> Rows:
+        """The numbers of the rows, such that those next to each other lie near."""
+        return np.asarray(self.tree.indices, dtype=np.int32)
 
     def nearest(self, targets: Array, m: int, limits: Rows, rows: Rows) -> Rows:
         """See `Tree`: more rows than asked for are looked at, until enough have small numbers."""
