@@ -24,7 +24,7 @@ from numba import njit, prange
 
 from nonparam.kernels.compiled import FAST, profile, profile_and_slope
 
-__all__ = ["slopes", "whiten"]
+__all__ = ["CHUNKS", "conditionals", "slopes"]
 
 LANES = 16  # rows side by side: what 31 of them need for their factors fits the second cache
 CHUNKS = 64  # pieces of work, each with sums of its own: their number decides the rounding, not the threads
@@ -137,9 +137,9 @@ def _set_diagonal(known, scale, diagonal, own, a):  # type: ignore[no-untyped-de
 
 
 @njit(fastmath=FAST, error_model="numpy")
-def _whiten_blocks(start, stop, kind, scale, diagonal, own, z, table, targets, target_table, neighbours, out):  # type: ignore[no-untyped-def]
-    """Do what `whiten` does for the blocks from ``start`` on."""
-    roots, white = out
+def _conditionals_of_blocks(start, stop, kind, scale, diagonal, own, z, table, targets, target_table, neighbours, out):  # type: ignore[no-untyped-def]
+    """Do what `conditionals` does for the blocks from ``start`` on."""
+    variances, residuals = out
     s, width = neighbours.shape[1] + 1, table.shape[1]
     zs, known = np.empty((z.shape[1], s, LANES)), np.empty((s, LANES))
     rows, a, inverse = np.empty((width, s, LANES)), np.empty((s, s, LANES)), np.empty((s, LANES))
@@ -152,17 +152,18 @@ def _whiten_blocks(start, stop, kind, scale, diagonal, own, z, table, targets, t
             _scale_known(known, k, scale, a[k])
         _set_diagonal(known, scale, diagonal, own, a)
         _factorise(a, inverse)
+        inverse[s - 1] = 1.0  # rounding may leave nothing of the row's own variance
         for c in range(width):
             _forward(a, inverse, rows[c])
         for t in range(min(LANES, len(targets) - first)):
-            roots[first + t] = 1.0 / inverse[s - 1, t]
+            variances[first + t] = a[s - 1, s - 1, t]
             for c in range(width):
-                white[first + t, c] = rows[c, s - 1, t]
+                residuals[first + t, c] = rows[c, s - 1, t]
 
 
 @njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
-def whiten(kind, scale, diagonal, own, z, table, targets, target_table, neighbours, roots, white):  # type: ignore[no-untyped-def]
-    """Set conditional standard deviations and white residuals of rows given their neighbours.
+def conditionals(kind, scale, diagonal, own, z, table, targets, target_table, neighbours, variances, residuals):  # type: ignore[no-untyped-def]
+    """Set variances and residuals of rows given their neighbours.
 
     Args:
         kind: of the profile.
@@ -174,15 +175,16 @@ def whiten(kind, scale, diagonal, own, z, table, targets, target_table, neighbou
         targets: ``(r, c)``, the rows.
         target_table: ``(r, k)``.
         neighbours: ``(r, m)``, rows of ``z``, or -1 for none.
-        roots: ``(r,)``, set to the standard deviations; NaN where a covariance is not positive definite.
-        white: ``(r, k)``, set to the residuals of the columns, divided by them.
+        variances: ``(r,)``, set to those given the neighbours; NaN where these have no positive definite
+            covariance.
+        residuals: ``(r, k)``, set to the columns less their means given the neighbours.
     """
     blocks = -(-len(targets) // LANES)
     each = -(-blocks // CHUNKS)
     for chunk in prange(CHUNKS):
         start, stop = chunk * each, min((chunk + 1) * each, blocks)
-        out = roots, white
-        _whiten_blocks(
+        out = variances, residuals
+        _conditionals_of_blocks(
             start, stop, kind, scale, diagonal, own, z, table, targets, target_table, neighbours, out
         )
 
