@@ -45,6 +45,7 @@ __all__ = [
     "ascend_exactly",
     "certified_slope",
     "climb",
+    "highest",
     "inverse_hessian",
     "maximise_watched",
     "updated",
@@ -363,8 +364,8 @@ def _following(at: NewtonState, gradient: Array, theta: Theta) -> tuple[NewtonSt
         inverse = updated(inverse, at.moved, at.gradient - gradient)
     root = _root(inverse)
     below, above = theta.lower - at.point, theta.upper - at.point
-    _, promised = _highest(gradient, root, below, above)
-    moved, _ = _highest(gradient, root, np.maximum(below, -LONGEST), np.minimum(above, LONGEST))
+    _, promised = highest(gradient, root, below, above)
+    moved, _ = highest(gradient, root, np.maximum(below, -LONGEST), np.minimum(above, LONGEST))
     trial = np.clip(at.point + moved, theta.lower, theta.upper)
     following = NewtonState(
         point=trial, inverse=inverse, step=at.step + 1, moved=trial - at.point, gradient=gradient
@@ -385,7 +386,7 @@ def _root(inverse: Array) -> Array:
     return root
 
 
-def _highest(gradient: Array, root: Array, below: Array, above: Array) -> tuple[Array, float]:
+def highest(gradient: Array, root: Array, below: Array, above: Array) -> tuple[Array, float]:
     """Return where in a box ``g' s - |R' s|^2 / 2`` is largest, and its value there.
 
     Source: Stark and Parker (1995), Bounded-variable least squares, Computational Statistics 10, 129-141.

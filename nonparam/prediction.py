@@ -29,24 +29,78 @@ from nonparam.validation import (
     check_table,
 )
 
-__all__ = ["PredictionMixin"]
+__all__ = ["MarginalsMixin", "PredictionMixin"]
 
 Array = NDArray[np.float64]
 
 
-class PredictionMixin:
+class MarginalsMixin:
+    """Quantiles and densities of single observations, from their means and deviations.
+
+    Attributes:
+        noise_: the noise variance, or that of every row.
+    """
+
+    noise_: float | Array
+
+    def predict(self, X: Any, return_std: bool = False, *, include_noise: bool = True) -> Any:
+        """Return the posterior mean, and on request the standard deviation."""
+        raise NotImplementedError(f"{type(self).__name__} predicts nothing")
+
+    def predict_quantiles(self, X: Any, q: ArrayLike, *, include_noise: bool = True) -> Array:
+        """Return quantiles of the predictive distribution.
+
+        Args:
+            X: ``(m, d)``.
+            q: probabilities strictly between 0 and 1.
+            include_noise: as in `predict`.
+
+        Returns:
+            ``(m, len(q))``, or ``(m, t, len(q))`` for several outputs.
+
+        Raises:
+            InputError: a probability outside (0, 1).
+        """
+        probabilities = check_probabilities(q)
+        mean, sd = self.predict(X, return_std=True, include_noise=include_noise)
+        return np.asarray(mean[..., None] + sd[..., None] * norm.ppf(probabilities))
+
+    def log_predictive_density(self, X: Any, y: Any) -> Array:
+        """Return the log density of each new observation on its own.
+
+        Args:
+            X: ``(m, d)``.
+            y: ``(m,)`` or ``(m, t)``.
+
+        Returns:
+            ``(m,)`` or ``(m, t)``, in nats.
+
+        Raises:
+            InputError: the noise of new rows is not known, because that of the old ones was given row by row.
+        """
+        check_is_fitted(self)
+        if isinstance(self.noise_, np.ndarray):
+            raise InputError(
+                "the noise of new rows is not known: take predict, and add the variance of theirs"
+            )
+        mean, sd = self.predict(X, return_std=True)
+        outputs = check_outputs(y, len(mean))
+        if outputs.size != mean.size:
+            raise InputError(f"y must have shape {mean.shape}, got {outputs.shape}")
+        return np.asarray(norm.logpdf(outputs.reshape(mean.shape), mean, sd))
+
+
+class PredictionMixin(MarginalsMixin):
     """Means, deviations, quantiles, densities and draws of a fitted model.
 
     Attributes:
         kernel_: the kernel with its fitted values.
-        noise_: the noise variance, or that of every row.
         posterior_: the process given the data, each output centred and scaled.
         y_mean_: what was subtracted from each output.
         y_scale_: what each output was divided by.
     """
 
     kernel_: gpytorch.kernels.Kernel
-    noise_: float | Array
     posterior_: Posterior
     y_mean_: Array
     y_scale_: Array
@@ -120,48 +174,6 @@ class PredictionMixin:
 
     def _shaped(self, table: Array) -> Array:
         return table[:, 0] if self._one_output else table
-
-    def predict_quantiles(self, X: Any, q: ArrayLike, *, include_noise: bool = True) -> Array:
-        """Return quantiles of the predictive distribution.
-
-        Args:
-            X: ``(m, d)``.
-            q: probabilities strictly between 0 and 1.
-            include_noise: as in `predict`.
-
-        Returns:
-            ``(m, len(q))``, or ``(m, t, len(q))`` for several outputs.
-
-        Raises:
-            InputError: a probability outside (0, 1).
-        """
-        probabilities = check_probabilities(q)
-        mean, sd = self.predict(X, return_std=True, include_noise=include_noise)
-        return np.asarray(mean[..., None] + sd[..., None] * norm.ppf(probabilities))
-
-    def log_predictive_density(self, X: Any, y: Any) -> Array:
-        """Return the log density of each new observation on its own.
-
-        Args:
-            X: ``(m, d)``.
-            y: ``(m,)`` or ``(m, t)``.
-
-        Returns:
-            ``(m,)`` or ``(m, t)``, in nats.
-
-        Raises:
-            InputError: the noise of new rows is not known, because that of the old ones was given row by row.
-        """
-        check_is_fitted(self)
-        if isinstance(self.noise_, np.ndarray):
-            raise InputError(
-                "the noise of new rows is not known: take predict, and add the variance of theirs"
-            )
-        mean, sd = self.predict(X, return_std=True)
-        outputs = check_outputs(y, len(mean))
-        if outputs.size != mean.size:
-            raise InputError(f"y must have shape {mean.shape}, got {outputs.shape}")
-        return np.asarray(norm.logpdf(outputs.reshape(mean.shape), mean, sd))
 
     def decompose(self, X: Any = None) -> Decomposition:
         """Split the function without noise into its mean and the terms of the kernel.

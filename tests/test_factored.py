@@ -9,7 +9,7 @@ import torch
 from nonparam import GPRegressor, solves
 from nonparam.errors import ConvergenceError, InputError, NotPositiveDefiniteError
 from nonparam.kernels import RBF, Matern, Scale
-from nonparam.newton import _highest, _root, certified_slope, updated
+from nonparam.newton import _root, certified_slope, highest, updated
 from nonparam.objective import Data, Objective
 from nonparam.solvers.certified import CertifiedSolver
 from nonparam.solvers.conjugate_gradients import conjugate_gradients
@@ -233,14 +233,14 @@ def test_a_step_is_the_best_of_the_quadratic_model_in_a_box():
         root = np.tril(rng.standard_normal((4, 4)), -1) + 2.0 * np.eye(4)
         gradient, below, above = rng.standard_normal(4) * 5.0, -rng.uniform(0, 1, 4), rng.uniform(0, 1, 4)
         below[0] = above[1] = 0.0  # at a bound
-        step, value = _highest(gradient, root, below, above)
+        step, value = highest(gradient, root, below, above)
         assert (step >= below - 1e-8).all() and (step <= above + 1e-8).all()
         trials = rng.uniform(below, above, (2000, 4))
         assert value >= (trials @ gradient - 0.5 * ((trials @ root) ** 2).sum(1)).max() - 1e-8
-    newton, value = _highest(gradient, root, np.full(4, -1e3), np.full(4, 1e3))
+    newton, value = highest(gradient, root, np.full(4, -1e3), np.full(4, 1e3))
     np.testing.assert_allclose(newton, np.linalg.solve(root @ root.T, gradient))
     assert value == pytest.approx(0.5 * gradient @ newton)
-    step, value = _highest(gradient, root, np.zeros(4), np.zeros(4))
+    step, value = highest(gradient, root, np.zeros(4), np.zeros(4))
     assert (step == 0.0).all() and value == 0.0
 
 
@@ -255,7 +255,7 @@ def test_the_inverse_hessian_stays_positive_definite_whatever_the_gradients_tell
             y = across * np.linalg.norm(s) / np.linalg.norm(across) + rng.uniform(-1e-3, 1e-3) * s
             inverse = updated(inverse, s, 10.0 ** rng.uniform(-3.0, 3.0) * y)
         root = _root(inverse)
-        step, value = _highest(rng.standard_normal(10), root, np.full(10, -1.0), np.full(10, 1.0))
+        step, value = highest(rng.standard_normal(10), root, np.full(10, -1.0), np.full(10, 1.0))
         assert np.isfinite(step).all() and value > 0.0
 
 
