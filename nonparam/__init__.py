@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nonparam.model_average import ModelAverage
     from nonparam.model_selection.search import KernelSearch
     from nonparam.multioutput import MultiOutputGPRegressor
+    from nonparam.nearest_neighbours import NearestNeighbourGPRegressor
     from nonparam.networks import (
         FiniteNetworkClassifier,
         FiniteNetworkRegressor,
@@ -38,6 +39,7 @@ __all__ = [
     "KernelSearch",
     "ModelAverage",
     "MultiOutputGPRegressor",
+    "NearestNeighbourGPRegressor",
     "SpectralMixtureRegressor",
     "compare",
     "compare_widths",
@@ -59,6 +61,7 @@ _HOMES = {
     "KernelSearch": "nonparam.model_selection.search",
     "ModelAverage": "nonparam.model_average",
     "MultiOutputGPRegressor": "nonparam.multioutput",
+    "NearestNeighbourGPRegressor": "nonparam.nearest_neighbours",
     "SpectralMixtureRegressor": "nonparam.spectral_mixture",
     "compare": "nonparam.comparison",
     "compare_widths": "nonparam.networks",
