@@ -125,7 +125,9 @@ def same_values(split: Split, ours: NearestNeighbourGPRegressor, m: int, peers: 
     print(f"a second evaluation takes GPBoost {float(peers['lml_again_seconds']):.3g} s\n")
 
 
-def line(name: str, lml: float, n: int, seconds: str, mean: np.ndarray, sd: np.ndarray, y: np.ndarray) -> None:
+def line(
+    name: str, lml: float, n: int, seconds: str, mean: np.ndarray, sd: np.ndarray, y: np.ndarray
+) -> None:
     nll = np.mean(0.5 * ((y - mean) / sd) ** 2 + np.log(sd) + 0.5 * np.log(2.0 * np.pi))
     rmse = np.sqrt(np.mean((y - mean) ** 2))
     row(name, f"{lml:.2f}", f"{lml / n:.5f}", seconds, f"{nll:.4f}", f"{rmse:.4f}")
@@ -142,7 +144,8 @@ def fits(split: Split, ours: NearestNeighbourGPRegressor, peers: dict | None) ->
     line("nonparam", ours.log_marginal_likelihood_, len(x), seconds, mean, sd, y_test)
     if peers is not None:
         mean, sd = peers["fit_mean"], np.sqrt(peers["fit_variance"])
-        line("GPBoost", float(peers["fit_lml"]), len(x), f"{float(peers['fit_seconds']):.3g}", mean, sd, y_test)
+        seconds = f"{float(peers['fit_seconds']):.3g}"
+        line("GPBoost", float(peers["fit_lml"]), len(x), seconds, mean, sd, y_test)
     if len(x) <= EXACT:
         began = time.perf_counter()
         with warnings.catch_warnings():

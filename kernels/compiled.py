@@ -192,7 +192,7 @@ def profile(kind, u):  # type: ignore[no-untyped-def]
 
 @njit(fastmath=FAST, error_model="numpy")
 def profile_and_slope(kind, u, w):  # type: ignore[no-untyped-def]
-    """Set ``w`` to minus twice the derivative of the profile at the squared distances ``u``, and ``u`` to it."""
+    """Set ``w`` to minus twice the derivative of the profile at ``u``, and ``u`` to the profile."""
     if kind == 0:
         for j in range(len(u)):
             u[j] = _decay(_near(HALF * u[j]))

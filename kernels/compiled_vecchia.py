@@ -47,8 +47,8 @@ def _take_products(x, y, count, out):  # type: ignore[no-untyped-def]
 def _gather(first, targets, target_table, z, table, neighbours, zs, rows, known):  # type: ignore[no-untyped-def]
     """Copy the rows from ``first`` on and their neighbours, the row itself last.
 
-    Sets ``zs (c, s, LANES)``, ``rows (k, s, LANES)`` and ``known (s, LANES)``, which is 0 for a neighbour that
-    is missing.
+    Sets ``zs (c, s, LANES)``, ``rows (k, s, LANES)`` and ``known (s, LANES)``, which is 0 for a neighbour
+    that is missing.
     """
     last = len(known) - 1
     for t in range(LANES):
@@ -137,7 +137,9 @@ def _set_diagonal(known, scale, diagonal, own, a):  # type: ignore[no-untyped-de
 
 
 @njit(fastmath=FAST, error_model="numpy")
-def _conditionals_of_blocks(start, stop, kind, scale, diagonal, own, z, table, targets, target_table, neighbours, out):  # type: ignore[no-untyped-def]
+def _conditionals_of_blocks(  # type: ignore[no-untyped-def]
+    start, stop, kind, scale, diagonal, own, z, table, targets, target_table, neighbours, out
+):
     """Do what `conditionals` does for the blocks from ``start`` on."""
     variances, residuals = out
     s, width = neighbours.shape[1] + 1, table.shape[1]
@@ -162,7 +164,9 @@ def _conditionals_of_blocks(start, stop, kind, scale, diagonal, own, z, table, t
 
 
 @njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
-def conditionals(kind, scale, diagonal, own, z, table, targets, target_table, neighbours, variances, residuals):  # type: ignore[no-untyped-def]
+def conditionals(  # type: ignore[no-untyped-def]
+    kind, scale, diagonal, own, z, table, targets, target_table, neighbours, variances, residuals
+):
     """Set variances and residuals of rows given their neighbours.
 
     Args:
@@ -301,7 +305,9 @@ def _slopes_of_blocks(start, stop, kind, scale, noise, jitter, z, table, neighbo
 
 
 @njit(parallel=True, fastmath=FAST, error_model="numpy", cache=True)
-def slopes(kind, scale, noise, jitter, z, table, neighbours, logs, gram, log_slopes, gram_slopes, information):  # type: ignore[no-untyped-def]
+def slopes(  # type: ignore[no-untyped-def]
+    kind, scale, noise, jitter, z, table, neighbours, logs, gram, log_slopes, gram_slopes, information
+):
     r"""Add sums over the rows, their derivatives and the information, chunk by chunk.
 
     The hyperparameters are the logarithms of the lengthscales of the columns of ``z``, of ``scale`` and of

@@ -2,7 +2,6 @@
 
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -35,7 +34,7 @@ from nonparam.scales import (
 from nonparam.solvers.vecchia import maximin
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
-from nonparam.training import INTERRUPTED, FitReport
+from nonparam.training import FitReport
 from nonparam.validation import (
     check_choice,
     check_count,
@@ -60,7 +59,7 @@ MOST_BY_DISTANCE = 20_000  # rows: ordering them by distance takes n^2 distances
 SUBSETS = (2000, 20_000, 200_000)  # rows, where there are four times as many
 ROUNDS = 5  # of finding neighbours, for as many rows
 MOVED = 0.1  # of the squared distance between rows, which other columns make up: neighbours are found again
-TOLERANCE = 0.05  # nats: far below what the data tell
+TOLERANCE = 0.01  # nats that a step promises: far below what the data tell
 SUBSET_TOLERANCE = 0.5  # nats
 
 
@@ -72,9 +71,10 @@ class NearestNeighbourGPRegressor(MarginalsMixin, RegressorMixin, MultiOutputMix
 
     Time and memory grow like the number of rows, times :math:`m^3` and :math:`m` for :math:`m` neighbours.
     With as many neighbours as rows it is `GPRegressor`; the fewer there are, the rougher the approximation:
-    lengthscales that are long beside the distance of neighbours, and little noise, ask for more. Hyperparameters
-    are learnt by Fisher scoring, on subsets first, then on all rows. Neighbours are the nearest rows in
-    columns divided by their lengthscales, found exactly, and again where these have changed much.
+    lengthscales that are long beside the distance of neighbours, and little noise, ask for more.
+    Hyperparameters are learnt by Fisher scoring, on subsets first, then on all rows. Neighbours are the
+    nearest rows in columns divided by their lengthscales, found exactly, and again where these have changed
+    much.
 
     Everything is in your units, as for `GPRegressor`. Matern and squared exponential kernels of all columns
     have compiled loops (extra ``fast``); any other kernel is evaluated in batches, which takes longer.
@@ -122,7 +122,8 @@ class NearestNeighbourGPRegressor(MarginalsMixin, RegressorMixin, MultiOutputMix
 
     Examples:
         >>> X = np.linspace(0.0, 60.0, 3000)[:, None]
-        >>> model = NearestNeighbourGPRegressor("rbf", num_neighbours=15, random_state=0).fit(X, np.sin(X[:, 0]))
+        >>> model = NearestNeighbourGPRegressor("rbf", num_neighbours=15, random_state=0)
+        >>> model = model.fit(X, np.sin(X[:, 0]))
         >>> mean, sd = model.predict([[30.0]], return_std=True)
         >>> bool(abs(mean[0] - np.sin(30.0)) < 0.01), bool(sd[0] < 0.05)
         (True, True)
@@ -203,9 +204,7 @@ class NearestNeighbourGPRegressor(MarginalsMixin, RegressorMixin, MultiOutputMix
     def _train(self, x: Array, y: Array, noise: float | None, progress: Progress) -> FitReport:
         kernel = with_amplitude(as_kernel(self.kernel)).double()
         device, ones = check_device(self.device, len(x)), np.ones(len(x))
-        scales = measure(
-            x, y, ones, normalize_y=self.normalize_y, find_periods=waits_for_period(kernel)
-        )
+        scales = measure(x, y, ones, normalize_y=self.normalize_y, find_periods=waits_for_period(kernel))
         initialise(kernel, scales)
         self.kernel_ = kernel.to(device)
         check_kernel(self.kernel_, torch.tensor(x[:1], device=device))
@@ -314,12 +313,31 @@ class NearestNeighbourGPRegressor(MarginalsMixin, RegressorMixin, MultiOutputMix
 
 @dataclass(frozen=True)
 class _Searched:
-    """Where the search ended, and what it took: steps, evaluations, and searches for neighbours of all rows."""
+    """Where a search is, and what it took.
 
-    ascent: Ascent
-    steps: int
-    evaluations: int
-    rounds: int
+    Attributes:
+        point: ``(p,)``.
+        steps: on all subsets.
+        evaluations: on all subsets.
+        rounds: how often neighbours were found, on the last subset.
+        ascents: that ended there, the last one last.
+    """
+
+    point: Array
+    steps: int = 0
+    evaluations: int = 0
+    rounds: int = 0
+    ascents: tuple[Ascent, ...] = ()
+
+    @property
+    def ascent(self) -> Ascent:
+        """The last one."""
+        return self.ascents[-1]
+
+    def after(self, ascent: Ascent) -> "_Searched":
+        """Return where it is after another ascent."""
+        steps, evaluations = self.steps + ascent.steps, self.evaluations + ascent.evaluations
+        return _Searched(ascent.point, steps, evaluations, self.rounds + 1, (*self.ascents, ascent))
 
 
 @dataclass(frozen=True)
@@ -334,34 +352,29 @@ class _Problem:
 
     def search(self, with_prior: bool, rng: np.random.RandomState, progress: Progress) -> _Searched:
         """Learn the hyperparameters on subsets of growing size, and then on all rows."""
-        n = len(self.data.x)
-        point, steps, evaluations, rounds = self.theta.start, 0, 0, 0
-        found: Ascent | None = None
-        try:
-            for size in [*(size for size in SUBSETS if 4 * size <= n), n]:
-                rows = np.sort(rng.choice(n, size, replace=False)) if size < n else np.arange(n)
-                part = self.data if size == n else self.data.rows(torch.from_numpy(rows).to(self.data.x.device))
-                rounds = 0
-                for rounds in range(1, ROUNDS + 1):
-                    progress.stage(f"{size:,} rows, neighbours", 0.0)
-                    shares = self._shares(point)
-                    evidence = self._evidence(part, point)
-                    tolerance = TOLERANCE if size == n else SUBSET_TOLERANCE
-                    progress.stage(f"{size:,} rows, given {self.num_neighbours}", tolerance)
-                    found = ascend(
-                        evidence, point, with_prior=with_prior, tolerance=tolerance, on_step=progress.step
-                    )
-                    point, steps, evaluations = (
-                        found.point,
-                        steps + found.steps,
-                        evaluations + found.evaluations,
-                    )
-                    if 0.5 * np.abs(self._shares(point) - shares).sum() < MOVED:
-                        break
-        except KeyboardInterrupt:
-            raise
-        assert found is not None
-        return _Searched(found, steps, evaluations, rounds)
+        n, found = len(self.data.x), _Searched(self.theta.start)
+        for size in [size for size in SUBSETS if 4 * size <= n]:
+            rows = torch.from_numpy(np.sort(rng.choice(n, size, replace=False)))
+            part = self.data.rows(rows.to(self.data.x.device))
+            found = self._climb(part, found, with_prior, SUBSET_TOLERANCE, progress)
+        return self._climb(self.data, found, with_prior, TOLERANCE, progress)
+
+    def _climb(
+        self, data: Data, found: _Searched, with_prior: bool, tolerance: float, progress: Progress
+    ) -> _Searched:
+        """Find neighbours and climb, again as long as what is near changes with the lengthscales."""
+        found, size = replace(found, rounds=0), f"{len(data.x):,} rows"
+        for _ in range(ROUNDS):
+            progress.stage(f"{size}, neighbours", 0.0)
+            shares, evidence = self._shares(found.point), self._evidence(data, found.point)
+            progress.stage(f"{size}, given {self.num_neighbours}", tolerance)
+            ascent = ascend(
+                evidence, found.point, with_prior=with_prior, tolerance=tolerance, on_step=progress.step
+            )
+            found = found.after(ascent)
+            if 0.5 * np.abs(self._shares(found.point) - shares).sum() < MOVED:
+                break
+        return found
 
     def _evidence(self, data: Data, point: Array) -> VecchiaEvidence:
         self.theta.assign(point)

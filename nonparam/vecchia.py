@@ -160,8 +160,8 @@ class VecchiaEvidence:
             if found is not None:
                 return found
         raise NotPositiveDefiniteError(
-            "the covariance of a row and its neighbours is not positive definite, even with a relative jitter "
-            f"of {JITTERS[-1]:g}: expected a valid covariance function; try a larger noise"
+            "the covariance of a row and its neighbours is not positive definite, even with a relative "
+            f"jitter of {JITTERS[-1]:g}: expected a valid covariance function; try a larger noise"
         )
 
     @cached_property

@@ -23,6 +23,7 @@ ESTIMATORS = {
     "classification",
     "forecasting",
     "multioutput",
+    "nearest_neighbours",
     "networks",
     "search",
     "comparison",

@@ -17,14 +17,12 @@ FIRST = 1024  # rows of the first tree; each later one has twice as many
 
 
 class Tree(Protocol):
-    """What finds the nearest of some rows.
-
-    Attributes:
-        order: ``(n,)``, the numbers of its rows, such that those next to each other lie near.
-    """
+    """What finds the nearest of some rows."""
 
     @property
-    def order(self) -> Rows: ...
+    def order(self) -> Rows:
+        """The numbers of its rows, such that those next to each other lie near, ``(n,)``."""
+        ...
 
     def nearest(self, targets: Array, m: int, limits: Rows, rows: Rows) -> Rows:
         """Return the nearest rows of some targets among those with smaller numbers than a limit.

@@ -2,9 +2,10 @@ r"""Rows in an order, each given a few of those before it: the algebra of small 
 
 .. math:: p(y) \approx \prod_i N(y_i \mid k_i^\top A_i^{-1} y_{N(i)}, \; a_i - k_i^\top A_i^{-1} k_i)
 
-The covariances of a row and its neighbours come in batches, the row itself last. With :math:`A = L L^\top`,
-:math:`w = L^{-\top} e` and :math:`\alpha = A^{-1} b`, where :math:`e` is the last unit vector, a change of the
-covariance moves the conditional variance :math:`v` and the white residual :math:`\epsilon = (L^{-1} b)_e` by
+The covariances of a row and its neighbours come in batches, the row itself last. With
+:math:`A = L L^\top`, :math:`w = L^{-\top} e` and :math:`\alpha = A^{-1} b`, where :math:`e` is the last unit
+vector, a change of the covariance moves the conditional variance :math:`v` and the white residual
+:math:`\epsilon = (L^{-1} b)_e` by
 
 .. math::
 
@@ -55,7 +56,7 @@ def with_diagonal(a: Tensor, known: Tensor, noise: float, own: float) -> Tensor:
 
     Args:
         a: ``(b, s, s)``.
-        known: ``(b, s)``, whether there is such a row; what is missing gets a variance of 1, unrelated to all.
+        known: ``(b, s)``, whether there is such a row; what is missing has a variance of 1, unrelated.
         noise: added to the variances of the neighbours.
         own: added to that of the row itself.
 
@@ -99,7 +100,7 @@ def conditionals(a: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def adjoint(a: Tensor, table: Tensor, log_weight: float, gram_weight: Tensor) -> Tensor:
-    r"""Return the derivative of :math:`c \sum \log v + \mathrm{tr} \, C \sum \epsilon \epsilon^\top` in ``a``.
+    r"""Return the derivative of :math:`c \sum \log v + \mathrm{tr} \, C \sum \epsilon \epsilon^\top`.
 
     Args:
         a: ``(b, s, s)``, positive definite.
@@ -122,7 +123,8 @@ def adjoint(a: Tensor, table: Tensor, log_weight: float, gram_weight: Tensor) ->
     pulled = white[:, -1] @ gram_weight  # (b, k)
     own = log_weight + (pulled * white[:, -1]).sum(1)
     cross = w @ (alpha @ pulled[..., None]).mT
-    return own[:, None, None] * (w @ w.mT) - cross - cross.mT
+    found: Tensor = own[:, None, None] * (w @ w.mT) - cross - cross.mT
+    return found
 
 
 def information(a: Tensor, changes: Tensor) -> Tensor:
@@ -145,11 +147,13 @@ def information(a: Tensor, changes: Tensor) -> Tensor:
     factor = torch.linalg.cholesky(a)
     q = torch.linalg.solve_triangular(factor, changes @ _last_column(factor), upper=False)[..., 0]
     last = q[..., -1]
-    return torch.einsum("pbs,qbs->pq", q, q) - 0.5 * last @ last.mT
+    found: Tensor = torch.einsum("pbs,qbs->pq", q, q) - 0.5 * last @ last.mT
+    return found
 
 
 def _last_column(factor: Tensor) -> Tensor:
     """Return the last columns of ``L^-T``, ``(b, s, 1)``."""
     unit = torch.zeros_like(factor[..., :1])
     unit[:, -1] = 1.0
-    return torch.linalg.solve_triangular(factor.mT, unit, upper=True)
+    found: Tensor = torch.linalg.solve_triangular(factor.mT, unit, upper=True)
+    return found
