@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from nonparam.checkpoint import State, checkpoint_at
+from nonparam.checkpoint import checkpoint_at
 from nonparam.class_files import FileMixin
 from nonparam.errors import InputError
 from nonparam.labels import check_labels
@@ -59,7 +59,7 @@ MATRICES_PER_CLASS = 4
 SEARCHED = 2000  # rows times functions by which hyperparameters are learnt
 FEWEST = 1000  # rows among them
 STAGED = 300  # rows from which on a part of them is looked at first
-FIRST = 0.4  # of the rows
+FIRST = 0.25  # of the rows
 TARGETS_TOLERANCE = 1e-6  # nats: steps by log-normal targets take little
 
 
@@ -310,12 +310,10 @@ class GPClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # type: ignore[m
         tolerance: float,
     ) -> tuple[Array, FitReport, Any]:
         """Learn hyperparameters by some of the rows first; return the objective of the last part, too."""
-        state = State(objective.theta.starting_points(self.n_restarts, rng))
-        for some in parts:
-            part = objective.rows(some) if len(some) < objective.n else objective
-            best, report = search(part, state, watch, plan=said, tolerance=tolerance)
-            state = State(best[None])
-        return best, report, part
+        starts = objective.theta.starting_points(self.n_restarts, rng)
+        some = [objective.rows(part) if len(part) < objective.n else objective for part in parts]
+        best, report = search(some, starts, watch, plan=said, tolerance=tolerance)
+        return best, report, some[-1]
 
     def _calibrated(self, codes: Tensor, rng: np.random.RandomState) -> Calibration:
         if not isinstance(self.temperature, str):

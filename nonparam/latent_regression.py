@@ -15,7 +15,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from nonparam.checkpoint import State, checkpoint_at
+from nonparam.checkpoint import checkpoint_at
 from nonparam.decomposition import Decomposition
 from nonparam.errors import InputError
 from nonparam.kernels import with_amplitude
@@ -133,17 +133,15 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
             print(plan)
         objective = self._response_objective(x, y, weights, likelihood.to(device), device)
         said = f"{plan}; hyperparameters by {SEARCHED:,} rows" if len(x) > SEARCHED else str(plan)
-        state = State(objective.theta.starting_points(self.n_restarts, rng))
+        starts = objective.theta.starting_points(self.n_restarts, rng)
         order = torch.from_numpy(rng.permutation(len(x))).to(device)
         with (
             checkpoint_at(None, 0.0, {}) as checkpoint,
             Progress(bool(self.verbose)) as progress,
         ):
-            watch = Watch(checkpoint, progress)
-            for size in _sizes(len(x)):
-                part = objective.rows(order[:size]) if size < len(x) else objective
-                best, report = search(part, state, watch, plan=said)
-                state = State(best[None])
+            parts = [order[:size] for size in _sizes(len(x))]
+            some = [objective.rows(part) if len(part) < len(x) else objective for part in parts]
+            best, report = search(some, starts, Watch(checkpoint, progress), plan=said)
         self._response = fitted(objective, best)
         self.likelihood_, self.kernel_ = likelihood, objective.model.kernels[0]
         self.theta_, self.theta_names_ = best, objective.theta.names

@@ -82,9 +82,10 @@ def laplace_mode(
         return Approximation(value, Independent([posterior]), [], [])
     r, alpha = posterior.shrinkage(), mode.alpha
     u = implicit - r @ (k @ implicit)
-    outer = torch.outer(u + 0.5 * alpha, alpha)
     own = _parameter_slopes(posterior.variance, k @ u, mode.f, seen)
-    return Approximation(value, Independent([posterior]), [0.5 * (outer + outer.mT - r)], own)
+    moves = 0.5 * (u + 0.5 * alpha)
+    slope = r.mul_(-0.5).addr_(moves, alpha).addr_(alpha, moves)
+    return Approximation(value, Independent([posterior]), [slope], own)
 
 
 def _mode(k: Tensor, at: _Point, seen: Observations) -> tuple[_Point, _Point, SitePosterior]:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nonparam.checkpoint import State
+from nonparam.checkpoint import NewtonState, State
 from nonparam.errors import ConvergenceError, InputError, NotPositiveDefiniteError
 from nonparam.kernels import Constant, Linear
 from nonparam.kernels.evaluate import covariance, variance
@@ -24,7 +24,7 @@ from nonparam.kernels.strips import assemble
 from nonparam.latent.approximation import Approximation, Observations
 from nonparam.likelihoods.base import Likelihood
 from nonparam.means import MEANS
-from nonparam.newton import Exact, Watch, maximise_watched
+from nonparam.newton import Exact, Watch, ascend_exactly, inverse_hessian, maximise_watched
 from nonparam.scales import Scales, default_priors
 from nonparam.theta import Prior, Theta
 from nonparam.threads import threads_for
@@ -47,6 +47,8 @@ Array = NDArray[np.float64]
 BROAD = 10.0  # variance of a constant or of a slope, in units of that of the function
 BLOCK = 2048  # new rows worked on at a time
 TOLERANCE = 1e-3  # nats gained in the last steps of the search
+ROUGHLY = 0.03  # nats gained in the last steps where a search by more rows follows
+FEW = 20  # hyperparameters, up to which a curvature takes less than what it saves
 
 
 class Inference(Protocol):
@@ -235,22 +237,38 @@ def log_joint(objective: Exact) -> Callable[[Array], tuple[Array, Array]]:
 
 
 def search(
-    objective: Exact, state: State, watch: Watch, *, plan: str, tolerance: float = TOLERANCE
+    objectives: Sequence[Exact], starts: Array, watch: Watch, *, plan: str, tolerance: float = TOLERANCE
 ) -> tuple[Array, FitReport]:
-    """Learn the hyperparameters: return their vector ``(p,)``, and what was done.
+    """Learn the hyperparameters by some rows, and from there by more, with the curvature that some rows tell.
 
     Args:
-        objective: of all rows, or of some.
-        state: where to begin.
+        objectives: of some of the rows, of more, and so on; of all, where these are not too many.
+        starts: ``(s, p)``, where to begin.
         watch: is told of every step.
         plan: what the solver is expected to do; goes into the report.
         tolerance: nats gained in the last steps.
 
+    Returns:
+        Their vector ``(p,)``, and what was done in the last of the searches.
+
     Raises:
         ConvergenceError: the objective is finite at no start.
     """
-    with threads_for(objective.n):
-        return maximise_watched(objective, state, watch, plan=plan, tolerance=tolerance)
+    first, *rest = objectives
+    rough = max(tolerance, ROUGHLY) if rest else tolerance
+    with threads_for(first.n):
+        best, report = maximise_watched(first, State(starts), watch, plan=plan, tolerance=rough)
+    for before, more in zip(objectives, rest, strict=False):
+        with threads_for(more.n):
+            if more.theta.size > FEW:
+                state = State(best[None])
+                best, report = maximise_watched(more, state, watch, plan=plan, tolerance=tolerance)
+                continue
+            inverse = inverse_hessian(before, best) * (before.n / more.n)
+            state = State(best[None], newton=NewtonState(best, inverse))
+            best, report = ascend_exactly(more, state, watch)
+            report = replace(report, plan=plan)
+    return best, report
 
 
 def fitted(objective: LatentObjective, theta: Array) -> LatentFit:

@@ -120,7 +120,7 @@ class SitePosterior:
 
     def shrinkage(self) -> Tensor:
         """Return ``R``, ``(n, n)``, symmetric."""
-        return self.root[:, None] * self.inverse * self.root
+        return (self.root[:, None] * self.inverse).mul_(self.root)
 
     def left_out(self) -> tuple[Tensor, Tensor]:
         r"""Return means and variances at each row without its own site, two of ``(n,)``.
