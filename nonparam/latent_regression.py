@@ -489,4 +489,6 @@ def _exposure(given: ArrayLike | None, x: Tensor, likelihood: ResponseLikelihood
         raise InputError(f"exposure must be one number, or one per row ({len(x)}); got shape {values.shape}")
     if not (np.isfinite(values) & (values > 0.0)).all():
         raise InputError("exposure must be positive and finite: leave out rows in which nothing can be seen")
+    if likelihood.counts_exposure and (values != np.floor(values)).any():
+        raise InputError("exposure is a number of trials here, and must be whole numbers")
     return torch.tensor(np.broadcast_to(values, (len(x),)).copy(), device=x.device)[:, None]

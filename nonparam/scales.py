@@ -16,7 +16,7 @@ from nonparam.kernels.matrix_free import MatrixFree
 from nonparam.spectrum import nyquist, periodogram
 from nonparam.theta import Prior
 
-__all__ = ["Scales", "default_priors", "initialise", "measure", "waits_for_period"]
+__all__ = ["Scales", "default_priors", "initialise", "measure", "variance_of", "waits_for_period"]
 
 Array = NDArray[np.float64]
 Columns = NDArray[np.intp]
@@ -79,7 +79,7 @@ def measure(x: Array, y: Array, weights: Array, *, normalize_y: bool, find_perio
     low, high = x.min(0), x.max(0)
     constant = high - low <= 1e-12 * np.maximum(np.abs(low), np.abs(high))
     sd = np.where(constant, 1.0, sd)
-    variance = _variance(y, weights) if normalize_y else 1.0
+    variance = variance_of(y, weights) if normalize_y else 1.0
     period = np.where(constant, 1.0, (high - low) / 4.0)
     if find_periods and len(x) <= 5000:
         for j in np.flatnonzero(~constant):
@@ -88,7 +88,8 @@ def measure(x: Array, y: Array, weights: Array, *, normalize_y: bool, find_perio
     return Scales(mean, sd, low, high, variance, period, highest)
 
 
-def _variance(y: Array, weights: Array) -> float:
+def variance_of(y: Array, weights: Array) -> float:
+    """Return the variance of outputs ``(n, t)``, positive: of constant ones the square of their size, or 1."""
     mean = np.average(y, axis=0, weights=weights)
     variance = float(np.average((y - mean) ** 2, axis=0, weights=weights).mean())
     size = float(np.abs(mean).max())

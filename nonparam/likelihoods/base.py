@@ -10,6 +10,7 @@ which converges exponentially for analytic ``h``: it is the more exact, the smoo
 Source: Trefethen and Weideman (2014), The exponentially convergent trapezoidal rule, SIAM Review 56(3).
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -24,6 +25,7 @@ __all__ = ["Likelihood", "ResponseLikelihood", "expectation", "nodes"]
 
 REACH = 8.0  # standard deviations of f
 NODES = 101
+MOST_NODES = 1601  # a hundredth of a standard deviation of f apart
 
 
 class Likelihood(torch.nn.Module, ABC):
@@ -90,9 +92,11 @@ class ResponseLikelihood(Likelihood):
 
     Attributes:
         takes_exposure: whether observations may have one.
+        counts_exposure: whether that is a whole number.
     """
 
     takes_exposure: ClassVar[bool] = False
+    counts_exposure: ClassVar[bool] = False
 
     @abstractmethod
     def typical(self, y: NDArray[Any]) -> Sequence[tuple[float, float]]:
@@ -107,6 +111,50 @@ class ResponseLikelihood(Likelihood):
             exposure: ``(m, 1)``; ``None`` for one unit.
         """
 
+    def width(self, f: Tensor, exposure: Tensor | None = None) -> Tensor:
+        """Return how wide the distribution of an observation given ``f (m, q)`` is: its standard deviation."""
+        return self.response(f, exposure)[1].sqrt()
+
+    def places(self, mean: Tensor, variance: Tensor, exposure: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return values of Gaussian functions whose weighted sums are averages over observations.
+
+        They are so close to one another that what is expected of an observation changes by no more than its
+        `width` from one to the next.
+
+        Args:
+            mean: ``(m, latents)``; more than one function needs a rule of its own.
+            variance: ``(m, latents)``.
+            exposure: ``(m, 1)``; ``None`` for one unit.
+
+        Returns:
+            ``(m, q)``, or ``(m, q, latents)``, and weights ``(q,)``.
+        """
+        z, _ = nodes(mean)
+        f = mean + variance.sqrt() * z
+        apart = self.response(f, exposure)[0].diff(dim=1).abs() / self.width(f, exposure)[:, 1:]
+        finer = float(torch.where(apart.isfinite(), apart, 0.0).max())
+        z, weights = nodes(mean, min(math.ceil(NODES * max(finer, 1.0)), MOST_NODES))
+        return mean + variance.sqrt() * z, weights
+
+    def moments(
+        self, mean: Tensor, variance: Tensor, exposure: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and variance of an observation, and the variance of its mean given Gaussian functions.
+
+        Args:
+            mean: ``(m, latents)``.
+            variance: ``(m, latents)``.
+            exposure: ``(m, 1)``; ``None`` for one unit.
+
+        Returns:
+            Three of ``(m,)``.
+        """
+        f, weights = self.places(mean, variance, exposure)
+        given, spread = self.response(f, exposure)
+        expected = given @ weights
+        doubt = (given - expected[:, None]).square() @ weights
+        return expected, spread @ weights + doubt, doubt
+
     @abstractmethod
     def distribution(self, y: Tensor, f: Tensor, exposure: Tensor | None = None) -> Tensor:
         """Return the probability of an observation of at most ``y (m, 1)`` given ``f (m, q)``: ``(m, q)``."""
@@ -116,9 +164,9 @@ class ResponseLikelihood(Likelihood):
         """Draw an observation for each entry of ``f (m, q)``."""
 
 
-def nodes(like: Tensor) -> tuple[Tensor, Tensor]:
+def nodes(like: Tensor, count: int = NODES) -> tuple[Tensor, Tensor]:
     """Return the places ``(q,)`` of the trapezoid rule, in standard deviations, and their weights."""
-    z = torch.linspace(-REACH, REACH, NODES, dtype=like.dtype, device=like.device)
+    z = torch.linspace(-REACH, REACH, count, dtype=like.dtype, device=like.device)
     return z, torch.softmax(-0.5 * z.square(), 0)
 
 

@@ -9,13 +9,14 @@ by the trapezoid rule, see `nonparam.likelihoods.base`.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nonparam.likelihoods.base import ResponseLikelihood, nodes
+from nonparam.likelihoods.base import ResponseLikelihood
 
 __all__ = ["Predictive"]
 
@@ -24,7 +25,7 @@ Array = NDArray[np.float64]
 BISECTIONS = 200
 DOUBLINGS = 1100  # from one end of what a float holds to the other
 RELATIVE = 1e-10  # width of the bracket of a quantile
-COARSE = 2  # every second place, with two functions: the grid is their product
+ROWS = 256  # at a time
 
 
 @dataclass(frozen=True)
@@ -50,37 +51,52 @@ class Predictive:
     variance: Tensor
     exposure: Tensor | None = None
 
-    def _functions(self) -> tuple[Tensor, Tensor]:
-        """Return values of the functions, ``(m, q)`` or ``(m, q, latents)``, and their weights ``(q,)``."""
-        z, weights = nodes(self.mean)
-        if self.mean.shape[1] == 1:
-            return self.mean + self.variance.sqrt() * z, weights
-        z, weights = z[::COARSE], weights[::COARSE] / weights[::COARSE].sum()
-        grid = torch.cartesian_prod(*[z] * self.mean.shape[1])
-        weights = torch.cartesian_prod(*[weights] * self.mean.shape[1]).prod(1)
-        return self.mean[:, None] + self.variance.sqrt()[:, None] * grid, weights
+    @cached_property
+    def _places(self) -> tuple[Tensor, Tensor]:
+        return self.likelihood.places(self.mean, self.variance, self.exposure)
+
+    def _parts(self) -> "list[Predictive]":
+        """Return the distributions of some rows at a time, which the memory holds with all functions."""
+        rows = torch.arange(len(self.mean), device=self.mean.device).split(ROWS)
+        exposure = [None if self.exposure is None else self.exposure[i] for i in rows]
+        return [
+            Predictive(self.likelihood, self.mean[i], self.variance[i], own)
+            for i, own in zip(rows, exposure, strict=True)
+        ]
 
     def moments(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean and variance of an observation, and the variance of its mean given the functions."""
-        f, weights = self._functions()
-        given, spread = self.likelihood.response(f, self.exposure)
-        mean = given @ weights
-        doubt = (given - mean[:, None]).square() @ weights
-        return mean, spread @ weights + doubt, doubt
+        found = [part._moments() for part in self._parts()]
+        mean, variance, doubt = (torch.cat(each) for each in zip(*found, strict=True))
+        return mean, variance, doubt
+
+    def _moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.likelihood.moments(self.mean, self.variance, self.exposure)
 
     def log_density(self, y: Tensor) -> Tensor:
         """Return the log density of observations ``y (m, k)``, ``(m,)``, in nats."""
-        f, weights = self._functions()
-        return torch.logsumexp(self.likelihood.log_density(y, f) + weights.log(), 1)
+        found = []
+        for part, seen in zip(self._parts(), y.split(ROWS), strict=True):
+            exposure = seen[:, 1:] if seen.shape[1] > 1 else None
+            f, weights = self.likelihood.places(part.mean, part.variance, exposure)
+            found.append(torch.logsumexp(self.likelihood.log_density(seen, f) + weights.log(), 1))
+        return torch.cat(found)
 
     def distribution(self, y: Tensor) -> Tensor:
         """Return the probability of at most ``y (m, 1)``, ``(m,)``."""
-        f, weights = self._functions()
+        pairs = zip(self._parts(), y.split(ROWS), strict=True)
+        return torch.cat([part._distribution(seen) for part, seen in pairs])
+
+    def _distribution(self, y: Tensor) -> Tensor:
+        f, weights = self._places
         return self.likelihood.distribution(y, f, self.exposure) @ weights
 
     def quantiles(self, q: Array) -> Array:
         """Return the smallest numbers whose probability reaches each of ``q (k,)``: ``(m, k)``."""
-        mean, variance, _ = self.moments()
+        return np.concatenate([part._quantiles(q) for part in self._parts()])
+
+    def _quantiles(self, q: Array) -> Array:
+        mean, variance, _ = self._moments()
         spread = torch.where(variance.isfinite(), variance, mean.square() + 1.0).sqrt()
         found = [self._quantile(float(each), mean[:, None], spread[:, None]) for each in q]
         return np.stack([each[:, 0].cpu().numpy() for each in found], 1)
@@ -91,7 +107,7 @@ class Predictive:
             middle = 0.5 * (low + high)
             if self.likelihood.is_discrete:
                 middle = middle.floor()
-            reached = (self.distribution(middle) >= q)[:, None]
+            reached = (self._distribution(middle) >= q)[:, None]
             high, low = torch.where(reached, middle, high), torch.where(reached, low, middle)
             width = high - low
             if bool((width <= (1.0 if self.likelihood.is_discrete else RELATIVE * spread)).all()):
@@ -106,7 +122,7 @@ class Predictive:
         for sign, is_beyond in ((-1.0, torch.lt), (1.0, torch.ge)):
             reach = spread.clone()
             for _ in range(DOUBLINGS):
-                short = ~is_beyond(self.distribution(centre + sign * reach), q)[:, None]
+                short = ~is_beyond(self._distribution(centre + sign * reach), q)[:, None]
                 if not bool(short.any()):
                     break
                 reach = torch.where(short, 2.0 * reach, reach)

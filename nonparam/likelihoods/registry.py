@@ -5,11 +5,22 @@ from typing import Any
 from nonparam.errors import InputError
 from nonparam.likelihoods.base import ResponseLikelihood
 from nonparam.likelihoods.bernoulli import Bernoulli
+from nonparam.likelihoods.beta import Beta
+from nonparam.likelihoods.binomial import Binomial
+from nonparam.likelihoods.censored import Censored
+from nonparam.likelihoods.heteroscedastic import Heteroscedastic
+from nonparam.likelihoods.negative_binomial import NegativeBinomial
 from nonparam.likelihoods.poisson import Poisson
+from nonparam.likelihoods.student_t import StudentT
 
 __all__ = ["NAMES", "as_likelihood"]
 
-NAMED: dict[str, type[ResponseLikelihood]] = {each.keyword: each for each in (Bernoulli, Poisson)}
+CLASSES: tuple[type[ResponseLikelihood], ...] = (
+    *(Bernoulli, Binomial, Beta),
+    *(Poisson, NegativeBinomial),
+    *(StudentT, Heteroscedastic, Censored),
+)
+NAMED = {each.keyword: each for each in CLASSES}
 NAMES = ("gaussian", *NAMED)
 
 
