@@ -33,7 +33,9 @@ __all__ = ["variational"]
 MAX_STEPS = 200
 SMALLEST = 1.0 / 64.0  # share of a step
 TOLERANCE = 1e-11  # nats a row by which the bound rises
-ROUGH = 1e-5  # the same with several functions, whose steps wait for one another
+KNOWN = 1e-8  # variance of a function that is known, but for what rounding in differences asks for
+FEW = 2  # functions
+ROUGH = 1e-5  # the same as TOLERANCE with more functions, whose steps wait for one another
 NEGLIGIBLE = 1e-9  # of the largest slope in a variance
 
 
@@ -70,7 +72,7 @@ def variational(
     Args:
         covariances: of each function at the rows, ``(n, n)``; a single one is shared by all functions.
         seen: the observations.
-        previous: to begin from its sites; by default from those of functions that are zero.
+        previous: to begin from its sites; by default from those that a first step leads to.
         gradient: whether to return the derivatives.
 
     Raises:
@@ -78,8 +80,7 @@ def variational(
     """
     latents = seen.likelihood.latents
     matrices = list(covariances) * (latents if len(covariances) == 1 else 1)
-    zero = torch.zeros_like(seen.weights)
-    state = _state(matrices, [Sites(zero, zero)] * latents, seen)
+    state = _state(matrices, _first(latents, seen), seen)
     if previous is not None and isinstance(previous.posterior, Independent):
         before = [posterior.sites for posterior in previous.posterior.posteriors]
         state = max(state, _state(matrices, before, seen), key=lambda each: each.bound)
@@ -91,8 +92,30 @@ def variational(
     return Approximation(state.bound, state.posterior, shared, _parameter_slopes(state, seen))
 
 
+def _first(latents: int, seen: Observations) -> list[Sites]:
+    """Return the sites that a step leads to from functions that are zero and known.
+
+    Under the prior they may vary so much that a step from it leads nowhere: exponentials have huge means.
+    """
+    mean = torch.zeros(len(seen.y), latents, dtype=seen.weights.dtype, device=seen.weights.device)
+    in_mean, in_variance = _slopes(mean, torch.full_like(mean, KNOWN), seen)[1:]
+    return [
+        Sites(slope, (-2.0 * curve).clamp_min(0.0))
+        for slope, curve in zip(in_mean.mT, in_variance.mT, strict=True)
+    ]
+
+
+def _slopes(mean: Tensor, variance: Tensor, seen: Observations) -> tuple[float, Tensor, Tensor]:
+    """Return the expected log density, and its slopes in the moments ``(n, latents)``."""
+    mean, variance = mean.requires_grad_(), variance.requires_grad_()
+    with torch.enable_grad():
+        expected = seen.expected_log_density(mean, variance)
+        in_mean, in_variance = torch.autograd.grad(expected, [mean, variance])
+    return float(expected.detach()), in_mean, in_variance
+
+
 def _climb(state: _State, seen: Observations) -> _State:
-    tolerance = TOLERANCE if seen.likelihood.latents == 1 else ROUGH
+    tolerance = TOLERANCE if seen.likelihood.latents <= FEW else ROUGH
     for _ in range(MAX_STEPS):
         following = _step(state, seen)
         rise, state = following.bound - state.bound, following
@@ -119,11 +142,8 @@ def _step(state: _State, seen: Observations) -> _State:
 
 def _state(matrices: Sequence[Tensor], sites: Sequence[Sites], seen: Observations) -> _State:
     posterior = Independent([SitePosterior.of(k, one) for k, one in zip(matrices, sites, strict=True)])
-    mean, variance = posterior.mean.requires_grad_(), posterior.variance.requires_grad_()
-    with torch.enable_grad():
-        expected = seen.expected_log_density(mean, variance)
-        in_mean, in_variance = torch.autograd.grad(expected, [mean, variance])
-    bound = float(expected.detach()) - sum(_divergence(one) for one in posterior.posteriors)
+    expected, in_mean, in_variance = _slopes(posterior.mean, posterior.variance, seen)
+    bound = expected - sum(_divergence(one) for one in posterior.posteriors)
     return _State(posterior, bound, in_mean, in_variance)
 
 
