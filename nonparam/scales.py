@@ -89,7 +89,7 @@ def measure(x: Array, y: Array, weights: Array, *, normalize_y: bool, find_perio
 
 
 def variance_of(y: Array, weights: Array) -> float:
-    """Return the variance of outputs ``(n, t)``, positive: of constant ones the square of their size, or 1."""
+    """Return the variance of outputs ``(n, t)``; of constant ones the square of their size, or 1."""
     mean = np.average(y, axis=0, weights=weights)
     variance = float(np.average((y - mean) ** 2, axis=0, weights=weights).mean())
     size = float(np.abs(mean).max())

@@ -112,7 +112,7 @@ class ResponseLikelihood(Likelihood):
         """
 
     def width(self, f: Tensor, exposure: Tensor | None = None) -> Tensor:
-        """Return how wide the distribution of an observation given ``f (m, q)`` is: its standard deviation."""
+        """Return the standard deviation of an observation given ``f (m, q)``, or what else its width is."""
         return self.response(f, exposure)[1].sqrt()
 
     def places(self, mean: Tensor, variance: Tensor, exposure: Tensor | None = None) -> tuple[Tensor, Tensor]:

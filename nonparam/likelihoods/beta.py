@@ -70,8 +70,8 @@ class Beta(ParametricLikelihood):
             i = int(edge.argmax())
             raise InputError(
                 f"likelihood='beta' gives no density to shares of exactly 0 or 1, got y[{i}]={share[i]:g} "
-                f"({int(edge.sum())} such rows): with numbers of trials take 'binomial'; shares that were cut "
-                "off there are for 'censored'; if they were rounded, move them inside, as by "
+                f"({int(edge.sum())} such rows): with numbers of trials take 'binomial'; shares that were "
+                "cut off there are for Censored(0.0, 1.0); if they were rounded, move them inside, as by "
                 "(y * (n - 1) + 0.5) / n"
             )
 

@@ -72,7 +72,7 @@ class Censored(ParametricLikelihood):
         self.is_limited = lower is not None or upper is not None
         if self.lower >= self.upper:
             raise InputError(
-                f"Censored: the lower limit must be below the upper one, got {self.lower:g} and {self.upper:g}"
+                f"Censored: lower must be less than upper, got {self.lower:g} and {self.upper:g}"
             )
 
     def check(self, y: NDArray[Any]) -> None:
@@ -110,7 +110,7 @@ class Censored(ParametricLikelihood):
         return torch.where(side == 0.0, inside, torch.special.log_ndtr(side * z))
 
     def _standardised(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
-        """Return where observations are: -1 at the lower limit, 1 at the upper one; and errors, standardised."""
+        """Return -1 for observations at the lower limit and 1 at the upper one; and errors, standardised."""
         seen = y[:, :1]
         side = (seen >= self.upper).to(seen) - (seen <= self.lower).to(seen)
         return side, (f - seen) / self.noise.sqrt()

@@ -24,7 +24,7 @@ class Heteroscedastic(ResponseLikelihood):
 
     .. math:: p(y \mid f, g) = N(y \mid f, e^{2 g})
 
-    The two functions have a kernel each, of the same form, with hyperparameters of their own. All expectations
+    The two functions have a kernel each, of the same form, with hyperparameters of their own. Expectations
     are known in closed form:
 
     .. math:: E \log p(y \mid f, g) = -\tfrac12 \log 2 \pi - m_g
@@ -47,7 +47,7 @@ class Heteroscedastic(ResponseLikelihood):
         """Take any numbers."""
 
     def typical(self, y: NDArray[Any]) -> Sequence[tuple[float, float]]:
-        """Return mean and variance of the data; the logarithm of a part of their deviation, and its variance."""
+        """Return mean and variance of the data; the logarithm of a part of their deviation, its variance."""
         mean, variance = float(y[:, 0].mean()), variance_of(y[:, :1], np.ones(len(y)))
         return [(mean, variance), (0.5 * math.log(NOISE * variance), SPREAD)]
 
@@ -62,7 +62,7 @@ class Heteroscedastic(ResponseLikelihood):
         return -LOG_ROOT - mean[:, 1] - 0.5 * square * (2.0 * (variance[:, 1] - mean[:, 1])).exp()
 
     def places(self, mean: Tensor, variance: Tensor, exposure: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return functions over which observations mix: the uncertainty of the first one is noise, exactly."""
+        """Return functions over which observations mix; the uncertainty of the first one counts as noise."""
         z, weights = nodes(mean)
         g = mean[:, 1:] + variance[:, 1:].sqrt() * z
         total = 0.5 * (variance[:, :1] + (2.0 * g).exp()).log()

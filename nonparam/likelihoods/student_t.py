@@ -94,7 +94,7 @@ class StudentT(ParametricLikelihood):
         return constant - scale.log() - 0.5 * (df + 1.0) * (square / (df * scale.square())).log1p()
 
     def response(self, f: Tensor, exposure: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the function, and the variance of the errors: infinite with 2 degrees of freedom or fewer."""
+        """Return the function, and the variance of the errors, infinite where ``df`` is 2 or less."""
         df = self.df
         variance = torch.where(df > 2.0, self.scale.square() * df / (df - 2.0), math.inf)
         return f, variance * torch.ones_like(f)
