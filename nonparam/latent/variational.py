@@ -33,6 +33,7 @@ __all__ = ["variational"]
 MAX_STEPS = 200
 SMALLEST = 1.0 / 64.0  # share of a step
 TOLERANCE = 1e-11  # nats a row by which the bound rises
+TOGETHER = 0.75  # share of a step of several functions at once: they swing to and fro by full ones
 KNOWN = 1e-8  # variance of a function that is known, but for what rounding in differences asks for
 FEW = 2  # functions
 ROUGH = 1e-5  # the same as TOLERANCE with more functions, whose steps wait for one another
@@ -130,7 +131,8 @@ def _climb(state: _State, seen: Observations) -> _State:
 def _step(state: _State, seen: Observations) -> _State:
     """Return where a step leads that does not lower the bound; the same state where no share of it does."""
     matrices = [posterior.covariance for posterior in state.posterior.posteriors]
-    now, goal, share = [posterior.sites for posterior in state.posterior.posteriors], state.steepest, 1.0
+    now, goal = [posterior.sites for posterior in state.posterior.posteriors], state.steepest
+    share = 1.0 if len(matrices) == 1 else TOGETHER
     while share >= SMALLEST:
         sites = [one.towards(other, share) for one, other in zip(now, goal, strict=True)]
         following = _state(matrices, sites, seen)

@@ -130,7 +130,7 @@ class Censored(ParametricLikelihood):
     def expected_log_density(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         """Return its mean over Gaussian functions: in closed form where nothing is censored."""
         side, z = self._standardised(y, mean)
-        noise = self.noise
+        noise: Tensor = self.noise
         inside = -0.5 * (z.square() + variance / noise) - 0.5 * noise.log() - LOG_ROOT
         at = (side != 0.0)[:, 0]
         found = inside[:, 0]
@@ -164,8 +164,9 @@ class Censored(ParametricLikelihood):
 
     def sample(self, f: Tensor, generator: torch.Generator, exposure: Tensor | None = None) -> Tensor:
         """Draw observations."""
+        root: Tensor = self.noise.sqrt()
         drawn = torch.randn(f.shape, generator=generator, dtype=f.dtype, device=f.device)
-        return (f + self.noise.sqrt() * drawn).clamp(self.lower, self.upper)
+        return (f + root * drawn).clamp(self.lower, self.upper)
 
     def __repr__(self) -> str:
         """Return the constructor's call with the present values."""

@@ -81,7 +81,8 @@ class Heteroscedastic(ResponseLikelihood):
 
     def distribution(self, y: Tensor, f: Tensor, exposure: Tensor | None = None) -> Tensor:
         """Return the probability of an observation of at most ``y``."""
-        return torch.special.ndtr((y - f[..., 0]) * (-f[..., 1]).exp())
+        z: Tensor = (y - f[..., 0]) * (-f[..., 1]).exp()
+        return 0.5 * torch.erfc(-z / math.sqrt(2.0))
 
     def sample(self, f: Tensor, generator: torch.Generator, exposure: Tensor | None = None) -> Tensor:
         """Draw observations."""

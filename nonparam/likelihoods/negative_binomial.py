@@ -68,7 +68,8 @@ class NegativeBinomial(ParametricLikelihood):
 
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:
         """Return ``log p(y | f)``."""
-        count, log_mean, a = y[:, :1], _log_mean(y, f), self.dispersion
+        a: Tensor = self.dispersion
+        count, log_mean = y[:, :1], _log_mean(y, f)
         constant = _log_rising(count, a) - torch.lgamma(count + 1.0)
         return constant + count * log_mean - (count + 1.0 / a) * _softplus(log_mean + a.log())
 
@@ -95,7 +96,7 @@ class NegativeBinomial(ParametricLikelihood):
 
     def sample(self, f: Tensor, generator: torch.Generator, exposure: Tensor | None = None) -> Tensor:
         """Draw counts: rates of a gamma distribution, and Poisson's counts."""
-        mean, a = self.response(f, exposure)[0], float(self.dispersion)
+        mean, a = self.response(f, exposure)[0], float(self.dispersion.detach())
         rates = a * numpy_generator(generator).standard_gamma(1.0 / a, tuple(f.shape))
         return torch.poisson(mean * from_numpy(rates, mean), generator=generator)
 

@@ -89,7 +89,8 @@ class StudentT(ParametricLikelihood):
         return self._of_square((y[:, :1] - mean).square() + variance)[:, 0]
 
     def _of_square(self, square: Tensor) -> Tensor:
-        df, scale = self.df, self.scale
+        df: Tensor = self.df
+        scale: Tensor = self.scale
         constant = torch.lgamma(0.5 * (df + 1.0)) - torch.lgamma(0.5 * df) - 0.5 * (math.pi * df).log()
         return constant - scale.log() - 0.5 * (df + 1.0) * (square / (df * scale.square())).log1p()
 
@@ -101,7 +102,8 @@ class StudentT(ParametricLikelihood):
 
     def width(self, f: Tensor, exposure: Tensor | None = None) -> Tensor:
         """Return the scale: deviations may be infinite."""
-        return self.scale * torch.ones_like(f)
+        scale: Tensor = self.scale
+        return scale.expand_as(f)
 
     def distribution(self, y: Tensor, f: Tensor, exposure: Tensor | None = None) -> Tensor:
         """Return the probability of an observation of at most ``y``."""
@@ -109,8 +111,9 @@ class StudentT(ParametricLikelihood):
 
     def sample(self, f: Tensor, generator: torch.Generator, exposure: Tensor | None = None) -> Tensor:
         """Draw observations."""
-        drawn = numpy_generator(generator).standard_t(float(self.df), tuple(f.shape))
-        return f + self.scale * from_numpy(drawn, f)
+        drawn = numpy_generator(generator).standard_t(float(self.df.detach()), tuple(f.shape))
+        scale: Tensor = self.scale
+        return f + scale * from_numpy(drawn, f)
 
 
 def robust_scale(y: NDArray[Any]) -> float:
