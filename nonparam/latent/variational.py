@@ -81,7 +81,7 @@ def variational(
     """
     latents = seen.likelihood.latents
     matrices = list(covariances) * (latents if len(covariances) == 1 else 1)
-    state = _state(matrices, _first(latents, seen), seen)
+    state = _state(matrices, _first(matrices, seen), seen)
     if previous is not None and isinstance(previous.posterior, Independent):
         before = [posterior.sites for posterior in previous.posterior.posteriors]
         state = max(state, _state(matrices, before, seen), key=lambda each: each.bound)
@@ -93,17 +93,18 @@ def variational(
     return Approximation(state.bound, state.posterior, shared, _parameter_slopes(state, seen))
 
 
-def _first(latents: int, seen: Observations) -> list[Sites]:
+def _first(matrices: Sequence[Tensor], seen: Observations) -> list[Sites]:
     """Return the sites that a step leads to from functions that are zero and known.
 
     Under the prior they may vary so much that a step from it leads nowhere: exponentials have huge means.
+    Precisions are such that no site alone moves its function by more than a standard deviation of the prior.
     """
-    mean = torch.zeros(len(seen.y), latents, dtype=seen.weights.dtype, device=seen.weights.device)
+    prior = torch.stack([torch.diagonal(k) for k in matrices], 1)
+    sd = torch.where(prior > 0.0, prior, 1.0).sqrt()
+    mean = torch.zeros_like(sd)
     in_mean, in_variance = _slopes(mean, torch.full_like(mean, KNOWN), seen)[1:]
-    return [
-        Sites(slope, (-2.0 * curve).clamp_min(0.0))
-        for slope, curve in zip(in_mean.mT, in_variance.mT, strict=True)
-    ]
+    precision = torch.maximum(-2.0 * in_variance, in_mean.abs() / sd)
+    return [Sites(slope, own) for slope, own in zip(in_mean.mT, precision.mT, strict=True)]
 
 
 def _slopes(mean: Tensor, variance: Tensor, seen: Observations) -> tuple[float, Tensor, Tensor]:

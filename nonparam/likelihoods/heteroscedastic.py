@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nonparam.errors import InputError
 from nonparam.likelihoods.base import ResponseLikelihood, nodes
 from nonparam.scales import variance_of
 
@@ -44,7 +45,12 @@ class Heteroscedastic(ResponseLikelihood):
     latents = 2
 
     def check(self, y: NDArray[Any]) -> None:
-        """Take any numbers."""
+        """Raise `InputError` unless there are observations that differ."""
+        if (y[:, 0] == y[0, 0]).all():
+            raise InputError(
+                "likelihood='heteroscedastic' learns how the noise changes, and all observations are "
+                f"{y[0, 0]:g}: take likelihood='gaussian'"
+            )
 
     def typical(self, y: NDArray[Any]) -> Sequence[tuple[float, float]]:
         """Return mean and variance of the data; the logarithm of a part of their deviation, its variance."""
