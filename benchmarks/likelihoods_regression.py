@@ -2,10 +2,10 @@
 
 Coal: disasters in British coal mines in each year from 1851 to 1962 (Jarrett, 1979), Poisson; GPyTorch's
 rate is the softplus of its function, ours the exponential. Motorcycle: the acceleration of a helmet
-(Silverman, 1985), whose noise changes; NONPARAM_DATA names the folder of the data. Both by ten folds: minus the
-mean log density of held-out observations in nats (NLPD), and the share of them in central 80 % intervals, which
-for counts is more. GPyTorch has no likelihood with two functions; it is given one here, with the expected log
-density in closed form.
+(Silverman, 1985), whose noise changes; NONPARAM_DATA names the folder of the data. Both by ten folds: minus
+the mean log density of held-out observations in nats (NLPD), and the share of them in central 80 %
+intervals, which for counts is more. GPyTorch has no likelihood with two functions; it is given one here, with
+the expected log density in closed form.
 
 Outliers: a function of one input with Gaussian noise, one in ten observations moved by 5 to 20 deviations of
 the noise. RMSE of new observations without outliers, and of the function, relative to `GPRegressor` on the

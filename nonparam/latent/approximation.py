@@ -42,7 +42,7 @@ class Observations:
     def derivatives(self, f: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return three derivatives of the rows' log densities in a single function, ``(n,)`` each."""
         found = self.likelihood.derivatives(self.y, (f + self.level)[:, None])
-        slope, curvature, third = (self.weights * each[:, 0] for each in found)
+        slope, curvature, third = (self.weights * each.detach()[:, 0] for each in found)
         return slope, curvature, third
 
     def expected_log_density(self, mean: Tensor, variance: Tensor) -> Tensor:

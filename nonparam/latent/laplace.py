@@ -45,7 +45,7 @@ class _Point:
 
     @classmethod
     def of(cls, alpha: Tensor, f: Tensor, seen: Observations) -> "_Point":
-        return cls(alpha, f, float(seen.log_density(f[:, None])) - 0.5 * float(alpha @ f))
+        return cls(alpha, f, float(seen.log_density(f[:, None]).detach()) - 0.5 * float(alpha @ f))
 
 
 def laplace_mode(

@@ -20,7 +20,7 @@ __all__ = ["Censored"]
 
 NOISE = 0.2  # of the variance of y: the prior median
 FAR = 40.0  # standard deviations, beyond which a float holds no probability
-TAIL = -1e3  # standard deviations, beyond which derivatives of log probabilities take their series
+TAIL = -100.0  # standard deviations, beyond which derivatives of log probabilities take their series
 LOG_ROOT = 0.5 * math.log(2.0 * math.pi)
 
 
@@ -194,13 +194,13 @@ def _log_ndtr_derivatives(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     With :math:`h = \varphi(z) / \Phi(z)` they are :math:`h`, :math:`-h (z + h)` and
     :math:`h ((z + h) (z + 2 h) - 1)`.
     """
-    near, far = z.clamp_min(TAIL), z.clamp_max(TAIL)
+    near, t = z.clamp_min(TAIL), -z.clamp_max(TAIL)
     h = math.sqrt(2.0 / math.pi) / torch.special.erfcx(-near / math.sqrt(2.0))
     excess = near + h
     second, third = -h * excess, h * (excess * (excess + h) - 1.0)
     is_far = z < TAIL
     return (
-        torch.where(is_far, -far - 1.0 / far, h),
-        torch.where(is_far, -1.0 + far**-2.0, second),
-        torch.where(is_far, -2.0 * far**-3.0, third),
+        torch.where(is_far, t + 1.0 / t - 2.0 / t**3 + 10.0 / t**5, h),
+        torch.where(is_far, -1.0 + 1.0 / t**2 - 6.0 / t**4, second),
+        torch.where(is_far, 2.0 / t**3 - 24.0 / t**5, third),
     )

@@ -11,14 +11,13 @@ from torch import Tensor
 from nonparam.kernels.base import Hyperparameter
 from nonparam.likelihoods.parametric import ParametricLikelihood
 from nonparam.likelihoods.poisson import check_counts, typical_log_rate
-from nonparam.likelihoods.special import betainc, from_numpy, numpy_generator
+from nonparam.likelihoods.special import betainc, from_numpy, log_rising, numpy_generator
 from nonparam.theta import Prior
 
 __all__ = ["NegativeBinomial"]
 
 DISPERSION = 0.2  # the prior median: rates vary by about half their size
 DISPERSION_SD = 2.0  # of its logarithm: the middle 95 % span a factor of 3000
-STIRLING = 1e-2  # dispersion below which differences of logarithms of gamma functions take Stirling's series
 
 
 class NegativeBinomial(ParametricLikelihood):
@@ -70,7 +69,7 @@ class NegativeBinomial(ParametricLikelihood):
         """Return ``log p(y | f)``."""
         a: Tensor = self.dispersion
         count, log_mean = y[:, :1], _log_mean(y, f)
-        constant = _log_rising(count, a) - torch.lgamma(count + 1.0)
+        constant = log_rising(count, a) - torch.lgamma(count + 1.0)
         return constant + count * log_mean - (count + 1.0 / a) * _softplus(log_mean + a.log())
 
     def derivatives(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,16 +107,3 @@ def _log_mean(y: Tensor, f: Tensor) -> Tensor:
 def _softplus(x: Tensor) -> Tensor:
     """Return ``log(1 + e^x)`` to all digits, also of small ones."""
     return torch.clamp_min(x, 0.0) + (-x.abs()).exp().log1p()
-
-
-def _log_rising(count: Tensor, a: Tensor) -> Tensor:
-    r"""Return :math:`\log \Gamma(y + r) - \log \Gamma(r) + y \log a` of :math:`r = 1 / a`.
-
-    For large ``r`` by Stirling's series, in which what cancels is left out:
-    :math:`(y + r - 1/2) \log(1 + a y) - y + S(y + r) - S(r)` with :math:`S(x) = 1 / 12 x - 1 / 360 x^3`.
-    """
-    if float(a.detach()) >= STIRLING:
-        return torch.lgamma(count + 1.0 / a) - torch.lgamma(1.0 / a) + count * a.log()
-    small = a / (1.0 + a * count)
-    series = (small - a) / 12.0 - (small**3 - a**3) / 360.0
-    return (count + 1.0 / a - 0.5) * (a * count).log1p() - count + series

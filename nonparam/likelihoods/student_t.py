@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nonparam.kernels.base import Hyperparameter
 from nonparam.likelihoods.parametric import ParametricLikelihood
-from nonparam.likelihoods.special import from_numpy, numpy_generator, student_t_distribution
+from nonparam.likelihoods.special import from_numpy, log_rising, numpy_generator, student_t_distribution
 from nonparam.theta import Prior
 
 __all__ = ["StudentT", "robust_scale"]
@@ -91,7 +91,7 @@ class StudentT(ParametricLikelihood):
     def _of_square(self, square: Tensor) -> Tensor:
         df: Tensor = self.df
         scale: Tensor = self.scale
-        constant = torch.lgamma(0.5 * (df + 1.0)) - torch.lgamma(0.5 * df) - 0.5 * (math.pi * df).log()
+        constant = log_rising(torch.full_like(df, 0.5), 2.0 / df) - 0.5 * math.log(2.0 * math.pi)
         return constant - scale.log() - 0.5 * (df + 1.0) * (square / (df * scale.square())).log1p()
 
     def response(self, f: Tensor, exposure: Tensor | None = None) -> tuple[Tensor, Tensor]:
