@@ -34,7 +34,7 @@ MAX_STEPS = 200
 SMALLEST = 1.0 / 64.0  # share of a step
 TOLERANCE = 1e-11  # nats a row by which the bound rises
 TOGETHER = 0.75  # share of a step of several functions at once: they swing to and fro by full ones
-KNOWN = 1e-8  # variance of a function that is known, but for what rounding in differences asks for
+KNOWN = 1e-8  # of the prior variance: of a function that is known
 FEW = 2  # functions
 ROUGH = 1e-5  # the same as TOLERANCE with more functions, whose steps wait for one another
 NEGLIGIBLE = 1e-9  # of the largest slope in a variance
@@ -102,7 +102,7 @@ def _first(matrices: Sequence[Tensor], seen: Observations) -> list[Sites]:
     prior = torch.stack([torch.diagonal(k) for k in matrices], 1)
     sd = torch.where(prior > 0.0, prior, 1.0).sqrt()
     mean = torch.zeros_like(sd)
-    in_mean, in_variance = _slopes(mean, torch.full_like(mean, KNOWN), seen)[1:]
+    in_mean, in_variance = _slopes(mean, KNOWN * sd.square(), seen)[1:]
     precision = torch.maximum(-2.0 * in_variance, in_mean.abs() / sd)
     return [Sites(slope, own) for slope, own in zip(in_mean.mT, precision.mT, strict=True)]
 

@@ -93,10 +93,14 @@ class ResponseLikelihood(Likelihood):
     Attributes:
         takes_exposure: whether observations may have one.
         counts_exposure: whether that is a whole number.
+        lowest: which observations are not below.
+        highest: which they are not above.
     """
 
     takes_exposure: ClassVar[bool] = False
     counts_exposure: ClassVar[bool] = False
+    lowest: float = -math.inf
+    highest: float = math.inf
 
     @abstractmethod
     def typical(self, y: NDArray[Any]) -> Sequence[tuple[float, float]]:

@@ -49,6 +49,8 @@ class Beta(ParametricLikelihood):
     """
 
     keyword = "beta"
+    lowest = 0.0
+    highest = 1.0
     precision = Hyperparameter("1")
 
     def __init__(self, precision: float | None = None, fixed: Sequence[str] = ()) -> None:

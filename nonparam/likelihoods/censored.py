@@ -68,11 +68,11 @@ class Censored(ParametricLikelihood):
         fixed: Sequence[str] = (),
     ) -> None:
         super().__init__({"noise": noise}, fixed)
-        self.lower, self.upper = _limit(lower, "lower", -math.inf), _limit(upper, "upper", math.inf)
+        self.lowest, self.highest = _limit(lower, "lower", -math.inf), _limit(upper, "upper", math.inf)
         self.is_limited = lower is not None or upper is not None
-        if self.lower >= self.upper:
+        if self.lowest >= self.highest:
             raise InputError(
-                f"Censored: lower must be less than upper, got {self.lower:g} and {self.upper:g}"
+                f"Censored: lower must be less than upper, got {self.lowest:g} and {self.highest:g}"
             )
 
     def check(self, y: NDArray[Any]) -> None:
@@ -83,8 +83,8 @@ class Censored(ParametricLikelihood):
                 "smallest number that can be seen, or the largest as upper, or both"
             )
         for beyond, side, limit in (
-            (y[:, 0] < self.lower, "below the lower", self.lower),
-            (y[:, 0] > self.upper, "above the upper", self.upper),
+            (y[:, 0] < self.lowest, "below the lower", self.lowest),
+            (y[:, 0] > self.highest, "above the upper", self.highest),
         ):
             if beyond.any():
                 i = int(beyond.argmax())
@@ -112,7 +112,7 @@ class Censored(ParametricLikelihood):
     def _standardised(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
         """Return -1 for observations at the lower limit and 1 at the upper one; and errors, standardised."""
         seen = y[:, :1]
-        side = (seen >= self.upper).to(seen) - (seen <= self.lower).to(seen)
+        side = (seen >= self.highest).to(seen) - (seen <= self.lowest).to(seen)
         return side, (f - seen) / self.noise.sqrt()
 
     def derivatives(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,7 +146,7 @@ class Censored(ParametricLikelihood):
         that is nearest to 0, so that nothing cancels where nearly all is beyond a limit.
         """
         root = self.noise.sqrt()
-        a, b = ((self.lower - f) / root).clamp_min(-FAR), ((self.upper - f) / root).clamp_max(FAR)
+        a, b = ((self.lowest - f) / root).clamp_min(-FAR), ((self.highest - f) / root).clamp_max(FAR)
         c = torch.maximum(torch.minimum(torch.zeros_like(f), b), a)
         at_a, at_b = torch.special.ndtr(a), torch.special.ndtr(-b)
         between = torch.where(a > 0.0, torch.special.ndtr(-a) - at_b, torch.special.ndtr(b) - at_a)
@@ -160,17 +160,17 @@ class Censored(ParametricLikelihood):
         """Return the probability of an observation of at most ``y``."""
         below = torch.special.ndtr((y - f) / self.noise.sqrt())
         zero, one = torch.zeros_like(below), torch.ones_like(below)
-        return torch.where(y < self.lower, zero, torch.where(y >= self.upper, one, below))
+        return torch.where(y < self.lowest, zero, torch.where(y >= self.highest, one, below))
 
     def sample(self, f: Tensor, generator: torch.Generator, exposure: Tensor | None = None) -> Tensor:
         """Draw observations."""
         root: Tensor = self.noise.sqrt()
         drawn = torch.randn(f.shape, generator=generator, dtype=f.dtype, device=f.device)
-        return (f + root * drawn).clamp(self.lower, self.upper)
+        return (f + root * drawn).clamp(self.lowest, self.highest)
 
     def __repr__(self) -> str:
         """Return the constructor's call with the present values."""
-        limits = {"lower": self.lower, "upper": self.upper}
+        limits = {"lower": self.lowest, "upper": self.highest}
         said = [f"{name}={limit:g}" for name, limit in limits.items() if math.isfinite(limit)]
         own = super().__repr__().removeprefix("Censored(").removesuffix(")")
         return f"Censored({', '.join([*said, own] if own else said)})"

@@ -112,7 +112,9 @@ class Predictive:
             width = high - low
             if bool((width <= (1.0 if self.likelihood.is_discrete else RELATIVE * spread)).all()):
                 break
-        return high
+        lowest = torch.full_like(high, self.likelihood.lowest)
+        is_lowest = (self._distribution(lowest) >= q)[:, None]  # it has a probability of its own
+        return torch.where(is_lowest, lowest, high).clamp_max(self.likelihood.highest)
 
     def _bracket(self, q: float, centre: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
         """Return a number whose probability does not reach ``q``, and one whose does."""
