@@ -95,7 +95,7 @@ class GPRegressor(ResponseMixin, RegressorMixin, MultiOutputMixin, BaseEstimator
         likelihood: of the observations given the function: ``"gaussian"``, or another by its name or from
             `nonparam.likelihoods`. The posterior is approximated then, by a factorisation; the mean has broad
             priors, ``noise`` is of the likelihood, and ``normalize_y`` of no effect. Counts may have a second
-            column in ``y``, their exposure.
+            column in ``y``, their exposure; successes their number of trials.
         inference: how, with such a likelihood: ``"variational"``, the Gaussian that is nearest in divergence;
             ``"laplace"``, one at the mode, where there is only one; or ``"auto"``: ``"variational"``.
         n_restarts: searches besides the one that starts from the scale of the data.
