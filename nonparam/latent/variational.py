@@ -12,8 +12,8 @@ is largest for a prior times Gaussian sites, one for each row. With natural para
 
 damped where the bound does not rise. Where the steps end, the sites maximise the bound, so that its gradient
 in hyperparameters is the partial one at fixed sites; what is left of the gradient in the sites is counted all
-the same. Precisions are kept from being negative. They ask for that only where a likelihood is not log-concave,
-at rows that surprise, and there the gradient is close, not exact.
+the same. Precisions are kept from being negative. Only likelihoods that are not log-concave ask for that, at
+rows that surprise, and there the gradient is close, not exact.
 
 Source: Khan and Lin (2017), Conjugate-computation variational inference, AISTATS; Adam, Chang, Khan and Solin
 (2021), Dual parameterization of sparse variational Gaussian processes, NeurIPS, for the gradient.

@@ -45,7 +45,7 @@ class Beta(ParametricLikelihood):
     Examples:
         >>> y, f = torch.tensor([[0.3]]), torch.zeros(1, 1)
         >>> Beta(precision=2.0).log_density(y, f).exp().detach()  # of the uniform distribution
-        tensor([[1.]], dtype=torch.float64)
+        tensor([[1.]])
     """
 
     keyword = "beta"

@@ -53,7 +53,7 @@ class Censored(ParametricLikelihood):
     Examples:
         >>> y, f = torch.tensor([[0.0]]), torch.zeros(1, 1)
         >>> Censored(lower=0.0, noise=1.0).log_density(y, f).exp().detach()
-        tensor([[0.5000]], dtype=torch.float64)
+        tensor([[0.5000]])
     """
 
     keyword = "censored"
