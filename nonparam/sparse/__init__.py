@@ -1,0 +1,2 @@
+"""Gaussian processes of many rows, approximated by inducing points."""
+
