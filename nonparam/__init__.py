@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from nonparam.planning import plan
     from nonparam.regression import GPRegressor
+    from nonparam.sparse import SparseGPRegressor
     from nonparam.spectral_mixture import SpectralMixtureRegressor
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "ModelAverage",
     "MultiOutputGPRegressor",
     "NearestNeighbourGPRegressor",
+    "SparseGPRegressor",
     "SpectralMixtureRegressor",
     "compare",
     "compare_widths",
@@ -62,6 +64,7 @@ _HOMES = {
     "ModelAverage": "nonparam.model_average",
     "MultiOutputGPRegressor": "nonparam.multioutput",
     "NearestNeighbourGPRegressor": "nonparam.nearest_neighbours",
+    "SparseGPRegressor": "nonparam.sparse",
     "SpectralMixtureRegressor": "nonparam.spectral_mixture",
     "compare": "nonparam.comparison",
     "compare_widths": "nonparam.networks",

@@ -24,6 +24,7 @@ ESTIMATORS = {
     "forecasting",
     "multioutput",
     "nearest_neighbours",
+    "sparse",
     "networks",
     "search",
     "comparison",

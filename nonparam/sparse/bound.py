@@ -18,7 +18,7 @@ Source: Titsias (2009), Variational learning of inducing variables in sparse Gau
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,7 +30,7 @@ from nonparam.model_selection.evidence import LOG_2PI
 from nonparam.solvers.cholesky import CholeskyFactor, cholesky
 from nonparam.sparse.projection import Projection, Statistics
 
-__all__ = ["Slopes", "Summary", "pull"]
+__all__ = ["Seen", "Slopes", "Summary", "added", "pull_points"]
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,27 @@ class Summary:
         n, t = self.sums.n, self.outputs
         return -0.5 * t * (n * (LOG_2PI + math.log(self.noise)) + self.factor.log_determinant())
 
-    def noise_slope(self) -> float:
-        """Return the derivative of the lower bound in the logarithm of the noise, at a fixed ``q``."""
-        sums, t, m = self.sums, self.outputs, len(self.sums.gram)
+    def misfit(self, sums: Statistics) -> float:
+        r"""Return :math:`E_q \sum_i |y_i - f(x_i)|^2` over the rows of some sums."""
         fitted = float((self.mean * (sums.gram @ self.mean)).sum())
-        misfit = sums.squares - 2.0 * float((self.mean * sums.moment).sum()) + fitted
-        spread = self.noise * (m - float(torch.diagonal(self.covariance).sum()))
-        return 0.5 * ((misfit + t * (sums.rest + spread)) / self.noise - t * sums.n)
+        spread = float((self.covariance * sums.gram).sum())
+        missed = sums.squares - 2.0 * float((self.mean * sums.moment).sum()) + fitted
+        return missed + self.outputs * (sums.rest + spread)
+
+    def divergence(self) -> float:
+        """Return the divergence of ``q`` from the prior, in nats."""
+        m, t = self.mean.shape
+        trace = float(torch.diagonal(self.covariance).sum())
+        return 0.5 * (t * (trace - m + self.factor.log_determinant()) + float(self.mean.square().sum()))
+
+    def bound_of(self, sums: Statistics) -> float:
+        """Return the bound at this ``q`` of the rows of other sums, in nats."""
+        expected = self.outputs * sums.n * (LOG_2PI + math.log(self.noise)) + self.misfit(sums) / self.noise
+        return -0.5 * expected - self.divergence()
+
+    def noise_slope(self, sums: Statistics) -> float:
+        """Return the derivative of `bound_of` in the logarithm of the noise, at a fixed ``q``."""
+        return 0.5 * (self.misfit(sums) / self.noise - self.outputs * sums.n)
 
 
 def _explained(sums: Statistics, noise: float) -> Tensor:
@@ -143,37 +157,55 @@ class Slopes:
         return -0.5 * self.weight * self.summary.outputs / self.summary.noise
 
     def points(self, sums: Statistics) -> Tensor:
-        """Return the derivative in the points' own covariance, ``(m, m)``, by the sums over the same rows."""
-        summary, factor = self.summary, self.weight / self.summary.noise
+        """Return the derivative in the points' own covariance, ``(m, m)``, by sums over rows, weights included."""
+        summary, factor = self.summary, 1.0 / self.summary.noise
         left = sums.moment - sums.gram @ summary.mean
         slopes = self._unexplained @ sums.gram
         slopes.addmm_(summary.mean, left.mT, beta=summary.outputs * factor, alpha=factor)
         return self.projection.pulled_square(slopes)
 
 
-def pull(
-    slopes: Slopes, z: Tensor, blocks: Iterable[tuple[Tensor, Tensor]], sums: Statistics, into: Sequence[Tensor]
-) -> list[Tensor]:
-    """Return derivatives of the bound in parameters of the kernel, and in the points where they are among them.
+@dataclass(frozen=True)
+class Seen:
+    """Rows as the inducing points see them, with graphs to what is learnt.
+
+    Attributes:
+        cross: covariances with the points, ``(b, m)``.
+        prior: variances, ``(b,)``.
+        features: ``(m, b)``, without a graph.
+    """
+
+    cross: Tensor
+    prior: Tensor
+    features: Tensor
+
+    @classmethod
+    def of(cls, projection: Projection, z: Tensor, x: Tensor) -> "Seen":
+        """Evaluate the kernel between rows ``x (b, d)`` and points, which have a graph where they are learnt."""
+        cross = covariance(projection.kernel, x, z)
+        return cls(cross, variance(projection.kernel, x), projection.whitened(cross))
+
+    def pull(self, slopes: Slopes, y: Tensor, into: Sequence[Tensor]) -> list[Tensor]:
+        """Return what the rows with outputs ``y (b, t)`` add to derivatives, but for the points' covariance."""
+        ends = _gradient(self.prior, torch.full_like(self.prior, slopes.diagonal), into)
+        return added(ends, _gradient(self.cross, slopes.rows(self.features, y), into))
+
+
+def pull_points(slopes: Slopes, z: Tensor, sums: Statistics, into: Sequence[Tensor]) -> list[Tensor]:
+    """Return derivatives of the bound through the points' own covariance.
 
     Args:
         slopes: of the bound in covariances.
-        z: the points, with a graph where their derivative is asked for.
-        blocks: rows ``(b, d)`` with their outputs ``(b, t)``.
-        sums: over the same rows.
-        into: parameters, and the points.
+        z: the points, with a graph where they are learnt.
+        sums: over the rows that the bound is of.
+        into: parameters of the kernel, and the points.
     """
-    if not any(each.requires_grad for each in into):
-        return [torch.zeros_like(each) for each in into]
-    kernel = slopes.projection.kernel
-    totals = _gradient(covariance(kernel, z, z), slopes.points(sums), into)
-    for x, y in blocks:
-        cross, prior = covariance(kernel, x, z), variance(kernel, x)
-        found = _gradient(cross, slopes.rows(slopes.projection.whitened(cross), y), into)
-        found += _gradient(prior, torch.full_like(prior, slopes.diagonal), into)
-        for i, each in enumerate(found):
-            totals[i % len(into)] = totals[i % len(into)] + each
-    return totals
+    return _gradient(covariance(slopes.projection.kernel, z, z), slopes.points(sums), into)
+
+
+def added(some: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
+    """Return the sums of tensors with others."""
+    return [one + other for one, other in zip(some, others, strict=True)]
 
 
 def _gradient(values: Tensor, weights: Tensor, into: Sequence[Tensor]) -> list[Tensor]:

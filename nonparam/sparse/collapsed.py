@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nonparam.errors import NotPositiveDefiniteError
-from nonparam.sparse.bound import Slopes, Summary, pull
+from nonparam.sparse.bound import Seen, Slopes, Summary, added, pull_points
 from nonparam.sparse.parameters import Parameters
 from nonparam.sparse.projection import BLOCK, project, statistics
 
@@ -52,9 +52,11 @@ class CollapsedObjective:
         summary = Summary(sums, noise)
         if not gradient:
             return summary.lower(), np.zeros_like(vector)
-        slopes = Slopes(projection, summary)
-        found = pull(slopes, points, self.blocks(), sums, self.parameters.into(points))
-        return summary.lower(), self.parameters.gathered(found, summary.noise_slope())
+        slopes, into = Slopes(projection, summary), self.parameters.into(points)
+        found = pull_points(slopes, points, sums, into)
+        for x, y in self.blocks():
+            found = added(found, Seen.of(projection, points, x).pull(slopes, y, into))
+        return summary.lower(), self.parameters.gathered(found, summary.noise_slope(sums))
 
     def negative(self, vectors: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
         """Return minus the objective and its gradient, as `nonparam.lbfgs.minimise` asks for them."""

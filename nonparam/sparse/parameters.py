@@ -36,25 +36,21 @@ class Parameters:
     moves: bool
 
     @property
-    def start(self) -> Array:
-        """The present hyperparameters and the points."""
-        return self._joined(self.theta.start, self.points)
-
-    @property
     def bounds(self) -> tuple[Array, Array]:
         """The least and the largest vector."""
         span = REACH * (self.scales.x_high - self.scales.x_low)
         ones = np.ones_like(self.points)
         low, high = (self.scales.x_low - span) * ones, (self.scales.x_high + span) * ones
-        lower = self._joined(self.theta.lower, np.minimum(low, self.points))
-        return lower, self._joined(self.theta.upper, np.maximum(high, self.points))
+        lower = self.joined(self.theta.lower, np.minimum(low, self.points))
+        return lower, self.joined(self.theta.upper, np.maximum(high, self.points))
 
     @property
     def step(self) -> Array:
         """Changes that matter: of a point, a standard deviation of the column."""
-        return self._joined(self.theta.step, self.scales.x_sd * np.ones_like(self.points))
+        return self.joined(self.theta.step, self.scales.x_sd * np.ones_like(self.points))
 
-    def _joined(self, theta: Array, points: Array) -> Array:
+    def joined(self, theta: Array, points: Array) -> Array:
+        """Return hyperparameters and points, where they are learnt, as a vector."""
         return np.concatenate([theta, points.reshape(-1)]) if self.moves else theta.copy()
 
     def assign(self, vector: Array) -> tuple[Tensor, float]:
@@ -72,9 +68,9 @@ class Parameters:
     def gathered(self, slopes: list[Tensor], noise: float) -> Array:
         """Return derivatives as a vector, that of the logarithm of the noise among them."""
         theta = self.theta.gather(slopes[:-1], np.array([noise]), 1)[0]
-        return self._joined(theta, slopes[-1].numpy())
+        return self.joined(theta, slopes[-1].numpy())
 
     def log_prior(self, vector: Array) -> tuple[float, Array]:
         """Return the log density of the hyperparameters' priors, and its gradient."""
         values, slopes = self.theta.log_priors(vector[None, : self.theta.size])
-        return float(values[0]), self._joined(slopes[0], np.zeros_like(self.points))
+        return float(values[0]), self.joined(slopes[0], np.zeros_like(self.points))

@@ -123,11 +123,11 @@ class Statistics:
         )
 
     def scaled(self, factor: float) -> "Statistics":
-        """Return as many times the sums; these are lost."""
+        """Return as many times the sums."""
         return replace(
             self,
-            gram=self.gram.mul_(factor),
-            moment=self.moment.mul_(factor),
+            gram=self.gram * factor,
+            moment=self.moment * factor,
             squares=factor * self.squares,
             rest=factor * self.rest,
             n=factor * self.n,
