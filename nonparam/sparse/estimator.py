@@ -54,8 +54,8 @@ Block = tuple[Tensor, Tensor]
 METHODS = ("auto", "collapsed", "stochastic")
 COLLAPSED_ROWS = 10_000  # up to here steps with all rows find the better bound in the same time
 SAMPLE = 8192  # rows by which scales, points and first hyperparameters are chosen
-STEPS = 1000  # of stochastic training, but at least one pass over the rows
-EPOCHS = 200  # at most, where nothing else is said
+STEPS = 1000  # of stochastic training, where nothing else is said
+EPOCHS = 200  # passes at most, where nothing else is said
 CUT_SHORT = "a batch could not be read or learnt from"
 TO_CONVERGE = "try noise='learn', a kernel with fewer hyperparameters, or inducing='fixed'"
 
@@ -82,8 +82,8 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         mean: ``"constant"``, the average of ``y`` is subtracted, or ``"zero"``.
         noise: ``"learn"``, or a known positive variance.
         batch_size: rows of a step of the stochastic method.
-        n_epochs: passes over the rows of the stochastic method; by default as many as make 1,000 steps, and at least
-            one. From the middle on the rates come down.
+        n_epochs: passes over the rows of the stochastic method; by default 1,000 steps are made, and 200 passes at
+            most. From the middle on the rates come down.
         learning_rate: of Adam, in changes that matter: of the logarithms of hyperparameters, and of points in standard
             deviations of their columns.
         tolerance: nats a row; where 100 steps raise the mean bound by less, the rates come down at once.
@@ -337,10 +337,10 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
 
     def _by_batches(self, rows: Rows, n: int, verbose: bool) -> FitReport:
         steps = -(-n // self.batch_size)
-        epochs = min(-(-STEPS // steps), EPOCHS) if self.n_epochs is None else self.n_epochs
-        schedule = Schedule(epochs * steps, self.learning_rate, self.tolerance)
+        most = min(STEPS, EPOCHS * steps) if self.n_epochs is None else self.n_epochs * steps
+        schedule = Schedule(most, self.learning_rate, self.tolerance)
         points = len(self._ascent.parameters.points)
-        plan = f"n={n:,}: stochastic bound with {points:,} points, batches of {min(self.batch_size, n):,}"
+        plan = f"n={n:,}: stochastic bound with {points:,} points, batches of {min(self.batch_size, n):,} rows"
 
         def epoch() -> Iterator[Block]:
             return starmap(self._in_model, rows.epoch(self.batch_size, self._rng))
