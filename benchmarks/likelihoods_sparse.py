@@ -1,19 +1,20 @@
 """Sparse processes on many rows by mini-batches, beside GPyTorch's SVGP with as many inducing points; memory.
 
-Quality: kin40k (36,000 rows to train on, the published fold 0 held out) and houseelectric (1.8 million; the folds are
-our own, drawn at random, fold 0 held out), standardised. Matern-5/2 with a lengthscale for each column, 512 inducing
-points that are learnt, batches of 1,024. GPyTorch: natural gradients of 0.1 (`NGD`) for the variational
-distribution, Adam at 0.01 for all else and at 0.001 in the last quarter, float32, points that begin at random rows, 30
-passes over kin40k and one over houseelectric. Ours: the defaults of ``SparseGPRegressor(method="stochastic")``, from
-arrays. The table has the mean negative log density of the held-out rows (NLL, nats, standardised), their RMSE, and
-the seconds of the whole fit, for GPyTorch those of its loop. Runs are interleaved.
+Quality: kin40k (36,000 rows to train on, the published fold 0 held out) and houseelectric (1.8 million; the
+folds are our own, drawn at random, fold 0 held out), standardised. Matern-5/2 with a lengthscale for each
+column, 512 inducing points that are learnt, batches of 1,024. GPyTorch: natural gradients of 0.1 (`NGD`) for
+the variational distribution, Adam at 0.01 for all else and at 0.001 in the last quarter, float32, points that
+begin at random rows, 30 passes over kin40k and one over houseelectric. Ours: the defaults of
+``SparseGPRegressor(method="stochastic")``, from arrays. The table has the mean negative log density of the
+held-out rows (NLL, nats, standardised), their RMSE, and the seconds of the whole fit, for GPyTorch those of
+its loop. Runs are interleaved.
 
-Memory: the largest resident set of a process that fits rows of a file, which an iterator reads in pieces: 100,000,
-500,000 and 2,000,000 of them, 128 points.
+Memory: the largest resident set of a process that fits rows of a file, which an iterator reads in pieces:
+100,000, 500,000 and 2,000,000 of them, 128 points.
 
-Run it with ``OMP_NUM_THREADS=1 python benchmarks/likelihoods_sparse.py``; ``quality`` or ``memory`` for one part,
-``--sets kin40k``, ``--runs 3`` by default. NONPARAM_DATA names the folder of the data; houseelectric has to be in
-uci/houseelectric_raw.npz (``X``, ``y``, ``fold``).
+Run it with ``OMP_NUM_THREADS=1 python benchmarks/likelihoods_sparse.py``; ``quality`` or ``memory`` for one
+part, ``--sets kin40k``, ``--runs 3`` by default. NONPARAM_DATA names the folder of the data; houseelectric has
+to be in uci/houseelectric_raw.npz (``X``, ``y``, ``fold``).
 """
 
 import argparse
@@ -89,7 +90,9 @@ def fit_svgp(split: Split, passes: int, seed: int) -> tuple[float, np.ndarray, n
     model.eval()
     with torch.no_grad():
         found = [model.likelihood(model(part)) for part in new.split(10_000)]
-    mean, sd = (torch.cat([getattr(each, name) for each in found]).double().numpy() for name in ("mean", "stddev"))
+    mean, sd = (
+        torch.cat([getattr(each, name) for each in found]).double().numpy() for name in ("mean", "stddev")
+    )
     return seconds, mean, sd
 
 
@@ -103,8 +106,21 @@ def fit_ours(split: Split, passes: int, seed: int) -> tuple[float, np.ndarray, n
 
 
 def quality(names: list[str], runs: int) -> None:
-    print(f"{versions('nonparam', 'gpytorch', 'torch', 'numpy')}, {torch.get_num_threads()} thread(s), {runs} run(s)\n")
-    header("set", "rows", "package", "NLL", "min-max", "RMSE", "seconds", "min-max", "share of GPyTorch's seconds")
+    print(
+        f"{versions('nonparam', 'gpytorch', 'torch', 'numpy')}, {torch.get_num_threads()} thread(s), "
+        f"{runs} run(s)\n"
+    )
+    header(
+        "set",
+        "rows",
+        "package",
+        "NLL",
+        "min-max",
+        "RMSE",
+        "seconds",
+        "min-max",
+        "share of GPyTorch's seconds",
+    )
     for name in names:
         split, found = load(name), {}
         for seed in range(runs):
@@ -113,10 +129,17 @@ def quality(names: list[str], runs: int) -> None:
                 error = split[3] - mean
                 nll = float(np.mean(0.5 * (error / sd) ** 2 + np.log(sd) + 0.5 * np.log(2.0 * np.pi)))
                 found.setdefault(package, []).append((nll, float(np.sqrt(np.mean(error**2))), seconds))
-                print(f"{name} run {seed}: {package}: NLL {nll:.4f}, {seconds:.1f} s", file=sys.stderr, flush=True)
-        middle = {package: [statistics.median(column) for column in zip(*rows)] for package, rows in found.items()}
+                print(
+                    f"{name} run {seed}: {package}: NLL {nll:.4f}, {seconds:.1f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        middle = {
+            package: [statistics.median(column) for column in zip(*rows, strict=True)]
+            for package, rows in found.items()
+        }
         for package, rows in found.items():
-            nlls, _, times = zip(*rows)
+            nlls, _, times = zip(*rows, strict=True)
             nll, rmse, seconds = middle[package]
             share = f"{seconds / middle['GPyTorch SVGP'][2]:.2f}"
             spread = [f"{min(values):.4g} to {max(values):.4g}" for values in (nlls, times)]
@@ -164,7 +187,9 @@ def memory() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("part", nargs="?", choices=("all", "quality", "memory", "worker"), default="all")
     parser.add_argument("--sets", nargs="*", default=list(PASSES), choices=list(PASSES))
     parser.add_argument("--runs", type=int, default=3)

@@ -25,7 +25,7 @@ class Rows(Protocol):
     """Rows that can be read again and again."""
 
     def epoch(self, size: int, rng: np.random.RandomState) -> Iterator[Pair]:
-        """Yield all rows once, in batches of at most ``size`` and in random order as far as that is possible."""
+        """Yield all rows once, in batches of at most ``size``, in random order as far as possible."""
 
     def in_order(self) -> Iterator[Pair]:
         """Yield all rows once."""
@@ -102,7 +102,7 @@ class MappedRows:
 
 
 def check_whole(mapped: Any, name: str) -> None:
-    """Raise `InputError` for a mapped file that has become too short: reading beyond its end kills a process."""
+    """Raise `InputError` for a mapped file that is too short: reading beyond its end kills the process."""
     file = getattr(mapped, "filename", None)
     if not isinstance(mapped, np.memmap) or file is None:
         return
@@ -132,8 +132,8 @@ class BatchRows:
             return
         if isinstance(self.batches, Iterator) or not isinstance(self.batches, Iterable):
             raise InputError(
-                f"batches must be a callable that returns a fresh iterator, or a list or the like of pairs (X, y), "
-                f"got a {type(self.batches).__name__}, which cannot be read more than once: pass a function "
+                f"batches must be a callable that returns a fresh iterator, or a list of pairs (X, y), got a "
+                f"{type(self.batches).__name__}, which cannot be read more than once: pass a function "
                 "that makes it, or call partial_fit for each batch"
             )
 

@@ -1,7 +1,8 @@
 r"""Titsias's collapsed bound: a lower bound of the log evidence, and an upper one.
 
-With the sums :math:`\Phi = \sum_i a_i a_i^\top` and :math:`b = \sum_i a_i y_i` of `nonparam.sparse.projection`,
-and :math:`M = I + \Phi / \sigma^2`, the best Gaussian for the whitened inducing variables is
+With the sums :math:`\Phi = \sum_i a_i a_i^\top` and :math:`b = \sum_i a_i y_i` of
+`nonparam.sparse.projection`, and :math:`M = I + \Phi / \sigma^2`, the best Gaussian for the whitened inducing
+variables is
 :math:`q(v) = N(\alpha, M^{-1})`, :math:`\alpha = M^{-1} b / \sigma^2`, and
 
 .. math::
@@ -10,11 +11,12 @@ and :math:`M = I + \Phi / \sigma^2`, the best Gaussian for the whitened inducing
     \log p(y) \le -\tfrac n2 \log 2\pi - \tfrac12 \log |Q + \sigma^2 I|
         - \tfrac12 y^\top (Q + (\sigma^2 + \mathrm{tr}(K - Q)) I)^{-1} y
 
-with :math:`Q = A^\top A`. At the best :math:`q` the gradient of the bound is that at a fixed :math:`q`, so that one
-set of formulas serves this bound and the one of mini-batches.
+with :math:`Q = A^\top A`. At the best :math:`q` the gradient of the bound is that at a fixed :math:`q`, so
+that one set of formulas serves this bound and the one of mini-batches.
 
-Source: Titsias (2009), Variational learning of inducing variables in sparse Gaussian processes, AISTATS, equation
-9; Titsias (2014), Variational inference for Gaussian and determinantal point processes, for the upper one.
+Source: Titsias (2009), Variational learning of inducing variables in sparse Gaussian processes, AISTATS,
+equation 9; Titsias (2014), Variational inference for Gaussian and determinantal point processes, for the
+upper one.
 """
 
 import math
@@ -144,7 +146,7 @@ class Slopes:
         return pulled(self.summary.mean), pulled(self._unexplained)
 
     def rows(self, features: Tensor, y: Tensor) -> Tensor:
-        """Return the derivative in covariances ``(b, m)`` of rows with features ``(m, b)``, outputs ``(b, t)``."""
+        """Return the derivative in covariances ``(b, m)`` of rows with these features and outputs."""
         factor = self.weight / self.summary.noise
         mean, unexplained = self._pulled
         left = y - features.mT @ self.summary.mean
@@ -157,7 +159,7 @@ class Slopes:
         return -0.5 * self.weight * self.summary.outputs / self.summary.noise
 
     def points(self, sums: Statistics) -> Tensor:
-        """Return the derivative in the points' own covariance, ``(m, m)``, by sums over rows, weights included."""
+        """Return the derivative in the points' own covariance, by sums over rows, weights included."""
         summary, factor = self.summary, 1.0 / self.summary.noise
         left = sums.moment - sums.gram @ summary.mean
         slopes = self._unexplained @ sums.gram
@@ -181,12 +183,12 @@ class Seen:
 
     @classmethod
     def of(cls, projection: Projection, z: Tensor, x: Tensor) -> "Seen":
-        """Evaluate the kernel between rows ``x (b, d)`` and points, which have a graph where they are learnt."""
+        """Evaluate the kernel between rows ``x (b, d)`` and points, with a graph where they are learnt."""
         cross = covariance(projection.kernel, x, z)
         return cls(cross, variance(projection.kernel, x), projection.whitened(cross))
 
     def pull(self, slopes: Slopes, y: Tensor, into: Sequence[Tensor]) -> list[Tensor]:
-        """Return what the rows with outputs ``y (b, t)`` add to derivatives, but for the points' covariance."""
+        """Return what rows with outputs ``y (b, t)`` add to derivatives, but for the points' covariance."""
         ends = _gradient(self.prior, torch.full_like(self.prior, slopes.diagonal), into)
         return added(ends, _gradient(self.cross, slopes.rows(self.features, y), into))
 

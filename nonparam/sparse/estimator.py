@@ -68,27 +68,28 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         f(x) \approx k_Z(x)^\top K_{ZZ}^{-1} u, \quad u \sim q(u), \quad
         \log p(y) \ge E_q \log p(y \mid f) - KL(q(u) \,\|\, p(u))
 
-    The ``m`` inducing points :math:`Z` are rows that the others say least of, moved where the bound rises. Memory
-    grows with ``m`` squared and not with the rows, time of a pass with :math:`n m^2`. Everything is in your units, as in
-    `GPRegressor`, which is exact and the better choice where it is fast enough.
+    The ``m`` inducing points :math:`Z` are rows that the others say least of, moved where the bound rises.
+    Memory grows with ``m`` squared and not with the rows, time of a pass with :math:`n m^2`. Everything is in
+    your units, as in `GPRegressor`, which is exact and the better choice where it is fast enough.
 
     Args:
         kernel: as for `GPRegressor`.
         m: inducing points, at most as many as there are rows.
-        method: ``"collapsed"``: the bound of all rows at once, maximised by L-BFGS; ``"stochastic"``: mini-batches,
-            natural gradients for :math:`q`, Adam for all else, and a last pass that makes :math:`q` the best one
-            there is; or ``"auto"``: the first up to 10,000 rows.
+        method: ``"collapsed"``: the bound of all rows at once, maximised by L-BFGS; ``"stochastic"``:
+            mini-batches, natural gradients for :math:`q`, Adam for all else, and a last pass that makes
+            :math:`q` the best one there is; or ``"auto"``: the first up to 10,000 rows.
         inducing: ``"learn"`` to move the points, or ``"fixed"``.
         mean: ``"constant"``, the average of ``y`` is subtracted, or ``"zero"``.
         noise: ``"learn"``, or a known positive variance.
         batch_size: rows of a step of the stochastic method.
-        n_epochs: passes over the rows of the stochastic method; by default 1,000 steps are made, and 200 passes at
-            most. From the middle on the rates come down.
-        learning_rate: of Adam, in changes that matter: of the logarithms of hyperparameters, and of points in standard
-            deviations of their columns.
+        n_epochs: passes over the rows of the stochastic method; by default 1,000 steps are made, and 200
+            passes at most. From the middle on the rates come down.
+        learning_rate: of Adam, in changes that matter: of the logarithms of hyperparameters, and of points in
+            standard deviations of their columns.
         tolerance: nats a row; where 100 steps raise the mean bound by less, the rates come down at once.
         priors: ``"default"`` for weakly informative ones, or ``None``.
-        normalize_y: whether starting values and priors follow the variance of ``y``; else they take it to be 1.
+        normalize_y: whether starting values and priors follow the variance of ``y``; else they take it to be
+            1.
         random_state: seed of the samples and of the order of the rows.
         verbose: 1 to print the report; on a terminal a bar shows the bound.
 
@@ -111,9 +112,10 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         InputError: data or arguments that no model can be fitted to; the message says what to change.
         NotPositiveDefiniteError: a covariance that no admissible jitter repairs.
 
-    Source: Titsias (2009), Variational learning of inducing variables in sparse Gaussian processes, AISTATS; Hensman,
-    Fusi and Lawrence (2013), Gaussian processes for big data, UAI; Burt, Rasmussen and van der Wilk (2020), JMLR
-    21(131), for the points.
+    Source: Titsias (2009), Variational learning of inducing variables in sparse Gaussian processes, AISTATS;
+        Hensman,
+    Fusi and Lawrence (2013), Gaussian processes for big data, UAI; Burt, Rasmussen and van der Wilk (2020),
+    JMLR 21(131), for the points.
 
     Examples:
         >>> X = np.linspace(0.0, 6.0, 500)[:, None]
@@ -162,16 +164,16 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         """Learn hyperparameters and inducing points, and condition on the data.
 
         Args:
-            X: ``(n, d)``. A `numpy.memmap` is read a batch at a time with ``method="stochastic"`` (or ``"auto"`` and
-                many rows): memory does not grow with its rows.
+            X: ``(n, d)``. A `numpy.memmap` is read a batch at a time with ``method="stochastic"`` (or
+                ``"auto"`` and many rows): memory does not grow with its rows.
             y: ``(n,)``, or ``(n, t)`` for several outputs that share the kernel.
 
         Returns:
             The estimator. A ``ConvergenceWarning`` says that the search ended before it met a tolerance.
 
         Raises:
-            InputError: in a mapped file a value that no model can be fitted to, in mid-training: what was learnt
-                before is kept, as with `fit_batches`.
+            InputError: in a mapped file a value that no model can be fitted to, in mid-training: what was
+                learnt before is kept, as with `fit_batches`.
         """
         self._check_arguments()
         if isinstance(X, np.memmap) and X.ndim == 2 and self._is_stochastic(len(X)):
@@ -186,18 +188,18 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         """Learn by mini-batches from rows that need not fit the memory.
 
         Args:
-            batches: a callable that returns a fresh iterator of pairs ``(X, y)``, or something that can be iterated
-                again and again, such as a list of pairs; always the same rows. They are read once before training, to
-                check and to count them, and once at the end. Pairs should hold rows in random order; large ones are
-                divided.
+            batches: a callable that returns a fresh iterator of pairs ``(X, y)``, or something that can be
+                iterated again and again, such as a list of pairs; always the same rows. They are read once
+                before training, to check and to count them, and once at the end. Pairs should hold rows in
+                random order; large ones are divided.
 
         Returns:
             The estimator.
 
         Raises:
-            InputError: an iterator that can be read once only, a batch that no model can be fitted to, or batches that
-                end early or fail in mid-training. In the last case the estimator keeps what it has learnt: it can
-                predict, and go on with `partial_fit`.
+            InputError: an iterator that can be read once only, a batch that no model can be fitted to, or
+                batches that end early or fail in mid-training. In the last case the estimator keeps what it
+                has learnt: it can predict, and go on with `partial_fit`.
         """
         self._check_arguments()
         if self.method == "collapsed":
@@ -208,9 +210,9 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
     def partial_fit(self, X: Any, y: Any) -> Self:
         """Learn from one more batch of rows, each given once.
 
-        The first call chooses scales, points and hyperparameters, so that its rows should be typical of all and at
-        least as many as ``m``. Later ones add what their rows say to :math:`q`, and move hyperparameters and points
-        by one step. After a `fit` they add to it.
+        The first call chooses scales, points and hyperparameters, so that its rows should be typical of all
+        and at least as many as ``m``. Later ones add what their rows say to :math:`q`, and move
+        hyperparameters and points by one step. After a `fit` they add to it.
 
         Args:
             X: ``(b, d)``.
@@ -267,7 +269,9 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
 
     def _fit_mapped(self, X: Any, y: Any) -> Self:
         if np.shape(y)[:1] != (len(X),):
-            raise InputError(f"X and y have inconsistent lengths: {len(X)} rows of X, y of shape {np.shape(y)}")
+            raise InputError(
+                f"X and y have inconsistent lengths: {len(X)} rows of X, y of shape {np.shape(y)}"
+            )
         self._forget()
         return self._fit(MappedRows(X, y, self._read), stochastic=True)
 
@@ -340,7 +344,9 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         most = min(STEPS, EPOCHS * steps) if self.n_epochs is None else self.n_epochs * steps
         schedule = Schedule(most, self.learning_rate, self.tolerance)
         points = len(self._ascent.parameters.points)
-        plan = f"n={n:,}: stochastic bound with {points:,} points, batches of {min(self.batch_size, n):,} rows"
+        plan = (
+            f"n={n:,}: stochastic bound with {points:,} points, batches of {min(self.batch_size, n):,} rows"
+        )
 
         def epoch() -> Iterator[Block]:
             return starmap(self._in_model, rows.epoch(self.batch_size, self._rng))
@@ -390,7 +396,9 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         plan = f"n={round(sums.n):,}: {points:,} points, a batch at a time"
         value = self._ascent.present()[1].lower()
         steps = getattr(self, "_added", 0)
-        return FitReport(plan, 0.0, True, "as far as the batches went", steps, steps, value, (value,), 0.0, 0.0)
+        return FitReport(
+            plan, 0.0, True, "as far as the batches went", steps, steps, value, (value,), 0.0, 0.0
+        )
 
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn's checks need to know."""

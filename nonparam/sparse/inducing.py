@@ -3,8 +3,8 @@ r"""Inducing points: the rows whose function values the others say least of.
 Each is the row with the largest conditional variance given those before it, which is the pivot of a Cholesky
 factorisation with complete pivoting.
 
-Source: Burt, Rasmussen and van der Wilk (2020), Convergence of sparse variational inference in Gaussian process
-regression, JMLR 21(131), section 4.2.3; Fine and Scheinberg (2001), JMLR 2, for the algorithm.
+Source: Burt, Rasmussen and van der Wilk (2020), Convergence of sparse variational inference in Gaussian
+process regression, JMLR 21(131), section 4.2.3; Fine and Scheinberg (2001), JMLR 2, for the algorithm.
 """
 
 import gpytorch

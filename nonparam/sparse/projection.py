@@ -1,7 +1,7 @@
 r"""Rows projected on inducing points, and the sums over rows that all else follows from.
 
-With :math:`L L^\top = K_{ZZ}` the inducing variables are whitened, :math:`u = L v`, :math:`v \sim N(0, I)`, and
-row :math:`i` sees them through :math:`a_i = L^{-1} k_Z(x_i)`:
+With :math:`L L^\top = K_{ZZ}` the inducing variables are whitened, :math:`u = L v`, :math:`v \sim N(0, I)`,
+and row :math:`i` sees them through :math:`a_i = L^{-1} k_Z(x_i)`:
 
 .. math:: f(x_i) = a_i^\top v + \text{rest}, \quad \mathrm{var}\,\text{rest} = k(x_i, x_i) - a_i^\top a_i .
 """
@@ -49,7 +49,8 @@ class Projection:
 
     def pulled(self, slopes: Tensor) -> Tensor:
         """Return ``L^-T G``: slopes in covariances with the points for slopes ``G (m, b)`` in features."""
-        return torch.linalg.solve_triangular(self.factor.upper, slopes, upper=True)
+        found: Tensor = torch.linalg.solve_triangular(self.factor.upper, slopes, upper=True)
+        return found
 
     def pulled_square(self, slopes: Tensor) -> Tensor:
         r"""Return slopes in the points' own covariance, through ``L``.
@@ -154,8 +155,8 @@ def reliable(matrix: Tensor) -> CholeskyFactor:
         if float(torch.diagonal(found.upper).square().min()) > RELIABLE * scale:
             return CholeskyFactor(found.upper, found.jitter + relative * scale)
     raise NotPositiveDefiniteError(
-        "the covariance of the inducing points has no factor with reliable digits: expected points that differ "
-        "and a kernel with a positive variance; try fewer points (m), or another kernel"
+        "the covariance of the inducing points has no factor with reliable digits: expected points that "
+        "differ and a kernel with a positive variance; try fewer points (m), or another kernel"
     )
 
 
@@ -173,9 +174,7 @@ def project(kernel: gpytorch.kernels.Kernel, z: Tensor) -> Projection:
 
 
 @torch.no_grad()
-def statistics(
-    projection: Projection, blocks: Iterable[tuple[Tensor, Tensor]], outputs: int
-) -> Statistics:
+def statistics(projection: Projection, blocks: Iterable[tuple[Tensor, Tensor]], outputs: int) -> Statistics:
     """Sum over rows, some at a time.
 
     Args:

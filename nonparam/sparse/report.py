@@ -19,11 +19,14 @@ class SparseReport(FitReport):
         upper: an upper bound.
 
     Examples:
-        >>> print(SparseReport("by hand", 0.1, True, "flat", 3, 4, -1.5, (-1.5,), 0.0, 0.0, 0.0, 0.0, 9, 3, -2.0, -1.1))
+        >>> from dataclasses import asdict
+        >>> done = FitReport("by hand", 0.1, True, "flat", 3, 4, -1.5, (-1.5,), 0.0, 0.0)
+        >>> print(SparseReport(**asdict(done), rows=9, points=3, lower=-2.0, upper=-1.1))
         by hand
         converged: flat, after 3 steps and 4 evaluations from 1 start(s), in 0.1 s
         objective -1.5 nats, largest gradient 0.0e+00, jitter 0
-        3 inducing points for 9 rows: the log evidence is between -2 and -1.1, at most 0.9 nats (0.1 a row) are lost
+        3 inducing points for 9 rows: the log evidence is between -2 and -1.1, at most 0.9 nats (0.1 a row)
+        are lost
     """
 
     rows: int = 0
@@ -39,7 +42,7 @@ class SparseReport(FitReport):
     def __str__(self) -> str:
         """Return the report as a few lines."""
         return (
-            f"{super().__str__()}\n{self.points:,} inducing points for {self.rows:,} rows: the log evidence is "
-            f"between {self.lower:.6g} and {self.upper:.6g}, at most {self.gap:.3g} nats "
+            f"{super().__str__()}\n{self.points:,} inducing points for {self.rows:,} rows: the log evidence "
+            f"is between {self.lower:.6g} and {self.upper:.6g}, at most {self.gap:.3g} nats "
             f"({self.gap / max(self.rows, 1):.2g} a row) are lost"
         )

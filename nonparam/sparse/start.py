@@ -1,4 +1,4 @@
-"""Where sparse training begins: an exact fit of few rows, the points that it asks for, and a noise for all."""
+"""Where sparse training begins: an exact fit of few rows, points that it asks for, and a noise for all."""
 
 import math
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ def _exact(theta: Theta, sample: Sample, noise: float | None, informative: bool)
     objective = Objective(data, theta, informative)
     try:
         with threads_for(len(x)):
-            point, _ = maximise(
+            found, _ = maximise(
                 objective.negative,
                 theta.start[None],
                 theta.lower,
@@ -117,12 +117,12 @@ def _exact(theta: Theta, sample: Sample, noise: float | None, informative: bool)
                 max_steps=MAX_STEPS,
             )
     except NonparamError:
-        return theta.start.copy()
-    return point
+        found = theta.start.copy()
+    return np.asarray(found)
 
 
 def _best_noise(sums: Statistics, theta: Theta) -> float:
-    """Return the logarithm of the noise with the best bound: few points explain less than few rows suggest."""
+    """Return the log noise with the best bound: few points explain less than few rows suggest."""
     lower, upper = theta.lower[-1], theta.upper[-1]
 
     def loss(log_noise: float) -> float:

@@ -1,8 +1,8 @@
 r"""Stochastic variational inference: natural gradients for the inducing variables, Adam for all else.
 
-A batch of :math:`b` of :math:`n` rows estimates the sums over all rows by :math:`n / b` times its own. The natural
-parameters of the best :math:`q(v)` are linear in these sums (over :math:`\sigma^2`), so that a step of natural
-gradient of length :math:`\rho` mixes them,
+A batch of :math:`b` of :math:`n` rows estimates the sums over all rows by :math:`n / b` times its own. The
+natural parameters of the best :math:`q(v)` are linear in these sums (over :math:`\sigma^2`), so that a step
+of natural gradient of length :math:`\rho` mixes them,
 
 .. math:: \Phi \leftarrow (1 - \rho)\, \Phi + \rho\, \tfrac nb \sum_{i \in B} a_i a_i^\top, \quad
           b \leftarrow (1 - \rho)\, b + \rho\, \tfrac nb \sum_{i \in B} a_i y_i^\top ,
@@ -10,8 +10,8 @@ gradient of length :math:`\rho` mixes them,
 and one step of length 1 with all rows is the optimum of the collapsed bound. The gradient for the
 hyperparameters and the points is taken at the ``q`` before the batch was seen: its mean is that of the bound.
 
-Source: Hensman, Fusi and Lawrence (2013), Gaussian processes for big data, UAI, section 3; Adam, Chang, Khan and
-Solin (2021), Dual parameterization of sparse variational Gaussian processes, NeurIPS.
+Source: Hensman, Fusi and Lawrence (2013), Gaussian processes for big data, UAI, section 3; Adam, Chang, Khan
+and Solin (2021), Dual parameterization of sparse variational Gaussian processes, NeurIPS.
 """
 
 import math
@@ -78,15 +78,19 @@ class Ascent:
         projection = project(self.parameters.theta.kernel, points)
         summary = Summary(self.sums, noise)
         seen = Seen.of(projection, points, x)
-        batch = Statistics.none(points, y.shape[1]).plus(seen.features, y, float(seen.prior.detach().sum())).scaled(weight)
+        batch = (
+            Statistics.none(points, y.shape[1])
+            .plus(seen.features, y, float(seen.prior.detach().sum()))
+            .scaled(weight)
+        )
         slopes, into = Slopes(projection, summary, weight), self.parameters.into(points)
         found = added(pull_points(slopes, points, batch, into), seen.pull(slopes, y, into))
         gradient = self.parameters.gathered(found, summary.noise_slope(batch))
         value = summary.bound_of(batch)
         if not (math.isfinite(value) and np.isfinite(gradient).all()):
             raise ConvergenceError(
-                f"the bound is {value} at noise {noise:.3g}: expected hyperparameters that suit the data; try a "
-                "smaller learning_rate"
+                f"the bound is {value} at noise {noise:.3g}: expected hyperparameters that suit the data; "
+                "try a smaller learning_rate"
             )
         self.sums = self.sums.mixed(batch, length)
         self._climb(vector, gradient, rate)

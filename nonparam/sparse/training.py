@@ -21,8 +21,8 @@ __all__ = ["Schedule", "ascend_batches", "maximise_collapsed"]
 Array = NDArray[np.float64]
 Epoch = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
-GAINED = 1e-2  # nats in the last steps of L-BFGS, and so many more for each thousand rows
-MAX_STEPS = 200
+GAINED = 1e-3  # nats in the last steps of L-BFGS
+MAX_STEPS = 500
 WARM = 20  # steps in which Adam's rate rises
 FIRST_LENGTH, LENGTH, LAST_LENGTH = 0.5, 0.1, 0.01  # of steps of natural gradient
 COOLING = 0.5  # share of the steps in which both come down
@@ -71,8 +71,7 @@ def maximise_collapsed(
         ConvergenceError: the bound is finite nowhere.
     """
     best, n = np.inf, len(objective.x)
-    tolerance = GAINED * (1.0 + n / 1000.0)
-    progress.stage(f"{n:,} rows", tolerance)
+    progress.stage(f"{n:,} rows", GAINED)
 
     def tell(found: list[Minimum]) -> None:
         nonlocal best
@@ -87,7 +86,7 @@ def maximise_collapsed(
         upper,
         scale=objective.parameters.step,
         plan=plan,
-        tolerance=tolerance,
+        tolerance=GAINED,
         on_step=tell,
         max_steps=MAX_STEPS,
     )
@@ -191,15 +190,15 @@ def _pass(course: _Course, batches: Iterable[tuple[Tensor, Tensor]], tally: Tall
             return
     if course.seen - before != course.n:
         raise InputError(
-            f"the batches ended after {course.seen - before:,} rows where {course.n:,} were read before: they "
-            "must be the same rows each time"
+            f"the batches ended after {course.seen - before:,} rows where {course.n:,} were read before: "
+            "they must be the same rows each time"
         )
 
 
 def _failed(course: _Course, error: Exception) -> str:
     epochs, rows = divmod(course.seen, course.n)
     return (
-        f"training stopped in epoch {epochs + 1}, after {rows:,} of {course.n:,} rows ({type(error).__name__}: "
-        f"{error}). What was learnt before is kept: predict works, partial_fit goes on with further batches, and "
-        "another fit begins anew"
+        f"training stopped in epoch {epochs + 1}, after {rows:,} of {course.n:,} rows "
+        f"({type(error).__name__}: {error}). What was learnt before is kept: predict works, partial_fit goes "
+        "on with further batches, and another fit begins anew"
     )
