@@ -6,15 +6,15 @@ column, 512 inducing points that are learnt, batches of 1,024. GPyTorch: natural
 the variational distribution, Adam at 0.01 for all else and at 0.001 in the last quarter, float32, points that
 begin at random rows, 30 passes over kin40k and one over houseelectric. Ours: the defaults of
 ``SparseGPRegressor(method="stochastic")``, from arrays. The table has the mean negative log density of the
-held-out rows (NLL, nats, standardised), their RMSE, and the seconds of the whole fit, for GPyTorch those of
-its loop. Runs are interleaved.
+held-out rows (NLL, nats, standardised), their RMSE, and the processor's seconds of the whole fit, for GPyTorch
+those of its loop: with one thread that is the time on an idle machine. Runs are interleaved.
 
 Memory: the largest resident set of a process that fits rows of a file, which an iterator reads in pieces:
 100,000, 500,000 and 2,000,000 of them, 128 points.
 
 Run it with ``OMP_NUM_THREADS=1 python benchmarks/likelihoods_sparse.py``; ``quality`` or ``memory`` for one
-part, ``--sets kin40k``, ``--runs 3`` by default. NONPARAM_DATA names the folder of the data; houseelectric has
-to be in uci/houseelectric_raw.npz (``X``, ``y``, ``fold``).
+part, ``--sets kin40k``, ``--runs 3`` by default. NONPARAM_DATA names the folder of the data, in which
+houseelectric has to be uci/houseelectric_raw.npz (``X``, ``y``, ``fold``).
 """
 
 import argparse
@@ -73,7 +73,7 @@ def fit_svgp(split: Split, passes: int, seed: int) -> tuple[float, np.ndarray, n
     """Return the seconds of training, and means and deviations of the rows to test on."""
     torch.manual_seed(seed)
     x, y, new = (torch.tensor(part, dtype=torch.float32) for part in split[:3])
-    began = time.perf_counter()
+    began = time.process_time()
     model = SVGP(x[torch.randperm(len(x))[:POINTS]].clone())
     bound = gpytorch.mlls.VariationalELBO(model.likelihood, model, num_data=len(x))
     natural = gpytorch.optim.NGD(model.variational_parameters(), num_data=len(x), lr=0.1)
@@ -86,7 +86,7 @@ def fit_svgp(split: Split, passes: int, seed: int) -> tuple[float, np.ndarray, n
         (-bound(model(x[batch]), y[batch])).backward()
         natural.step()
         adam.step()
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     model.eval()
     with torch.no_grad():
         found = [model.likelihood(model(part)) for part in new.split(10_000)]
@@ -99,9 +99,9 @@ def fit_svgp(split: Split, passes: int, seed: int) -> tuple[float, np.ndarray, n
 def fit_ours(split: Split, passes: int, seed: int) -> tuple[float, np.ndarray, np.ndarray]:
     """Return the seconds of the fit, and means and deviations of the rows to test on."""
     x, y, new, _ = split
-    began = time.perf_counter()
+    began = time.process_time()
     model = SparseGPRegressor(m=POINTS, method="stochastic", batch_size=BATCH, random_state=seed).fit(x, y)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     return seconds, *model.predict(new, return_std=True)
 
 
