@@ -30,6 +30,8 @@ __all__ = ["Ascent"]
 
 Array = NDArray[np.float64]
 
+BETAS = (0.9, 0.99)  # of Adam: the steep slopes of the first steps are forgotten within a hundred
+
 
 class Ascent:
     """Where stochastic training stands.
@@ -48,7 +50,7 @@ class Ascent:
         self.parameters, self.sums, self.with_prior = parameters, sums, with_prior
         self._scale, (self._lower, self._upper) = parameters.step, parameters.bounds
         self._position = torch.tensor(vector / self._scale)
-        self._adam = torch.optim.Adam([self._position], maximize=True)
+        self._adam = torch.optim.Adam([self._position], betas=BETAS, maximize=True)
 
     @property
     def vector(self) -> Array:
