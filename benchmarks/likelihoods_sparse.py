@@ -2,12 +2,12 @@
 
 Quality: kin40k (36,000 rows to train on, the published fold 0 held out) and houseelectric (1.8 million; the
 folds are our own, drawn at random, fold 0 held out), standardised. Matern-5/2 with a lengthscale for each
-column, 512 inducing points that are learnt, batches of 1,024. GPyTorch: natural gradients of 0.1 (`NGD`) for
-the variational distribution, Adam at 0.01 for all else and at 0.001 in the last quarter, float32, points that
-begin at random rows, 30 passes over kin40k and one over houseelectric. Ours: the defaults of
+column, 512 inducing points that are learnt, batches of 1,024. GPyTorch: natural gradients of 0.1 (`NGD`)
+for the variational distribution, Adam at 0.01 for all else and at 0.001 in the last quarter, float32,
+points that begin at random rows, 30 passes over kin40k and one over houseelectric. Ours: the defaults of
 ``SparseGPRegressor(method="stochastic")``, from arrays. The table has the mean negative log density of the
-held-out rows (NLL, nats, standardised), their RMSE, and the processor's seconds of the whole fit, for GPyTorch
-those of its loop: with one thread that is the time on an idle machine. Runs are interleaved.
+held-out rows (NLL, nats, standardised), their RMSE, and the processor's seconds of the whole fit, for
+GPyTorch those of its loop: with one thread that is the time on an idle machine. Runs are interleaved.
 
 Memory: the largest resident set of a process that fits rows of a file, which an iterator reads in pieces:
 100,000, 500,000 and 2,000,000 of them, 128 points.

@@ -17,11 +17,14 @@ from nonparam.sparse.training import Schedule, ascend_batches
 from nonparam.theta import Theta
 
 RNG = np.random.default_rng(1)
-X = RNG.uniform(-2.0, 2.0, (80, 2))
-Y = (np.sin(2.0 * X[:, 0]) + X[:, 1] + 0.1 * RNG.standard_normal(80))[:, None]
-Z = RNG.uniform(-2.0, 2.0, (8, 2))
-ROWS, OUTPUTS = torch.from_numpy(X), torch.from_numpy(Y)
 NOISE = 0.05
+X = RNG.uniform(-2.0, 2.0, (80, 2))
+ROWS = torch.from_numpy(X)
+with torch.no_grad():  # drawn from the process
+    JOINT = covariance(1.3 * Matern([1.0, 2.0]), ROWS).numpy() + NOISE * np.eye(80)
+Y = np.linalg.cholesky(JOINT) @ RNG.standard_normal((80, 1))
+OUTPUTS = torch.from_numpy(Y)
+Z = X[:15]
 
 
 def parts(moves=True):
@@ -45,7 +48,7 @@ def ascent(start=None, with_prior=False, moves=True):
 
 
 def test_one_natural_step_with_all_rows_is_the_collapsed_optimum():
-    """Hensman et al. (2013), section 3.2: with a Gaussian likelihood a step of length 1 ends the search for q."""
+    """Hensman et al. (2013), section 3.2: with a Gaussian likelihood a step of length 1 ends the search."""
     found, vector = ascent()
     found.step(ROWS, OUTPUTS, 80, length=1.0, rate=0.0)
     best, noise = sums_at(found.parameters, vector)
@@ -86,7 +89,7 @@ def test_a_natural_step_moves_natural_parameters_by_its_length():
 
 
 def naive_bound(kernel, z, noise, mean, spread, rows, outputs, weight):
-    """The bound of whitened inducing variables in words of Hensman et al. (2013), equation 4, with a graph."""
+    """Hensman et al. (2013), equation 4, of whitened inducing variables, with a graph."""
     root = torch.linalg.cholesky(covariance(kernel, z, z))
     a = torch.linalg.solve_triangular(root, covariance(kernel, rows, z).mT, upper=False)
     middle = a.mT @ mean

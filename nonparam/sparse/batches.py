@@ -77,7 +77,7 @@ class MappedRows:
     def epoch(self, size: int, rng: np.random.RandomState) -> Iterator[Pair]:
         """Yield all rows once, in runs that lie side by side in the file."""
         starts = rng.permutation(np.arange(0, len(self.x), RUN))
-        for some in np.array_split(starts, -(-len(self.x) // max(size, RUN))):
+        for some in np.array_split(starts, -(-len(starts) // max(size // RUN, 1))):
             runs = [slice(start, start + RUN) for start in np.sort(some)]
             yield self._read(np.concatenate([np.r_[run] for run in runs]))
 
@@ -150,6 +150,17 @@ class BatchRows:
             except ValueError as error:
                 raise InputError(f"batch {number}: {error}") from error
 
+    def _guarded(self) -> Iterator[Pair]:
+        try:
+            yield from self._pairs()
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"the batches could not be read before training ({type(error).__name__}: {error}): nothing "
+                "was learnt; mend what yields them, and fit again"
+            ) from error
+
     def epoch(self, size: int, rng: np.random.RandomState) -> Iterator[Pair]:
         """Yield all rows once: batches as they come, the rows of each in random order."""
         for x, y in self._pairs():
@@ -166,7 +177,7 @@ class BatchRows:
         """
         kept: Pair | None = None
         keys, n = np.zeros(0), 0
-        for x, y in self._pairs():
+        for x, y in self._guarded():
             n += len(x)
             both = (x, y) if kept is None else (np.concatenate([kept[0], x]), np.concatenate([kept[1], y]))
             keys = np.concatenate([keys, rng.random_sample(len(x))])

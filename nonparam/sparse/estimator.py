@@ -52,7 +52,7 @@ Array = NDArray[np.float64]
 Block = tuple[Tensor, Tensor]
 
 METHODS = ("auto", "collapsed", "stochastic")
-COLLAPSED_ROWS = 10_000  # up to here steps with all rows find the better bound in the same time
+COLLAPSED_ROWS = 5_000  # up to here steps with all rows find the better bound in the same time
 SAMPLE = 8192  # rows by which scales, points and first hyperparameters are chosen
 STEPS = 1000  # of stochastic training, where nothing else is said
 EPOCHS = 200  # passes at most, where nothing else is said
@@ -74,10 +74,10 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
 
     Args:
         kernel: as for `GPRegressor`.
-        m: inducing points, at most as many as there are rows.
+        m: inducing points at most; fewer where there are fewer rows, or where fewer explain all of them.
         method: ``"collapsed"``: the bound of all rows at once, maximised by L-BFGS; ``"stochastic"``:
             mini-batches, natural gradients for :math:`q`, Adam for all else, and a last pass that makes
-            :math:`q` the best one there is; or ``"auto"``: the first up to 10,000 rows.
+            :math:`q` the best one there is; or ``"auto"``: the first up to 5,000 rows.
         inducing: ``"learn"`` to move the points, or ``"fixed"``.
         mean: ``"constant"``, the average of ``y`` is subtracted, or ``"zero"``.
         noise: ``"learn"``, or a known positive variance.
@@ -182,6 +182,7 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         outputs = check_outputs(y, len(x))
         self._one_output = outputs.ndim == 1
         rows = TableRows(x, outputs.reshape(len(x), -1))
+        self._outputs = rows.y.shape[1]
         return self._fit(rows, stochastic=self._is_stochastic(len(x)))
 
     def fit_batches(self, batches: Batches) -> Self:
