@@ -15,8 +15,9 @@ class SparseReport(FitReport):
     Attributes:
         rows: that were learnt from.
         points: inducing points.
-        lower: a lower bound of the log evidence, in nats; of a fit that was cut short, an estimate of one.
-        upper: an upper bound.
+        lower: a lower bound of the log evidence, in nats; an estimate of one where the last pass over all
+            rows was not made: after `partial_fit`, or where a fit was cut short.
+        upper: an upper bound, likewise.
 
     Examples:
         >>> from dataclasses import asdict
@@ -25,8 +26,7 @@ class SparseReport(FitReport):
         by hand
         converged: flat, after 3 steps and 4 evaluations from 1 start(s), in 0.1 s
         objective -1.5 nats, largest gradient 0.0e+00, jitter 0
-        3 inducing points for 9 rows: the log evidence is between -2 and -1.1, at most 0.9 nats (0.1 a row)
-        are lost
+        3 inducing points for 9 rows, log evidence from -2 to -1.1: at most 0.9 nats (0.1 a row) are lost
     """
 
     rows: int = 0
@@ -42,7 +42,7 @@ class SparseReport(FitReport):
     def __str__(self) -> str:
         """Return the report as a few lines."""
         return (
-            f"{super().__str__()}\n{self.points:,} inducing points for {self.rows:,} rows: the log evidence "
-            f"is between {self.lower:.6g} and {self.upper:.6g}, at most {self.gap:.3g} nats "
+            f"{super().__str__()}\n{self.points:,} inducing points for {self.rows:,} rows, log evidence from "
+            f"{self.lower:.6g} to {self.upper:.6g}: at most {self.gap:.3g} nats "
             f"({self.gap / max(self.rows, 1):.2g} a row) are lost"
         )
