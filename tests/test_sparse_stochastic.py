@@ -48,7 +48,7 @@ def ascent(start=None, with_prior=False, moves=True):
 
 
 def test_one_natural_step_with_all_rows_is_the_collapsed_optimum():
-    """Hensman et al. (2013), section 3.2: with a Gaussian likelihood a step of length 1 ends the search."""
+    """Hensman et al. (2013), section 3: with a Gaussian likelihood a step of length 1 ends the search."""
     found, vector = ascent()
     found.step(ROWS, OUTPUTS, 80, length=1.0, rate=0.0)
     best, noise = sums_at(found.parameters, vector)

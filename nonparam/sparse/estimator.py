@@ -79,7 +79,8 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
             mini-batches, natural gradients for :math:`q`, Adam for all else, and a last pass that makes
             :math:`q` the best one there is; or ``"auto"``: the first up to 5,000 rows.
         inducing: ``"learn"`` to move the points, or ``"fixed"``.
-        mean: ``"constant"``, the average of ``y`` is subtracted, or ``"zero"``.
+        mean: ``"constant"``, the average of ``y`` (over 8,192 random rows, or the first batch of a stream) is
+            subtracted, or ``"zero"``.
         noise: ``"learn"``, or a known positive variance.
         batch_size: rows of a step of the stochastic method.
         n_epochs: passes over the rows of the stochastic method; by default 1,000 steps are made, and 200
@@ -113,9 +114,8 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         NotPositiveDefiniteError: a covariance that no admissible jitter repairs.
 
     Source: Titsias (2009), Variational learning of inducing variables in sparse Gaussian processes, AISTATS;
-        Hensman,
-    Fusi and Lawrence (2013), Gaussian processes for big data, UAI; Burt, Rasmussen and van der Wilk (2020),
-    JMLR 21(131), for the points.
+    Hensman, Fusi and Lawrence (2013), Gaussian processes for big data, UAI; Burt, Rasmussen and van der Wilk
+    (2020), JMLR 21(131), for the points.
 
     Examples:
         >>> X = np.linspace(0.0, 6.0, 500)[:, None]

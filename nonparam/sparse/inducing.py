@@ -4,7 +4,7 @@ Each is the row with the largest conditional variance given those before it, whi
 factorisation with complete pivoting.
 
 Source: Burt, Rasmussen and van der Wilk (2020), Convergence of sparse variational inference in Gaussian
-process regression, JMLR 21(131), section 4.2.3; Fine and Scheinberg (2001), JMLR 2, for the algorithm.
+process regression, JMLR 21(131); Fine and Scheinberg (2001), JMLR 2, for the algorithm.
 """
 
 import gpytorch

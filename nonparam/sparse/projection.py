@@ -62,7 +62,7 @@ class Projection:
         Args:
             slopes: ``C``, ``(m, m)``.
 
-        Source: Murray (2016), Differentiation of the Cholesky decomposition, equation 10.
+        Source: Murray (2016), Differentiation of the Cholesky decomposition, arXiv:1602.07527.
         """
         low = slopes.tril()
         torch.diagonal(low).mul_(0.5)
