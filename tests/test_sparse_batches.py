@@ -167,6 +167,21 @@ def test_an_iterator_that_fails_in_mid_epoch_keeps_what_was_learnt(error):
     assert np.sqrt(np.mean((found.predict(NEW) - TRUTH) ** 2)) < min(before + 0.01, 0.1)
 
 
+def test_a_failure_of_the_last_pass_keeps_what_was_learnt():
+    found, error = model(n_epochs=2), OSError("the disk is gone")
+    with pytest.raises(InputError, match=r"the last pass over the rows failed \(OSError: the disk is gone\)"):
+        found.fit_batches(failing(3, error, epochs=3))
+    assert found.fit_report_.rows == N and np.sqrt(np.mean((found.predict(NEW) - TRUTH) ** 2)) < 0.1
+    calls = []
+
+    def batches():
+        calls.append(1)
+        return pairs() if len(calls) < 4 else pairs()[:5]
+
+    with pytest.raises(InputError, match="the batches ended after 500 rows where 1,000"):
+        model(n_epochs=2).fit_batches(batches)
+
+
 def test_a_failure_before_training_leaves_nothing():
     found = model()
     with pytest.raises(InputError, match=r"could not be read before training \(OSError: the disk is gone\)"):

@@ -202,6 +202,23 @@ def test_an_interrupt_leaves_a_model(monkeypatch):
     assert found.fit_report_.interrupted and np.isfinite(found.predict(NEW)).all()
 
 
+def test_an_interrupt_of_the_search_by_all_rows_leaves_its_bound(monkeypatch):
+    from nonparam.sparse.collapsed import CollapsedObjective
+
+    calls, original = [], CollapsedObjective.negative
+
+    def negative(*given):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(*given)
+
+    monkeypatch.setattr(CollapsedObjective, "negative", negative)
+    with pytest.warns(UserWarning, match="interrupted"):
+        found = SparseGPRegressor("rbf", m=4, method="collapsed", priors=None, random_state=0).fit(X, Y)
+    assert found.lower_bound_ == pytest.approx(found.fit_report_.objective, rel=1e-9)
+
+
 def test_fits_are_quiet(model):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -4,7 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import starmap
 from typing import Any, Literal, Self
 
@@ -54,7 +54,7 @@ Block = tuple[Tensor, Tensor]
 METHODS = ("auto", "collapsed", "stochastic")
 COLLAPSED_ROWS = 5_000  # up to here steps with all rows find the better bound in the same time
 SAMPLE = 8192  # rows by which scales, points and first hyperparameters are chosen
-STEPS = 1000  # of stochastic training, where nothing else is said
+STEPS = 800  # of stochastic training, where nothing else is said
 EPOCHS = 200  # passes at most, where nothing else is said
 CUT_SHORT = "a batch could not be read or learnt from"
 TO_CONVERGE = "try noise='learn', a kernel with fewer hyperparameters, or inducing='fixed'"
@@ -83,7 +83,7 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
             subtracted, or ``"zero"``.
         noise: ``"learn"``, or a known positive variance.
         batch_size: rows of a step of the stochastic method.
-        n_epochs: passes over the rows of the stochastic method; by default 1,000 steps are made, and 200
+        n_epochs: passes over the rows of the stochastic method; by default 800 steps are made, and 200
             passes at most. From the middle on the rates come down.
         learning_rate: of Adam, in changes that matter: of the logarithms of hyperparameters, and of points in
             standard deviations of their columns.
@@ -227,7 +227,7 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         else:
             x, outputs = self._read(X, y)
             self._add(x, outputs)
-        self._conclude(self._ascent.sums, self._report_of_parts())
+        self._conclude(self._report_of_parts())
         return self
 
     def _check_arguments(self) -> None:
@@ -285,8 +285,9 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
                 report = self._by_batches(rows, n, verbose)
             else:
                 report = self._at_once(rows, start, verbose)
-            sums = self._ascent.sums if report.interrupted else self._sums(rows)
-        self._conclude(sums, report, seconds=time.perf_counter() - began)
+            if not (stochastic and report.interrupted):
+                self._ascent.sums = self._last_pass(rows, n, report)
+        self._conclude(report, seconds=time.perf_counter() - began)
         if verbose:
             print(self.fit_report_)
         if not report.converged:
@@ -355,11 +356,24 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         try:
             return ascend_batches(self._ascent, epoch, n, schedule, plan, shown=verbose)
         except (InputError, ConvergenceError):
-            self._conclude(self._ascent.sums, FitReport(plan, 0.0, False, CUT_SHORT, 0, 0, 0.0, (), 0.0, 0.0))
+            self._conclude(FitReport(plan, 0.0, False, CUT_SHORT, 0, 0, 0.0, (), 0.0, 0.0))
             raise
 
+    def _last_pass(self, rows: Rows, n: int, report: FitReport) -> Statistics:
+        """Return the sums over all rows at the present hyperparameters; where that fails, conclude."""
+        try:
+            sums = self._sums(rows)
+            if sums.n != n:
+                raise InputError(f"the batches ended after {sums.n:,.0f} rows where {n:,} were read before")
+        except Exception as error:
+            self._conclude(replace(report, converged=False, message=CUT_SHORT))
+            raise InputError(
+                f"the last pass over the rows failed ({type(error).__name__}: {error}). What was learnt before "
+                "is kept: predict works, and partial_fit goes on"
+            ) from error
+        return sums
+
     def _sums(self, rows: Rows) -> Statistics:
-        """Return the sums over all rows at the present hyperparameters."""
         projection, _ = self._ascent.present()
         pairs = starmap(self._in_model, rows.in_order())
         blocks = (block for x, y in pairs for block in zip(x.split(BLOCK), y.split(BLOCK), strict=True))
@@ -372,21 +386,20 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
             self._added += 1
             self._ascent.add(block, targets, rate=self.learning_rate / math.sqrt(1.0 + self._added))
 
-    def _conclude(self, sums: Statistics, report: FitReport, seconds: float = 0.0) -> None:
+    def _conclude(self, report: FitReport, seconds: float = 0.0) -> None:
         """Set what follows from hyperparameters, points and sums."""
         ascent, parameters = self._ascent, self._ascent.parameters
-        ascent.sums, self._added = sums, getattr(self, "_added", 0)
         projection, summary = ascent.present()
         self.kernel_, self.noise_, self.inducing_ = projection.kernel, summary.noise, projection.z.numpy()
         self.theta_ = ascent.vector[: parameters.theta.size]
         self.theta_names_ = parameters.theta.names
         self.posterior_ = SparsePosterior(projection, summary)
-        units = sums.n * float(np.log(self.y_scale_).sum())
+        units = summary.sums.n * float(np.log(self.y_scale_).sum())
         self.lower_bound_, self.upper_bound_ = summary.lower() - units, summary.upper() - units
         known = asdict(report) | {"seconds": seconds, "jitter": projection.factor.jitter}
         self.fit_report_ = SparseReport(
             **known,
-            rows=round(sums.n),
+            rows=round(summary.sums.n),
             points=len(projection.z),
             lower=self.lower_bound_,
             upper=self.upper_bound_,
@@ -396,10 +409,8 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         sums, points = self._ascent.sums, len(self._ascent.parameters.points)
         plan = f"n={round(sums.n):,}: {points:,} points, a batch at a time"
         value = self._ascent.present()[1].lower()
-        steps = getattr(self, "_added", 0)
-        return FitReport(
-            plan, 0.0, True, "as far as the batches went", steps, steps, value, (value,), 0.0, 0.0
-        )
+        said = "as far as the batches went"
+        return FitReport(plan, 0.0, True, said, self._added, self._added, value, (value,), 0.0, 0.0)
 
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn's checks need to know."""
