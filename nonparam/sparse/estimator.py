@@ -368,8 +368,8 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         except Exception as error:
             self._conclude(replace(report, converged=False, message=CUT_SHORT))
             raise InputError(
-                f"the last pass over the rows failed ({type(error).__name__}: {error}). What was learnt before "
-                "is kept: predict works, and partial_fit goes on"
+                f"the last pass over the rows failed ({type(error).__name__}: {error}). What was learnt "
+                "before is kept: predict works, and partial_fit goes on"
             ) from error
         return sums
 
