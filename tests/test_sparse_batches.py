@@ -91,6 +91,7 @@ def test_files_iterators_and_arrays_give_models_as_good(tmp_path):
     fits = {
         "array": model().fit(X, Y),
         "memmap": model().fit(x, y),
+        "memmap and series": model().fit(x, pd.Series(Y, index=np.arange(N)[::-1])),
         "list": model().fit_batches(pairs()),
         "callable": model().fit_batches(lambda: iter(pairs(333))),
         "frames": model().fit_batches(frames),

@@ -273,8 +273,9 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
             raise InputError(
                 f"X and y have inconsistent lengths: {len(X)} rows of X, y of shape {np.shape(y)}"
             )
+        outputs = y if isinstance(y, np.ndarray) else check_outputs(y, len(X))
         self._forget()
-        return self._fit(MappedRows(X, y, self._read), stochastic=True)
+        return self._fit(MappedRows(X, outputs, self._read), stochastic=True)
 
     def _fit(self, rows: Rows, *, stochastic: bool) -> Self:
         began = time.perf_counter()
