@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nonparam.regression import GPRegressor
     from nonparam.sparse import SparseGPRegressor
     from nonparam.spectral_mixture import SpectralMixtureRegressor
+    from nonparam.uncertain_inputs import UncertainInputsRegressor
 
 __all__ = [
     "BayesianLinearRegressor",
@@ -43,6 +44,7 @@ __all__ = [
     "NearestNeighbourGPRegressor",
     "SparseGPRegressor",
     "SpectralMixtureRegressor",
+    "UncertainInputsRegressor",
     "compare",
     "compare_widths",
     "plan",
@@ -66,6 +68,7 @@ _HOMES = {
     "NearestNeighbourGPRegressor": "nonparam.nearest_neighbours",
     "SparseGPRegressor": "nonparam.sparse",
     "SpectralMixtureRegressor": "nonparam.spectral_mixture",
+    "UncertainInputsRegressor": "nonparam.uncertain_inputs",
     "compare": "nonparam.comparison",
     "compare_widths": "nonparam.networks",
     "plan": "nonparam.planning",

@@ -43,13 +43,14 @@ FROM_COMPLEX = "pass real and imaginary parts, each a column of its own"
 FROM_TIMES = "subtract the first and divide by a unit, such as np.timedelta64(1, 'D')"
 
 
-def check_table(estimator: BaseEstimator, table: Any, *, reset: bool) -> Array:
+def check_table(estimator: BaseEstimator, table: Any, *, reset: bool, allow_missing: bool = False) -> Array:
     """Return a table as float64 of shape ``(n, d)``.
 
     Args:
         estimator: remembers the number and names of the columns, or compares them.
         table: an array, a tensor or a data frame of numbers.
         reset: whether the columns are to be remembered.
+        allow_missing: whether NaN stands for an entry that was not seen.
 
     Returns:
         A copy.
@@ -74,7 +75,7 @@ def check_table(estimator: BaseEstimator, table: Any, *, reset: bool) -> Array:
                 "Reshape your data: X.reshape(-1, 1) is one column, X.reshape(1, -1) one row"
             ) from None  # whose message holds the whole array
         raise
-    _refuse_infinite(x, _names(estimator, x.shape[1]))
+    _refuse_infinite(x, _names(estimator, x.shape[1]), allow_missing=allow_missing)
     return np.asarray(x, dtype=np.float64)
 
 
@@ -164,17 +165,18 @@ def _is_text(dtype: Any) -> bool:
     return str(dtype).startswith(("str", "category"))
 
 
-def _refuse_infinite(x: Array, names: Sequence[str]) -> None:
+def _refuse_infinite(x: Array, names: Sequence[str], *, allow_missing: bool) -> None:
+    advice = {"NaN": ", or average over what they may be with UncertainInputsRegressor"}
     for j, name in enumerate(names):
         column = x[:, j]
         for word, bad in (("NaN", np.isnan(column)), ("infinity (inf)", np.isinf(column))):
-            if bad.any():
+            if bad.any() and not (allow_missing and word == "NaN"):
                 rows = np.flatnonzero(bad)
                 raise InputError(
                     f"Input X contains {word} in column {name} ({len(rows)} of {len(x)} rows, first in row "
-                    f"{rows[0]}): drop those rows or fill them in"
+                    f"{rows[0]}): drop those rows or fill them in{advice.get(word, '')}"
                 )
-        if len(column) and np.abs(column).max() > LARGEST:
+        if np.abs(column[np.isfinite(column)]).max(initial=0.0) > LARGEST:
             raise InputError(f"column {name} of X has values beyond {LARGEST:g}: rescale it")
 
 

@@ -29,6 +29,7 @@ ESTIMATORS = {
     "search",
     "comparison",
     "integrations",
+    "uncertain_inputs",
 }
 LAST = {"plotting", "cli"}
 DENSITIES = {
