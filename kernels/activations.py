@@ -401,7 +401,13 @@ def _graded() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    slope: Tensor = torch.func.jvp(function, (x,), (torch.ones_like(x),))[1]
+    try:
+        slope: Tensor = torch.func.jvp(function, (x,), (torch.ones_like(x),))[1]
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            f"torch cannot differentiate the activation ({error}): write it with torch functions, such as "
+            "torch.tanh"
+        ) from error
     return slope
 
 

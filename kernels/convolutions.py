@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from nonparam.errors import InputError
-from nonparam.kernels.layers import Layer, Weights, Widths, weighted
+from nonparam.kernels.layers import Layer, Weights, Widths, check_bias, weighted
 from nonparam.kernels.signals import Shape, Signal
 
 __all__ = ["AvgPool", "Conv1d", "Conv2d", "GlobalAvgPool", "Unflatten"]
@@ -106,6 +106,7 @@ class _Convolution(Layer):
 
     def __post_init__(self) -> None:
         """Refuse numbers that are no sizes."""
+        check_bias(self.bias)
         _check_window(self, self.kernel_size, self.stride)
         if not (self.padding == "same" or self.padding == 0 or _is_count(self.padding)):
             raise InputError(f"{self!r}: padding must be a whole number from 0, or 'same'")

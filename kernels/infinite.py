@@ -207,7 +207,7 @@ def read_architecture(architecture: str | Sequential) -> Sequential:
         )
     columns = math.prod(image_of(architecture) or (1,))
     after = architecture.shape(Shape(columns), Widths(repeat(1)))
-    if after.places or not after.is_gaussian:
+    if after.places or not after.is_gaussian or isinstance(architecture.layers[-1], LayerNorm):
         raise InputError(
             f"{architecture!r} ends with numbers that are no Gaussian process: let it end with Dense(), "
             "behind Flatten() or GlobalAvgPool() where they are of images"

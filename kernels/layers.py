@@ -122,6 +122,10 @@ class Dense(Layer):
     dense = 1
     is_weighted = True
 
+    def __post_init__(self) -> None:
+        """Refuse a width, which is no property of the architecture."""
+        check_bias(self.bias)
+
     def shape(self, before: Shape, widths: Widths, last: int | None = None) -> Shape:
         """Return new units, which are Gaussian; refuse images."""
         if before.places:
@@ -144,6 +148,15 @@ class Dense(Layer):
     def __repr__(self) -> str:
         """Return the layer as it is written."""
         return "Dense()" if self.bias else "Dense(bias=False)"
+
+
+def check_bias(bias: object) -> None:
+    """Raise `InputError` unless it says whether there is one."""
+    if not isinstance(bias, bool):
+        raise InputError(
+            f"bias must be True or False, got {bias!r}: the width of a layer is no property of the "
+            "architecture, give it to finite(width)"
+        )
 
 
 def weighted(signal: Signal, variances: tuple[Tensor, Tensor], *, has_bias: bool) -> Signal:
@@ -456,7 +469,10 @@ def as_activation(activation: str | Activation) -> Activation:
     if isinstance(activation, Activation):
         return activation
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise InputError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+        raise InputError(
+            f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}: a function of your own "
+            "becomes one by nonparam.kernels.activations.elementwise"
+        )
     return ACTIVATIONS[activation]
 
 

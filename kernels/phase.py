@@ -149,13 +149,15 @@ def critical_factor(cycle: Sequence[tuple[Activation, float, float]]) -> float:
         return phase_of_cycle([(one, math.exp(log_factor) * w, b) for one, w, b in cycle]).chi - 1.0
 
     low, high = math.log(SMALLEST_WEIGHT), math.log(LARGEST_WEIGHT)
-    if not excess(low) < 0.0 < excess(high):
+    crosses = excess(low) < 0.0 < excess(high)
+    found = _root(excess, low, high) if crosses else math.nan
+    if not crosses or abs(excess(found)) > EDGE:  # chi may jump over 1, from one fixed point to another
         raise InputError(
             f"{', '.join(one.name for one, _, _ in cycle)} has no critical weight_variance from "
             f"{SMALLEST_WEIGHT} to {LARGEST_WEIGHT:g} with bias_variance={cycle[0][2]:g}: give "
             "weight_variance yourself"
         )
-    return math.exp(_root(excess, low, high))
+    return math.exp(found)
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:

@@ -53,7 +53,7 @@ def check_labels(y: Any, n: int) -> tuple[NDArray[Any], NDArray[np.intp]]:
         ) from error
     if len(classes) < 2:
         raise InputError(
-            f"a classifier needs 2 classes or more; the data contain one class only: {classes[0]!r}"
+            f"a classifier needs 2 classes or more; the data contain one class only: {classes[0].item()!r}"
         )
     return classes, numbers
 

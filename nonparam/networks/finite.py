@@ -83,6 +83,11 @@ class FiniteNetwork(torch.nn.Module):
             raise InputError(
                 f"parameterization must be one of {list(PARAMETERIZATIONS)}, got {parameterization!r}"
             )
+        if kernel.active_dims is not None:
+            raise InputError(
+                "a network takes all columns, got a kernel with active_dims: leave that out, and give it the "
+                "columns that count"
+            )
         kernel.check_columns(inputs)
         self.architecture = kernel.layers
         for name, usual in (("center", 0.0), ("spread", 1.0)):

@@ -15,7 +15,7 @@ from nonparam.labels import check_labels
 from nonparam.networks.finite_estimator import PRECISIONS, FiniteNetworkEstimator, draw_seeds
 from nonparam.progress import Tally
 from nonparam.threads import threads_for
-from nonparam.validation import check_device, check_seed, check_table
+from nonparam.validation import check_device, check_scale, check_seed, check_table
 
 __all__ = ["FiniteNetworkClassifier"]
 
@@ -87,6 +87,7 @@ class FiniteNetworkClassifier(ClassifierMixin, FiniteNetworkEstimator):  # type:
         x = check_table(self, X, reset=True)
         self.classes_, numbers = check_labels(y, len(x))
         self._device = check_device(self.device, len(x))
+        check_scale(x, x)
         self._scale(x)
         n, t, count = len(x), len(self.classes_), self._count
         rows, labels = self._rows(x), torch.from_numpy(numbers).to(self._device)

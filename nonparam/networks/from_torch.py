@@ -12,6 +12,8 @@ from nonparam.networks.architecture import Sequential
 
 __all__ = ["from_torch"]
 
+LARGEST_EPS = 1e-3  # that LayerNorm adds to variances of about 1
+
 
 def from_torch(module: nn.Sequential) -> Sequential:
     """Return the architecture of a network that is written in torch.
@@ -30,12 +32,12 @@ def from_torch(module: nn.Sequential) -> Sequential:
         >>> from_torch(nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, 1)))
         Sequential(Dense(), Apply(relu), Dense())
     """
-    if not isinstance(module, nn.Sequential):
+    if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
         raise InputError(
             f"from_torch takes an nn.Sequential, got {type(module).__name__}: what other modules do with "
             "their layers is in their code; write their layers as nonparam.networks.Sequential(...)"
         )
-    return Sequential(*_flattened_late(_lifted(module, "")))
+    return Sequential(*_flattened_late(_lifted(module)))
 
 
 def _flattened_late(found: Iterable[Layer]) -> list[Layer]:
@@ -49,12 +51,21 @@ def _flattened_late(found: Iterable[Layer]) -> list[Layer]:
     return layers
 
 
-def _lifted(module: nn.Sequential, path: str) -> Iterator[Layer]:
-    for name, each in module.named_children():
+def _modules(module: nn.Sequential, path: str) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the layers and where they are, one that stands in two places twice."""
+    for name, each in module._modules.items():
         where = f"{path}{name}"
-        if isinstance(each, nn.Sequential):
-            yield from _lifted(each, f"{where}.")
-            continue
+        if isinstance(each, nn.Sequential) and type(each).forward is nn.Sequential.forward:
+            yield from _modules(each, f"{where}.")
+        elif each is not None:
+            yield where, each
+
+
+def _lifted(module: nn.Sequential) -> Iterator[Layer]:
+    before: nn.Module | None = None
+    seen: set[int] = set()
+    for where, each in _modules(module, ""):
+        _check_own(where, each, seen)
         known = LAYERS.get(type(each))
         if known is None:
             raise InputError(
@@ -62,11 +73,39 @@ def _lifted(module: nn.Sequential, path: str) -> Iterator[Layer]:
                 f"{', '.join(sorted(kind.__name__ for kind in LAYERS))}"
             )
         try:
+            if isinstance(each, nn.LayerNorm):
+                _check_norm(each, before)
             found = known(each)
         except InputError as error:
             raise InputError(f"layer {where}, {each}: {error}") from error
         if found is not None:
+            before = each
             yield found
+
+
+def _check_own(where: str, module: nn.Module, seen: set[int]) -> None:
+    """Raise `InputError` for weights that occur twice, and for a module whose forward pass is not its own."""
+    if any(True for _ in module.parameters()) and id(module) in seen:
+        raise InputError(
+            f"layer {where}, {module}, occurs twice: its two uses share weights, and a limit of that is not "
+            "known here; give each use a layer of its own"
+        )
+    seen.add(id(module))
+    if module._forward_hooks or module._forward_pre_hooks or hasattr(module, "parametrizations"):
+        raise InputError(
+            f"layer {where}, {module}, has hooks or parametrizations, which change what it does: expected a "
+            "plain layer"
+        )
+
+
+def _check_norm(module: nn.LayerNorm, before: nn.Module | None) -> None:
+    """Raise `InputError` unless it norms the sums of a linear layer, whose mean vanishes as that grows."""
+    units = before.out_features if isinstance(before, nn.Linear) else None
+    if module.normalized_shape != (units,) or module.eps > LARGEST_EPS:
+        raise InputError(
+            "expected a norm of all units of a linear layer directly before it, with a small eps: torch "
+            "subtracts the mean too, and only there does that vanish as layers grow wider"
+        )
 
 
 def _activation(name: str, setting: str = "", usual: object = None) -> Callable[[nn.Module], Layer]:
@@ -111,6 +150,8 @@ def _convolution(module: nn.Module) -> Layer:
 def _mean(module: nn.Module) -> Layer:
     assert isinstance(module, nn.AvgPool1d | nn.AvgPool2d)
     _require(module, "ceil_mode", False)
+    if getattr(module, "divisor_override", None) is not None:
+        raise InputError(f"expected divisor_override=None, got {module.divisor_override!r}")
     if _one(module.padding) != 0:
         raise InputError(f"expected padding=0, got {module.padding!r}")
     return AvgPool(_one(module.kernel_size), _one(module.stride))
@@ -134,8 +175,14 @@ def _unflatten(module: nn.Module) -> Layer:
 
 
 def _norm(module: nn.Module) -> Layer:
-    """Return a norm: at the start it neither scales nor shifts, and wide layers have a mean of zero."""
+    """Return a norm: at the start it neither scales nor shifts."""
     return LayerNorm()
+
+
+def _softplus(module: nn.Module) -> Layer:
+    _require(module, "beta", 1.0)
+    _require(module, "threshold", 20.0)
+    return Apply(ACTIVATIONS["softplus"])
 
 
 def _nothing(module: nn.Module) -> None:
@@ -173,6 +220,6 @@ LAYERS: dict[type[nn.Module], Callable[[nn.Module], Layer | None]] = {
     nn.Tanh: _activation("tanh"),
     nn.Sigmoid: _activation("sigmoid"),
     nn.SiLU: _activation("silu"),
-    nn.Softplus: _activation("softplus", "beta", 1.0),
+    nn.Softplus: _softplus,
     nn.ELU: _activation("elu", "alpha", 1.0),
 }

@@ -40,7 +40,8 @@ class InfiniteNetworkRegressor(GPRegressor):
     with ``normalize_y=False``, so that a time has no unit. Hyperparameters, the mean function and the noise
     are those of the process that has the tangent kernel as its prior, fitted as without a time. Deviations
     are the spread of the ensemble, and with ``include_noise`` the noise too: training does not know of noise,
-    and stopping early is what keeps it out of the mean.
+    and stopping early is what keeps it out of the mean. The spread says where the networks started, not what
+    the data leave open: it is no interval of the function.
 
     Args:
         arch: such as ``"relu-3"``, three hidden layers of rectifiers, or a `nonparam.networks.Sequential`.
@@ -167,6 +168,15 @@ class InfiniteNetworkRegressor(GPRegressor):
         """
         self._refuse_time("functions are drawn")
         return super().sample_functions(n_samples, random_state)
+
+    def log_evidence(self, prior_width: float = 1.0) -> float:
+        """Return the log evidence of the model; see `GPRegressor.log_evidence`.
+
+        Raises:
+            InputError: a model with a ``train_time``: training is no conditioning, and has no evidence.
+        """
+        self._refuse_time("the evidence is")
+        return super().log_evidence(prior_width)
 
     def joint_density(self) -> JointDensity:
         """Return the joint density of the outputs; see `GPRegressor.joint_density`.

@@ -7,6 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from nonparam.errors import InputError
 from nonparam.networks.finite_laplace import NetworkLaplace, network_laplace
 from nonparam.networks.members import Members
 from nonparam.networks.swag import WeightMoments
@@ -64,6 +65,12 @@ class Trained:
             generator = torch.Generator().manual_seed(self.seed)
             draws = (self.moments.draw(generator) for _ in range(DRAWS))
             means = torch.stack([self.members.outputs(x, weights) for weights in draws])
+        if not bool(torch.isfinite(means).all()):
+            rows = (~torch.isfinite(means)).any(-1).any(0).any(0).nonzero()[:, 0].tolist()
+            raise InputError(
+                f"networks give no finite numbers at {len(rows)} of the rows, first at row {rows[0]}: "
+                "expected an activation that is finite everywhere, and rows not too far from those of the fit"
+            )
         if not self.laplace:
             return means, torch.zeros_like(means)
         return means, self.variances(x, [self.precision])

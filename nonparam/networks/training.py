@@ -47,6 +47,7 @@ NOT_FINITE = (
 )
 SETTLED = 0.01  # of the fall of the loss since the start: what a network that has converged still gains
 TENTH = 10
+FEWEST_TO_TELL = 5  # epochs: with fewer nobody knows whether the loss has settled
 
 
 class Average(Protocol):
@@ -283,6 +284,8 @@ def _died(members: Members, start: Tensor, x: Tensor) -> bool:
 
 
 def _converged(losses: Sequence[float], first: float) -> bool:
+    if len(losses) < FEWEST_TO_TELL:
+        return False
     part = max(len(losses) // TENTH, 1)
     before, last = losses[-2 * part : -part] or [first], losses[-part:]
     gained = sum(before) / len(before) - sum(last) / len(last)
@@ -359,7 +362,15 @@ class _Curvature:
         self._values = list(members.stacked)
         self._roots = [math.sqrt(factor) for factor in recipe.factors]
         total = loss(members(rows.x[used]), rows.y[used]).sum()
-        self._slopes = torch.autograd.grad(total, self._values, create_graph=True)
+        self._slopes = torch.autograd.grad(total, self._values, create_graph=True, materialize_grads=True)
+
+    def _product(self, v: list[Tensor]) -> Sequence[Tensor]:
+        """Return the Hessian's product; steps have slopes that do not depend on the values before them."""
+        pairs = [(slope, one) for slope, one in zip(self._slopes, v, strict=True) if slope.requires_grad]
+        if not pairs:
+            return [torch.zeros_like(value) for value in self._values]
+        slopes, ones = zip(*pairs, strict=True)
+        return torch.autograd.grad(slopes, self._values, ones, retain_graph=True, materialize_grads=True)
 
     def __matmul__(self, v: Tensor) -> Tensor:
         """Return the product with ``v (n, 1)``."""
@@ -369,6 +380,6 @@ class _Curvature:
             for part, value, root in zip(parts, self._values, self._roots, strict=True)
         ]
         with torch.enable_grad():
-            found = torch.autograd.grad(self._slopes, self._values, scaled, retain_graph=True)
+            found = self._product(scaled)
         flat = [each.reshape(-1) * root for each, root in zip(found, self._roots, strict=True)]
         return torch.cat(flat)[:, None]

@@ -257,8 +257,10 @@ def _linearised(problem: _Problem, network: FiniteNetwork, tangent: Tensor, chan
 
 def _trained(problem: _Problem, networks: Sequence[FiniteNetwork], steps: int) -> Tensor:
     """Return what networks predict after so many steps of gradient descent, ``(seeds, m)``."""
-    members = Members([copy.deepcopy(network).float() for network in networks])
-    x, y = problem.x.float(), problem.y.float()
+    members = Members([_on_scaled_rows(network) for network in networks])
+    center, spread = networks[0].get_buffer("center"), networks[0].get_buffer("spread")
+    x, others = (((rows - center) / spread).float() for rows in (problem.x, problem.others))
+    y = problem.y.float()
     optimizer = torch.optim.SGD(members.stacked, lr=problem.time / steps)
     first: Tensor | None = None
     for step in range(steps + 1):
@@ -273,7 +275,15 @@ def _trained(problem: _Problem, networks: Sequence[FiniteNetwork], steps: int) -
         if step < steps:
             losses.sum().backward()
             optimizer.step()
-    return members.outputs(problem.others)[..., 0]
+    return members.outputs(others)[..., 0]
+
+
+def _on_scaled_rows(network: FiniteNetwork) -> FiniteNetwork:
+    """Return a network in float32 for rows that are scaled already: raw ones would lose their digits."""
+    found = copy.deepcopy(network)
+    for name, usual in (("center", 0.0), ("spread", 1.0)):
+        found.get_buffer(name).fill_(usual)
+    return found.float()
 
 
 def _problem(
@@ -300,6 +310,11 @@ def _problem(
     kernel = _kernel(arch, table[rows])
     with torch.no_grad():
         tangent = kernel.matrix(table[rows])
+    if not bool(torch.isfinite(tangent).all()):
+        raise InputError(
+            f"the tangent kernel of {kernel.layers!r} is not finite at these rows: its numbers grow from "
+            "layer to layer; expected fewer layers, or an activation such as 'erf'"
+        )
     largest = float(torch.linalg.eigvalsh(tangent)[-1])
     return _Problem(
         kernel=kernel,
@@ -319,6 +334,11 @@ def _kernel(arch: str | Sequential | InfiniteNetwork, x: Tensor) -> InfiniteNetw
         kernel = copy.deepcopy(arch).set_params(kind="ntk")
     else:
         kernel = InfiniteNetwork(arch, "ntk")
+    if kernel.active_dims is not None:
+        raise InputError(
+            "compare_widths takes all columns, got a kernel with active_dims: leave that out, and pass the "
+            "columns that count"
+        )
     spread = x.std(0)
     scales = {"center": x.mean(0), "spread": torch.where(spread > 0.0, spread, 1.0)}
     for name in kernel.unset & set(scales):
