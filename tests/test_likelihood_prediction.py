@@ -105,6 +105,13 @@ def test_little_noise_around_a_function_that_is_hardly_known_leaves_no_steps():
 
 
 @torch.no_grad()
+def test_all_that_is_seen_may_be_a_limit():
+    one = torch.ones(2, 1, dtype=torch.float64)
+    found = Predictive(CENSORED, 90.0 * torch.tensor([[-1.0], [1.0]], dtype=torch.float64), 1e-4 * one)
+    np.testing.assert_allclose(found.quantiles(Q), [[CENSORED.lowest] * 5, [CENSORED.highest] * 5], rtol=1e-9)
+
+
+@torch.no_grad()
 def test_an_exposure_is_a_number_of_trials():
     found = predictive(Binomial(), 1e-12, exposure=12.0)
     p = torch.sigmoid(found.mean[:, 0]).numpy()

@@ -25,6 +25,7 @@ __all__ = ["Likelihood", "ResponseLikelihood", "expectation", "nodes"]
 
 REACH = 8.0  # standard deviations of f
 NODES = 101
+LIKELY = 4.0  # standard deviations of f, beyond which 6e-5 of the probability lies
 MOST_NODES = 1601  # a hundredth of a standard deviation of f apart
 
 
@@ -123,7 +124,7 @@ class ResponseLikelihood(Likelihood):
         """Return values of Gaussian functions whose weighted sums are averages over observations.
 
         They are so close to one another that what is expected of an observation changes by no more than its
-        `width` from one to the next.
+        `width` from one to the next, where the functions are likely to be.
 
         Args:
             mean: ``(m, latents)``; more than one function needs a rule of its own.
@@ -134,7 +135,7 @@ class ResponseLikelihood(Likelihood):
             ``(m, q)``, or ``(m, q, latents)``, and weights ``(q,)``.
         """
         z, _ = nodes(mean)
-        f = mean + variance.sqrt() * z
+        f = mean + variance.sqrt() * z[z.abs() <= LIKELY]
         apart = self.response(f, exposure)[0].diff(dim=1).abs() / self.width(f, exposure)[:, 1:]
         finer = float(torch.where(apart.isfinite(), apart, 0.0).max())
         z, weights = nodes(mean, min(math.ceil(NODES * max(finer, 1.0)), MOST_NODES))

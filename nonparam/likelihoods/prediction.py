@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nonparam.likelihoods.base import ResponseLikelihood
+from nonparam.likelihoods.chandrupatla import rising_roots
 
 __all__ = ["Predictive"]
 
 Array = NDArray[np.float64]
 
-BISECTIONS = 200
 DOUBLINGS = 1100  # from one end of what a float holds to the other
 RELATIVE = 1e-10  # width of the bracket of a quantile
+LEAST = 1e-12  # of a spread, relative to the mean: nearly all may be at one limit
 ROWS = 256  # at a time
 
 
@@ -98,23 +99,28 @@ class Predictive:
     def _quantiles(self, q: Array) -> Array:
         mean, variance, _ = self._moments()
         spread = torch.where(variance.isfinite(), variance, mean.square() + 1.0).sqrt()
+        spread = torch.maximum(spread, LEAST * (mean.abs() + LEAST))
         found = [self._quantile(float(each), mean[:, None], spread[:, None]) for each in q]
         return np.stack([each[:, 0].cpu().numpy() for each in found], 1)
 
     def _quantile(self, q: float, centre: Tensor, spread: Tensor) -> Tensor:
         low, high = self._bracket(q, centre, spread)
-        for _ in range(BISECTIONS):
-            middle = 0.5 * (low + high)
-            if self.likelihood.is_discrete:
-                middle = middle.floor()
-            reached = (self._distribution(middle) >= q)[:, None]
-            high, low = torch.where(reached, middle, high), torch.where(reached, low, middle)
-            width = high - low
-            if bool((width <= (1.0 if self.likelihood.is_discrete else RELATIVE * spread)).all()):
-                break
+        if self.likelihood.is_discrete:
+            return self._whole(q, low, high)
+        high = rising_roots(
+            lambda y: self._distribution(y[:, None]) - q, low[:, 0], high[:, 0], RELATIVE * spread[:, 0]
+        )[:, None]
         lowest = torch.full_like(high, self.likelihood.lowest)
         is_lowest = (self._distribution(lowest) >= q)[:, None]  # it has a probability of its own
         return torch.where(is_lowest, lowest, high).clamp_max(self.likelihood.highest)
+
+    def _whole(self, q: float, low: Tensor, high: Tensor) -> Tensor:
+        """Return the smallest whole numbers that reach ``q``, by halving brackets."""
+        while bool((high - low > 1.0).any()):
+            middle = (0.5 * (low + high)).floor()
+            reached = (self._distribution(middle) >= q)[:, None]
+            high, low = torch.where(reached, middle, high), torch.where(reached, low, middle)
+        return high
 
     def _bracket(self, q: float, centre: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
         """Return a number whose probability does not reach ``q``, and one whose does."""
