@@ -149,7 +149,7 @@ class _Problem:
         start, start_value, start_slope = self.low
         width = self.high - start
         middle = start + 0.5 * width
-        if not (np.isfinite(value) and np.isfinite(slope)):
+        if not (width > 0.0 and np.isfinite(value) and np.isfinite(slope)):
             return start + 0.1 * width
         d1 = start_slope + slope - 3.0 * (value - start_value) / width
         root = d1 * d1 - start_slope * slope

@@ -168,6 +168,15 @@ def test_parameters_given_and_fixed_stay():
     assert repr(model.likelihood_).startswith("StudentT(df=4, scale=0.")
 
 
+def test_numbers_without_noise_end_at_the_least_scale():
+    x = np.repeat([[1.0, 3.0], [2.0, 1.0], [3.0, 3.0], [4.0, 1.0]], 4, axis=0)
+    y = np.repeat([1.0, 2.0, 1.0, 2.0], 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = regressor("student_t").fit(x, y)
+    np.testing.assert_allclose(model.predict(x), y, atol=1e-2)
+
+
 def test_many_rows_begin_with_some_of_them():
     rng = np.random.default_rng(0)
     x = rng.uniform(0.0, 6.0, (400, 1))
