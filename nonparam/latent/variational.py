@@ -147,16 +147,8 @@ def _step(state: _State, seen: Observations) -> _State:
 def _state(matrices: Sequence[Tensor], sites: Sequence[Sites], seen: Observations) -> _State:
     posterior = Independent([SitePosterior.of(k, one) for k, one in zip(matrices, sites, strict=True)])
     expected, in_mean, in_variance = _slopes(posterior.mean, posterior.variance, seen)
-    bound = expected - sum(_divergence(one) for one in posterior.posteriors)
+    bound = expected - sum(one.divergence for one in posterior.posteriors)
     return _State(posterior, bound, in_mean, in_variance)
-
-
-def _divergence(posterior: SitePosterior) -> float:
-    """Return the divergence from the prior: the expected log sites less their log normaliser."""
-    sites, mean = posterior.sites, posterior.mean
-    second = mean.square() + posterior.variance
-    expected = float(sites.linear @ mean) - 0.5 * float(sites.precision @ second)
-    return expected - posterior.log_normaliser
 
 
 def _slope(state: _State, latent: int) -> Tensor:
