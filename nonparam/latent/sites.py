@@ -87,8 +87,8 @@ class SitePosterior:
     def alpha(self) -> Tensor:
         r"""``K^-1 m``, ``(n,)``.
 
-        A site with :math:`\lambda = w z` contributes :math:`R z`, in which nothing cancels; what is blunt goes
-        by the formula above.
+        A site with :math:`\lambda = w z` contributes :math:`R z`, in which nothing cancels; blunt ones go by
+        the formula above.
         """
         sites, prior = self.sites, torch.diagonal(self.covariance)
         is_sharp = sites.precision * prior > BLUNT
