@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -291,9 +292,9 @@ def hermite(degree: int) -> Activation:
         >>> hermite(2).function(torch.tensor([1.0, math.sqrt(3.0)])).round(decimals=4)
         tensor([0.0000, 1.4142])
     """
-    if isinstance(degree, bool) or not isinstance(degree, int) or not 0 <= degree <= HIGHEST:
+    if isinstance(degree, bool) or not isinstance(degree, Integral) or not 0 <= degree <= HIGHEST:
         raise InputError(f"degree must be a whole number from 0 to {HIGHEST}, got {degree!r}")
-    one = np.polynomial.hermite_e.herme2poly([0.0] * degree + [1.0]) / math.sqrt(math.factorial(degree))
+    one = np.polynomial.hermite_e.herme2poly([0.0] * int(degree) + [1.0]) / math.sqrt(math.factorial(degree))
     return replace(polynomial(one.tolist()), name=f"hermite({degree})")
 
 

@@ -18,6 +18,7 @@ Salakhutdinov and Wang (2019), On exact computation with an infinitely wide neur
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -308,6 +309,8 @@ def _check_window(layer: Layer, size: int, stride: int) -> None:
     for name, value in {"kernel_size": size, "stride": stride}.items():
         if not _is_count(value):
             raise InputError(f"{layer!r}: {name} must be a whole number from 1")
+        if getattr(layer, name) is not None:  # NumPy's numbers print otherwise
+            object.__setattr__(layer, name, int(value))
 
 
 def _check_image(layer: Layer, before: Shape) -> None:
@@ -318,4 +321,4 @@ def _check_image(layer: Layer, before: Shape) -> None:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1

@@ -97,7 +97,7 @@ def fit_rows(z: Array, noise: Array) -> GaussianRows:
     Examples:
         >>> z = np.array([[0.0, 1.0], [2.0, np.nan], [4.0, 5.0], [6.0, 7.0]])
         >>> fit_rows(z, np.zeros(2)).given(z[1:2])[0].round(1)
-        array([[2. , 3.1]])
+        array([[2. , 3.3]])
     """
     mean, variance = np.nanmean(z, 0), np.nanvar(z, 0)
     variance = np.where(variance > 0.0, variance, 1.0)

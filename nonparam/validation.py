@@ -281,7 +281,7 @@ def check_temperature(value: Any) -> None:
     if isinstance(value, str) and value == "learn":
         return
     number = check_numbers(value, "temperature") if not isinstance(value, str) else np.zeros(0)
-    if number.ndim or not 0.0 < number < np.inf:
+    if number.ndim or isinstance(value, bool | np.bool_) or not 0.0 < number < np.inf:
         raise InputError(f"temperature must be 'learn' or a positive number, got {value!r}")
 
 

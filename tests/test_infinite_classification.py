@@ -255,7 +255,7 @@ def test_two_rows(x):
         ({"alpha_epsilon": 1.0}, "or lie between 0 and 1; got 1.0"),
         ({"alpha_epsilon": "small"}, "alpha_epsilon must be a number"),
         ({"alpha_epsilon": [0.1, 0.2]}, "or lie between 0 and 1"),
-        ({"temperature": "hot"}, "temperature must be a number"),
+        ({"temperature": "hot"}, "temperature must be 'learn' or a positive number, got 'hot'"),
         ({"temperature": 0.0}, "temperature must be 'learn' or a positive number, got 0.0"),
         ({"temperature": np.inf}, "temperature must be 'learn' or a positive number"),
         ({"objective": "bic"}, r"objective must be one of \('lml', 'loo', 'clml'\), got 'bic'"),

@@ -13,7 +13,7 @@ from nonparam import (
 )
 from nonparam.errors import InputError
 from nonparam.kernels import InfiniteNetwork
-from nonparam.kernels.activations import elementwise
+from nonparam.kernels.activations import elementwise, hermite
 from nonparam.networks import (
     MLP,
     Conv2d,
@@ -148,3 +148,32 @@ def test_training_has_no_evidence():
 
 def test_few_epochs_do_not_tell_whether_the_loss_has_settled():
     assert not FiniteNetworkRegressor((8,), epochs=1, random_state=0).fit(X, Y).fit_report_.converged
+
+
+def test_whole_numbers_of_numpy():
+    assert repr(Conv2d(np.int64(3))) == repr(Conv2d(3))
+    assert hermite(np.int64(2)).name == "hermite(2)"
+
+
+def test_each_layer_with_weights_has_a_critical_variance():
+    two = Sequential(Dense(), Dense(), Relu(), Dense())
+    assert len(two.critical_weight_variances()) == 3
+    two.kernel(weight_variance="critical")
+    assert two.phase("critical").chi == pytest.approx(1.0, abs=1e-6)
+
+
+def test_errors_of_rounding_have_no_slope():
+    report = compare_widths(Sequential(Dense(bias=False)), X[:, :1], Y, (16, 64), seeds=2, steps=10)
+    assert "is that of the limit at some width already" in " ".join(report.sentences())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"lr": "fast"}, r"lr must be a number, at least .* \(or 'auto'\); got 'fast'"),
+        ({"activation": torch.tanh}, "becomes one by nonparam.kernels.activations.elementwise"),
+    ],
+)
+def test_words_that_are_no_numbers(arguments, said):
+    with pytest.raises(InputError, match=said):
+        FiniteNetworkRegressor((8,), **arguments).fit(X, Y)

@@ -184,9 +184,16 @@ class Sequential(layers.Sequential):
             InputError: as `phase` does, and an activation without such a variance.
         """
         cycle = self._cycle(None, bias_variance)
-        first, _ = self.kernel(bias_variance=bias_variance).variances()[0]
-        factor = critical_factor(cycle)
-        return [first.item(), *(factor * weight for _, weight, _ in cycle)]
+        factor, usual = critical_factor(cycle), self.kernel(bias_variance=bias_variance).variances()
+        behind, follows = [], False  # which layers with weights follow an activation
+        for layer in self.layers:
+            if layer.is_weighted:
+                behind.append(follows)
+            follows = isinstance(layer, Apply) or (follows and not layer.is_weighted)
+        return [
+            (factor if activated else 1.0) * weight.item()
+            for activated, (weight, _) in zip(behind, usual, strict=True)
+        ]
 
     def _columns(self) -> int | None:
         image = image_of(self)

@@ -22,6 +22,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from threading import RLock
 from typing import Any, ClassVar, NamedTuple
 
@@ -124,7 +125,7 @@ class EmpiricalNTK(MatrixFree):
 
     @output.setter
     def output(self, value: int | None) -> None:
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 0):
             raise InputError(
                 f"EmpiricalNTK: output must be the number of an output, from 0, or None, got {value!r}"
             )

@@ -219,6 +219,7 @@ def draw_seeds(rng: np.random.RandomState, count: int) -> list[int]:
 
 
 def _check_number(value: Any, name: str, least: float) -> None:
-    number = check_numbers(value, name)
+    also = " (or 'auto')" if name == "lr" else ""
+    number = np.zeros(1) if isinstance(value, str) else check_numbers(value, name)
     if number.ndim or isinstance(value, bool | np.bool_) or not least <= number < np.inf:
-        raise InputError(f"{name} must be a number, at least {least:g}; got {value!r}")
+        raise InputError(f"{name} must be a number, at least {least:g}{also}; got {value!r}")

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from nonparam.checkpoint import State, checkpoint_at
 from nonparam.class_files import FileMixin
-from nonparam.errors import InputError
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.infinite import KINDS, InfiniteNetwork
 from nonparam.kernels.layers import Sequential
@@ -37,10 +36,10 @@ from nonparam.validation import (
     check_choice,
     check_count,
     check_device,
-    check_numbers,
     check_scale,
     check_seed,
     check_table,
+    check_temperature,
     check_verbose,
 )
 
@@ -190,9 +189,7 @@ class InfiniteNetworkClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # t
         check_count(self.n_restarts, "n_restarts")
         check_verbose(self.verbose)
         check_concentration(self.alpha_epsilon)
-        learns = isinstance(self.temperature, str) and self.temperature == "learn"
-        if not learns and not 0.0 < _number(self.temperature, "temperature") < np.inf:
-            raise InputError(f"temperature must be 'learn' or a positive number, got {self.temperature!r}")
+        check_temperature(self.temperature)
 
     def _learn(
         self, x: Tensor, codes: NDArray[np.intp], rng: np.random.RandomState, plan: str
@@ -288,11 +285,6 @@ class InfiniteNetworkClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # t
         most = self.predict_proba(X).argmax(1)
         found: NDArray[Any] = self.classes_[most]
         return found
-
-
-def _number(value: Any, name: str) -> float:
-    number = check_numbers(value, name)
-    return float(number) if number.ndim == 0 else np.nan
 
 
 def _some(codes: NDArray[np.intp], rng: np.random.RandomState) -> NDArray[np.intp]:

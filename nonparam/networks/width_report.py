@@ -21,6 +21,7 @@ LEGEND = (
     "90 % intervals hold the last column.",
 )
 LEVEL = 0.9  # of the intervals that are counted
+EXACT = 1e-12  # of an error: below it there is only rounding
 DRAWS = 2000  # of seeds, for the interval of a slope
 ALIKE = 0.01  # relative: errors that differ by less are the same
 
@@ -220,7 +221,9 @@ class WidthReport:
         found = [
             f"The error of the {kernel.upper()} falls as the width to the power {self.slope(kernel)}; in "
             "theory -0.5."
-            for kernel in ("nngp", "ntk")
+            if errors.min() > EXACT
+            else f"The {kernel.upper()} is that of the limit at some width already, to rounding."
+            for kernel, errors in (("nngp", self.nngp_errors), ("ntk", self.ntk_errors))
         ]
         for of, name in (("ensemble", "The ensemble"), ("single", "A single network")):
             for figure in ("rmse", "nll"):
