@@ -1,8 +1,8 @@
 """GPBoost, for `likelihoods_vecchia.py`: run by the Python of its own environment.
 
 Arguments: a file with ``X``, ``y``, ``X_test``, ``pars`` (noise, variance, lengthscales) and the number of
-neighbours; and the file to write: the log likelihood and predictions at these values, then those after a fit,
-each with the seconds that they took.
+neighbours; and the file to write: the log likelihood and predictions at these values, then, if ``fitted`` is
+true in the first file, those after a fit, each with the seconds that they took.
 """
 
 import sys
@@ -50,7 +50,13 @@ def main() -> None:
         results["lml"] = -model.neg_log_likelihood(cov_pars=data["pars"], y=data["y"])
         results[f"lml_{name}_seconds"] = time.perf_counter() - began
     results["mean"], results["variance"], results["predict_seconds"] = predicted(model, data, data["pars"])
-    fitted = model_of(data)
+    if bool(data["fitted"]):
+        results |= fit(data)
+    np.savez(sys.argv[2], **results)
+
+
+def fit(data: np.lib.npyio.NpzFile) -> dict[str, object]:
+    fitted, results = model_of(data), {}
     fitted.set_prediction_data(
         vecchia_pred_type="order_obs_first_cond_obs_only",
         num_neighbors_pred=2 * int(data["num_neighbours"]),
@@ -61,7 +67,7 @@ def main() -> None:
     results["fit_pars"] = np.asarray(fitted.get_cov_pars()).ravel()
     results["fit_lml"] = -fitted.get_current_neg_log_likelihood()
     results["fit_mean"], results["fit_variance"], _ = predicted(fitted, data, None)
-    np.savez(sys.argv[2], **results)
+    return results
 
 
 if __name__ == "__main__":

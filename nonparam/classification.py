@@ -21,18 +21,19 @@ from nonparam.labels import check_labels
 from nonparam.laplace import laplace
 from nonparam.latent.calibration import Calibration, calibrate
 from nonparam.latent.class_objectives import Labelled, Prior, of_functions, of_targets
-from nonparam.latent.class_posterior import ClassPosterior, condition_classes, plan_classes
+from nonparam.latent.class_posterior import ClassPosterior, condition_classes
 from nonparam.latent.concentration import Learnt, check_concentration, clearest, concentrations
 from nonparam.latent.dirichlet import DirichletObjective
 from nonparam.latent.laplace import laplace_mode
 from nonparam.latent.model import TOLERANCE, LatentFit, LatentObjective, fitted, log_joint, search
+from nonparam.latent.plan import LATENT_SOLVERS, plan_labels
 from nonparam.latent.softmax_laplace import softmax_laplace
 from nonparam.latent.variational import variational
 from nonparam.likelihoods import Bernoulli, Likelihood, Softmax
 from nonparam.means import MEANS
 from nonparam.newton import Watch
 from nonparam.progress import Progress
-from nonparam.solvers.plan import Plan, choose
+from nonparam.solvers.plan import Plan
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
 from nonparam.validation import (
@@ -54,8 +55,6 @@ Array = NDArray[np.float64]
 
 LIKELIHOODS = ("auto", "bernoulli", "softmax")
 INFERENCES = ("auto", "laplace", "variational", "dirichlet")
-MATRICES = 8  # of n x n at the peak, with one function
-MATRICES_PER_CLASS = 4
 SEARCHED = 2000  # rows times functions by which hyperparameters are learnt
 FEWEST = 1000  # rows among them
 STAGED = 300  # rows from which on a part of them is looked at first
@@ -87,7 +86,11 @@ class GPClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # type: ignore[m
         inference: ``"laplace"``, a Gaussian at the mode of the functions; ``"variational"``, the nearest one
             in divergence, independent for each class, which takes longer; ``"dirichlet"``, regression on
             log-normal targets (see `nonparam.latent.dirichlet`), at the price of about one class for all; or
-            ``"auto"``: ``"laplace"`` for two classes and for a mean of zero, else ``"dirichlet"``.
+            ``"auto"``: ``"laplace"`` for two classes, for a mean of zero and for more rows than matrices fit
+            of, else ``"dirichlet"``.
+        solver: ``"cholesky"``; ``"cg"``, certified conjugate gradients, for Laplace's approximation of many
+            rows; or ``"auto"``: the second where matrices of the first do not fit the memory. With ``"cg"``
+            the evidence is an estimate with a standard error (``fit_report_``), and has no derivatives.
         alpha_epsilon: with ``"dirichlet"``, the prior concentration of each class, between 0 and 1: small
             where labels are clear, larger where they are doubtful; or ``"learn"`` for that of four with the
             smallest log loss of rows left out.
@@ -136,6 +139,7 @@ class GPClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # type: ignore[m
         *,
         likelihood: Literal["auto", "bernoulli", "softmax"] = "auto",
         inference: Literal["auto", "laplace", "variational", "dirichlet"] = "auto",
+        solver: Literal["auto", "cholesky", "cg"] = "auto",
         alpha_epsilon: float | Literal["learn"] = "learn",
         mean: Literal["zero", "constant", "linear"] = "constant",
         temperature: float | Literal["learn"] = "learn",
@@ -148,6 +152,7 @@ class GPClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # type: ignore[m
         self.kernel = kernel
         self.likelihood = likelihood
         self.inference = inference
+        self.solver = solver
         self.alpha_epsilon = alpha_epsilon
         self.mean = mean
         self.temperature = temperature
@@ -180,8 +185,9 @@ class GPClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # type: ignore[m
         check_scale(x, codes[:, None].astype(float))
         device = check_device(self.device, len(x))
         likelihood = self._likelihood(len(self.classes_))
-        self.inference_ = self._chosen(likelihood)
-        plan = _plan(len(x), likelihood.latents, self.inference_, device)
+        self.inference_, plan = plan_labels(
+            self.inference, self.solver, len(x), likelihood.latents, self.mean, device
+        )
         if self.verbose:
             print(plan)
         seen = Labelled.of(x, codes, weights, device)
@@ -197,6 +203,7 @@ class GPClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # type: ignore[m
     def _check_arguments(self) -> None:
         check_choice(self.likelihood, "likelihood", LIKELIHOODS)
         check_choice(self.inference, "inference", INFERENCES)
+        check_choice(self.solver, "solver", LATENT_SOLVERS)
         check_concentration(self.alpha_epsilon)
         check_choice(self.mean, "mean", MEANS)
         check_choice(self.priors, "priors", ("default", None))
@@ -212,16 +219,6 @@ class GPClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # type: ignore[m
         two = classes == 2 and self.likelihood != "softmax"
         return Bernoulli() if two else Softmax(classes)
 
-    def _chosen(self, likelihood: Likelihood) -> str:
-        """Return the inference."""
-        if self.inference == "auto":
-            return "dirichlet" if likelihood.latents > 1 and self.mean != "zero" else "laplace"
-        if self.inference == "dirichlet" and self.mean == "zero":
-            raise InputError(
-                "inference='dirichlet' fits a constant for each class, got mean='zero': take 'constant'"
-            )
-        return str(self.inference)
-
     def _learn(self, seen: Labelled, likelihood: Likelihood, plan: Plan) -> FitReport:
         rng = check_seed(self.random_state)
         n, most = len(seen.x), max(FEWEST, SEARCHED // likelihood.latents)
@@ -235,10 +232,11 @@ class GPClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # type: ignore[m
             else:
                 objective = self._functions(seen, likelihood)
                 theta, report, _ = self._search(objective, parts, rng, watch, said, TOLERANCE)
+                objective = objective.solved_by(plan.solver)
         self._take(seen, objective, theta)
         with threads_for(n):
             self.calibration_ = self._calibrated(torch.from_numpy(seen.codes), rng)
-        return report
+        return self._latent.certified(report) if isinstance(self._latent, LatentFit) else report
 
     def _by_targets(
         self, seen: Labelled, parts: list[Tensor], rng: np.random.RandomState, watch: Watch, said: str
@@ -291,13 +289,15 @@ class GPClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # type: ignore[m
         self.inference_ = state["inference_"]
         seen = Labelled(state["x"], state["codes"], state["weights"], torch.device("cpu"))
         likelihood = self._likelihood(len(self.classes_))
-        _plan(len(seen.x), likelihood.latents, self.inference_, seen.device)
+        _, plan = plan_labels(
+            self.inference_, self.solver, len(seen.x), likelihood.latents, self.mean, seen.device
+        )
         objective: LatentObjective | DirichletObjective
         if self.inference_ == "dirichlet":
             self.alpha_epsilon_ = state["alpha_epsilon_"]
             objective = self._targets(seen, self.alpha_epsilon_)
         else:
-            objective = self._functions(seen, likelihood)
+            objective = self._functions(seen, likelihood).solved_by(plan.solver)
         self._take(seen, objective, state["theta_"])
 
     def _search(
@@ -451,13 +451,6 @@ def _of_classes(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
 def _slopes(mean: str) -> str:
     """Return which broad terms the kernel gets where each class has a constant of its own anyway."""
     return "linear" if mean == "linear" else "zero"
-
-
-def _plan(n: int, latents: int, inference: str, device: torch.device) -> Plan:
-    if inference == "dirichlet":
-        return plan_classes(n, max(latents, 2), device)
-    matrices = MATRICES if latents == 1 else MATRICES_PER_CLASS * latents
-    return choose("cholesky", n, matrices, device)
 
 
 def _check_counted(classes: NDArray[Any], codes: NDArray[np.intp]) -> None:

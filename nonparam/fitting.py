@@ -25,7 +25,7 @@ from nonparam.posterior import Posterior, condition
 from nonparam.processes import free_memory
 from nonparam.shortage import is_out_of_memory, sparing
 from nonparam.solvers.certified import CertifiedSolver
-from nonparam.solvers.plan import METHODS, Plan, factorises
+from nonparam.solvers.plan import INSTEAD, METHODS, Plan, factorises
 from nonparam.solves import SolvedEvidence, solver_for
 from nonparam.structured import StructuredObjective, structured_factor, with_structure
 from nonparam.theta import Theta
@@ -118,10 +118,7 @@ def _turned(plan: Plan, error: Exception) -> tuple[Plan | None, str]:
 
 
 def _exhausted(n: int, failures: str) -> InsufficientMemoryError:
-    return InsufficientMemoryError(
-        f"{n:,} rows are more than the memory holds{failures}: train on a random subset of the rows, or use "
-        "a machine with more memory"
-    )
+    return InsufficientMemoryError(f"{n:,} rows are more than the memory holds{failures}: {INSTEAD}")
 
 
 def _fit(objective: Objective, starts: Array, plan: Plan, said: str, search: Search) -> Fitted:

@@ -33,6 +33,7 @@ from nonparam.latent.model import (
     search,
     with_mean,
 )
+from nonparam.latent.plan import LATENT_SOLVERS, plan_functions
 from nonparam.latent.variational import variational
 from nonparam.likelihoods.base import ResponseLikelihood
 from nonparam.likelihoods.prediction import Predictive
@@ -44,7 +45,7 @@ from nonparam.prediction import PredictionMixin
 from nonparam.progress import Progress
 from nonparam.scales import Scales, initialise, measure, waits_for_period
 from nonparam.scoring import ScoringMixin
-from nonparam.solvers.plan import choose
+from nonparam.solvers.plan import Plan
 from nonparam.theta import Theta
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
@@ -67,7 +68,6 @@ __all__ = ["ResponseMixin"]
 Array = NDArray[np.float64]
 
 INFERENCES = ("auto", "laplace", "variational")
-MATRICES = 8  # of n x n at the peak, for each function
 SEARCHED = 2000  # rows by which hyperparameters are learnt
 STAGED = 300  # rows from which on a part of them is looked at first
 FIRST = 0.4  # of the rows
@@ -112,11 +112,11 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
 
     def _forget_response(self) -> None:
         """Drop what a fit with another likelihood has left."""
-        for name in ("_response", "_theta_of_response", "likelihood_"):
+        for name in ("_response", "_objective_of_response", "likelihood_"):
             vars(self).pop(name, None)
 
     def _check_for_response(self: Any) -> None:
-        for name, only in (("solver", ("auto", "cholesky")), ("objective", ("lml",)), ("noise", ("learn",))):
+        for name, only in (("solver", LATENT_SOLVERS), ("objective", ("lml",)), ("noise", ("learn",))):
             value = getattr(self, name)
             if not (isinstance(value, str) and value in only):
                 raise InputError(
@@ -128,10 +128,11 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
         self: Any, x: Array, y: Array, weights: Array, likelihood: ResponseLikelihood
     ) -> FitReport:
         device, rng = check_device(self.device, len(x)), check_seed(self.random_state)
-        plan = choose("cholesky", len(x), MATRICES * likelihood.latents, device)
+        inference, plan = self._planned_response(len(x), likelihood, device)
         if self.verbose:
             print(plan)
-        objective = self._response_objective(x, y, weights, likelihood.to(device), device)
+        infer = laplace_mode if inference == "laplace" else variational
+        objective = self._response_objective(x, y, weights, likelihood.to(device), infer, device)
         said = f"{plan}; hyperparameters by {SEARCHED:,} rows" if len(x) > SEARCHED else str(plan)
         starts = objective.theta.starting_points(self.n_restarts, rng)
         order = torch.from_numpy(rng.permutation(len(x))).to(device)
@@ -142,12 +143,13 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
             parts = [order[:size] for size in _sizes(len(x))]
             some = [objective.rows(part) if len(part) < len(x) else objective for part in parts]
             best, report = search(some, starts, Watch(checkpoint, progress), plan=said)
-        self._response = fitted(objective, best)
+        objective = objective.solved_by(plan.solver)
+        self._response, self._objective_of_response = fitted(objective, best), objective
         self.likelihood_, self.kernel_ = likelihood, objective.model.kernels[0]
         self.theta_, self.theta_names_ = best, objective.theta.names
         self.log_marginal_likelihood_ = self._response.approximation.value
-        self._theta_of_response = objective.theta
-        return report
+        certified: FitReport = self._response.certified(report)
+        return certified
 
     def _response_objective(
         self: Any,
@@ -155,6 +157,7 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
         y: Array,
         weights: Array,
         likelihood: ResponseLikelihood,
+        infer: Inference,
         device: torch.device,
     ) -> LatentObjective:
         rows, typical = torch.tensor(x, device=device), likelihood.typical(y)
@@ -172,7 +175,7 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
         check_kernel(model.kernels[0], rows[:1])
         informative = self.priors == "default"
         theta = Theta(model, model.priors(scales, informative=informative), None)
-        return LatentObjective(rows, seen, model, theta, self._inference(likelihood), informative)
+        return LatentObjective(rows, seen, model, theta, infer, informative)
 
     def _of_function(
         self: Any,
@@ -190,15 +193,17 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
         initialise(kernel, scales)
         return with_mean(kernel, self.mean, scales), scales
 
-    def _inference(self, likelihood: ResponseLikelihood) -> Inference:
-        if self.inference != "laplace":
-            return variational
-        if not likelihood.is_log_concave or likelihood.latents > 1:
+    def _planned_response(
+        self: Any, n: int, likelihood: ResponseLikelihood, device: torch.device
+    ) -> tuple[str, Plan]:
+        """Return the inference and the plan."""
+        unimodal = likelihood.is_log_concave and likelihood.latents == 1
+        if self.inference == "laplace" and not unimodal:
             raise InputError(
                 f"inference='laplace' is of one function and a posterior with one mode, and {likelihood!r} "
                 "does not warrant that: take 'variational', or 'auto'"
             )
-        return laplace_mode
+        return plan_functions(self.inference, self.solver, n, likelihood.latents, unimodal, device)
 
     def _predictive(self, X: Any, exposure: ArrayLike | None) -> Predictive:
         fit, likelihood = self._response, self.likelihood_
@@ -376,7 +381,7 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
             raise InputError(
                 f"theta must be {len(self.theta_)} finite numbers {self.theta_names_}, got {theta!r}"
             )
-        objective = self._objective_again()
+        objective: LatentObjective = self._objective_of_response
         with threads_for(len(objective.x)):
             value, slope = objective.evaluate(point, gradient=eval_gradient)
             objective.theta.assign(self.theta_)
@@ -406,7 +411,7 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
             return super().log_evidence(prior_width)
         if prior_width != 1.0 or self.priors is None:
             raise self._refused("another prior_width, and evidence without priors, are")
-        objective = self._objective_again()
+        objective: LatentObjective = self._objective_of_response
         with threads_for(len(objective.x)):
             found = laplace(
                 log_joint(objective),
@@ -433,13 +438,6 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
         """Return the joint density of the outputs; see `ScoringMixin.joint_density`."""
         self._only_gaussian("the joint density is")
         return super().joint_density()
-
-    def _objective_again(self) -> LatentObjective:
-        fit = self._response
-        assert fit is not None
-        infer = self._inference(self.likelihood_)
-        theta: Theta = self._theta_of_response
-        return LatentObjective(fit.x, fit.seen, fit.model, theta, infer, self.priors == "default")
 
     def _is_gaussian(self, exposure: ArrayLike | None) -> bool:
         check_is_fitted(self)

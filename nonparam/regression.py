@@ -93,11 +93,12 @@ class GPRegressor(ResponseMixin, RegressorMixin, MultiOutputMixin, BaseEstimator
             same. The latter two count each row once, whatever its weight, and are maximised with
             ``solver="cholesky"``.
         likelihood: of the observations given the function: ``"gaussian"``, or another by its name or from
-            `nonparam.likelihoods`. The posterior is approximated then, by a factorisation; the mean has broad
-            priors, ``noise`` is of the likelihood, and ``normalize_y`` of no effect. Counts may have a second
-            column in ``y``, their exposure; successes their number of trials.
+            `nonparam.likelihoods`. The posterior is approximated then, by factorisations or, with ``"cg"``,
+            by solves; the mean has broad priors, ``noise`` is of the likelihood, and ``normalize_y`` of no
+            effect. Counts may have a second column in ``y``, their exposure; successes the number of trials.
         inference: how, with such a likelihood: ``"variational"``, the Gaussian that is nearest in divergence;
-            ``"laplace"``, one at the mode, where there is only one; or ``"auto"``: ``"variational"``.
+            ``"laplace"``, one at the mode, where there is only one; or ``"auto"``: ``"variational"``, and
+            with ``"cg"``, or where matrices do not fit the memory, ``"laplace"``.
         n_restarts: searches besides the one that starts from the scale of the data.
         priors: ``"default"`` for weakly informative ones (maximum a posteriori), or ``None`` (maximum
             likelihood).

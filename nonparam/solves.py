@@ -45,7 +45,7 @@ from nonparam.solvers.plan import factorises, fits
 from nonparam.solvers.refinement import single_cholesky
 from nonparam.theta import Theta
 
-__all__ = ["Slope", "SolvedEvidence", "solver_for"]
+__all__ = ["Slope", "SolvedEvidence", "operator_for", "solver_for"]
 
 Array = NDArray[np.float64]
 
@@ -123,14 +123,20 @@ def solver_for(
     if interpolated:
         matrix = InterpolatedOperator(kernel, data.x, noise=float(shift.min()), dtype=dtype, seed=seed)
     else:
-        matrix = _operator(kernel, data.x.to(dtype), keep)
+        matrix = operator_for(kernel, data.x.to(dtype), keep)
     return CertifiedSolver.of(
         matrix, shift, tolerance=tolerance, seed=seed, rank=rank, pivots=pivots, factor=factor
     )
 
 
-def _operator(kernel: gpytorch.kernels.Kernel, x: Tensor, keep: bool) -> KernelOperator | ShardedOperator:
-    """Return the covariance matrix, shared among the processes and GPUs where there are several."""
+def operator_for(kernel: gpytorch.kernels.Kernel, x: Tensor, keep: bool) -> KernelOperator | ShardedOperator:
+    """Return the covariance matrix of rows, shared among the processes and GPUs where there are several.
+
+    Args:
+        kernel: at one value of its hyperparameters.
+        x: ``(n, d)``, in the precision of the products.
+        keep: whether the tiles are kept where they fit; else each product evaluates them.
+    """
     kept = keep and fits(len(x), x.element_size(), free_memory(x.device))
     devices = local_devices(x.device)
     if num_processes() > 1 or len(devices) > 1:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nonparam.errors import InsufficientMemoryError
-from nonparam.solvers.plan import Plan, check_covariance, choose, fits, free_memory
+from nonparam.solvers.plan import LOST, Plan, check_covariance, choose, fits, free_memory
 
 GPU = torch.device("cuda:1")
 MATRIX = 8 * 1000**2
@@ -33,7 +33,10 @@ def test_a_plan_asks_the_device():
 
 def test_what_does_not_fit_is_solved_by_iterations():
     plan = choose("auto", 1001, 5, available=5 * MATRIX)
-    assert (plan.solver, str(plan)) == ("cg", "n=1,001: certified conjugate gradients, 29.7 MB")
+    assert (plan.solver, str(plan)) == (
+        "cg",
+        f"n=1,001: certified conjugate gradients, 29.7 MB; {LOST['cg']}",
+    )
     assert choose("cg", 10, 5).solver == "cg"
     with pytest.raises(
         InsufficientMemoryError, match=r"conjugate gradients on 1,000,000 rows need about 48.0 GB"
@@ -52,7 +55,8 @@ def test_a_plan_says_what_it_counts_on():
     plan = Plan("cg", 13_000, 2 * 10**9, d=18, fit_seconds=41.0, predict_seconds=4.7)
     assert str(plan) == (
         "n=13,000, d=18: certified conjugate gradients, 2.0 GB, about 41 s to fit, 4.7 s to predict 1,000 "
-        "rows (measured on this machine)"
+        "rows (measured on this machine); not exact: predictions to the residual of solves, evidence to a "
+        "standard error"
     )
 
 

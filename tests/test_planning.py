@@ -41,7 +41,7 @@ def for_rows(n, solver="auto", noise=1.0, **changes):
 def test_it_prints_solver_memory_and_times():
     plan = nonparam.plan(13_000, 18)
     assert str(plan).startswith("n=13,000, d=18: certified conjugate gradients, 2.9 GB, about ")
-    assert str(plan).endswith(" to predict 1,000 rows (measured on this machine)")
+    assert " to predict 1,000 rows (measured on this machine); not exact: predictions to" in str(plan)
     assert plan.fit_seconds > plan.predict_seconds > 0.0
     assert nonparam.plan(13_000, 18, task="update").fit_seconds < 0.9 * plan.fit_seconds
     assert nonparam.plan(500, 18, solver="cholesky").fit_seconds > 0.0

@@ -67,8 +67,8 @@ class LatentPosterior(Protocol):
         """
         ...
 
-    def left_out(self) -> tuple[Tensor, Tensor]:
-        """Return means and variances at each row given all others, without their level, as `moments`."""
+    def left_out(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return numbers of rows, and means and variances at each given all others, as `moments` does."""
         ...
 
 
@@ -108,9 +108,10 @@ class Independent:
         ]
         return _columns(found)
 
-    def left_out(self) -> tuple[Tensor, Tensor]:
-        """Return means and variances at each row given all others, without their level: two of ``(n, c)``."""
-        return _columns([posterior.left_out() for posterior in self.posteriors])
+    def left_out(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the rows, and means and variances at each given all others, as `moments` does."""
+        mean, variance = _columns([posterior.left_out() for posterior in self.posteriors])
+        return torch.arange(len(mean), device=mean.device), mean, variance
 
 
 def _columns(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -128,9 +129,13 @@ class Approximation:
         slopes: derivatives of the value in the covariances, ``(n, n)`` and symmetric; one where the functions
             share theirs; none where they were not asked for.
         own: derivatives in the parameters of the likelihood.
+        standard_error: of the value, in nats; 0 where it is no estimate.
+        residual: the largest relative residual of the last solve; 0 where matrices were factorised.
     """
 
     value: float
     posterior: LatentPosterior
     slopes: Sequence[Tensor]
     own: Sequence[Tensor]
+    standard_error: float = 0.0
+    residual: float = 0.0

@@ -17,35 +17,20 @@ Source: Rasmussen and Williams (2006), Gaussian processes for machine learning, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from nonparam.errors import ConvergenceError
 from nonparam.latent.approximation import Approximation, Independent, Observations
+from nonparam.latent.ascent import Point
 from nonparam.latent.sites import SitePosterior, Sites
 
 __all__ = ["laplace_mode"]
 
 MAX_STEPS = 100
-HALVINGS = 20
-ROUNDING = 1e-13  # of a log density
 SHRINKING = 0.3  # of what the step before promised: as long as that falls so, its curvature serves
 TOLERANCE = 1e-15  # nats a row that a step promises
-
-
-@dataclass(frozen=True)
-class _Point:
-    """A function at the rows, ``f = K alpha``, and the log joint density there without its constant."""
-
-    alpha: Tensor
-    f: Tensor
-    height: float
-
-    @classmethod
-    def of(cls, alpha: Tensor, f: Tensor, seen: Observations) -> "_Point":
-        return cls(alpha, f, float(seen.log_density(f[:, None]).detach()) - 0.5 * float(alpha @ f))
 
 
 def laplace_mode(
@@ -69,26 +54,26 @@ def laplace_mode(
     Source: Rasmussen and Williams (2006), algorithms 3.1 and 5.1.
     """
     (k,) = covariances
-    zero = torch.zeros_like(seen.weights)
-    at = _Point.of(zero, zero, seen)
+    zero = torch.zeros_like(seen.weights)[:, None]
+    at = Point.of(zero, zero, seen)
     if previous is not None:
-        before = previous.posterior.alpha[:, 0]
-        at = max(at, _Point.of(before, k @ before, seen), key=lambda point: point.height)
+        before = previous.posterior.alpha
+        at = max(at, Point.of(before, k @ before, seen), key=lambda point: point.height)
     near, mode, posterior = _mode(k, at, seen)
-    implicit = 0.5 * posterior.variance * seen.derivatives(near.f)[2]
-    moved = float(implicit @ (mode.f - near.f))  # by the last step, which the determinant does not know of
+    implicit = 0.5 * posterior.variance * seen.derivatives(near.f[:, 0])[2]
+    moved = float(implicit @ (mode.f - near.f)[:, 0])  # by the last step, which the determinant knows not of
     value = mode.height - 0.5 * posterior.factor.log_determinant() + moved
     if not gradient:
         return Approximation(value, Independent([posterior]), [], [])
-    r, alpha = posterior.shrinkage(), mode.alpha
+    r, alpha = posterior.shrinkage(), mode.alpha[:, 0]
     u = implicit - r @ (k @ implicit)
-    own = _parameter_slopes(posterior.variance, k @ u, mode.f, seen)
+    own = _parameter_slopes(posterior.variance, k @ u, mode.f[:, 0], seen)
     moves = 0.5 * (u + 0.5 * alpha)
     slope = r.mul_(-0.5).addr_(moves, alpha).addr_(alpha, moves)
     return Approximation(value, Independent([posterior]), [slope], own)
 
 
-def _mode(k: Tensor, at: _Point, seen: Observations) -> tuple[_Point, _Point, SitePosterior]:
+def _mode(k: Tensor, at: Point, seen: Observations) -> tuple[Point, Point, SitePosterior]:
     """Take Newton's steps until one gains nothing (algorithm 3.1).
 
     As long as steps promise ever less, the curvature of an earlier one serves, without a factorisation; the
@@ -99,16 +84,17 @@ def _mode(k: Tensor, at: _Point, seen: Observations) -> tuple[_Point, _Point, Si
     """
     posterior, before = None, 0.0
     for _ in range(MAX_STEPS):
-        slope, curvature, _ = seen.derivatives(at.f)
+        f = at.f[:, 0]
+        slope, curvature, _ = seen.derivatives(f)
         is_fresh = posterior is None
         if posterior is None:
             precision = (-curvature).clamp_min(0.0)
-            posterior = SitePosterior.of(k, Sites(slope + precision * at.f, precision))  # lines 4 to 7
-        apart = slope - at.alpha
-        step = apart - posterior.shrink((k @ apart)[:, None])[:, 0]  # (I + W K)^-1 (slope - alpha)
+            posterior = SitePosterior.of(k, Sites(slope + precision * f, precision))  # lines 4 to 7
+        apart = slope[:, None] - at.alpha
+        step = apart - posterior.shrink(k @ apart)  # (I + W K)^-1 (slope - alpha)
         moved = k @ step
-        promised = 0.5 * float(apart @ moved)
-        following = _along(step, moved, at, seen)
+        promised = 0.5 * float((apart * moved).sum())
+        following = at.along(step, moved, seen)
         if is_fresh and promised <= TOLERANCE * len(at.f):
             return at, following, posterior
         if not (is_fresh or TOLERANCE * len(at.f) < promised < SHRINKING * before):
@@ -118,17 +104,6 @@ def _mode(k: Tensor, at: _Point, seen: Observations) -> tuple[_Point, _Point, Si
         f"Newton's steps did not find the mode of the posterior in {MAX_STEPS} steps: expected a kernel "
         "whose variance suits the data; try other starting values, or inference='variational'"
     )
-
-
-def _along(alpha: Tensor, f: Tensor, at: _Point, seen: Observations) -> _Point:
-    """Go the share of a step that does not descend, but for rounding."""
-    share, least = 1.0, at.height - ROUNDING * abs(at.height)
-    for _ in range(HALVINGS):
-        reached = _Point.of(at.alpha + share * alpha, at.f + share * f, seen)
-        if reached.height >= least:
-            return reached
-        share *= 0.5
-    return at
 
 
 def _parameter_slopes(variance: Tensor, moved: Tensor, f: Tensor, seen: Observations) -> list[Tensor]:

@@ -22,10 +22,13 @@ from nonparam.kernels import Constant, Linear
 from nonparam.kernels.evaluate import covariance, variance
 from nonparam.kernels.strips import assemble
 from nonparam.latent.approximation import Approximation, Observations
+from nonparam.latent.solved_laplace import solved_laplace
 from nonparam.likelihoods.base import Likelihood
 from nonparam.means import MEANS
 from nonparam.newton import Exact, Watch, ascend_exactly, inverse_hessian, maximise_watched
 from nonparam.scales import Scales, default_priors
+from nonparam.shortage import sparing
+from nonparam.solves import operator_for
 from nonparam.theta import Prior, Theta
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
@@ -45,7 +48,9 @@ __all__ = [
 Array = NDArray[np.float64]
 
 BROAD = 10.0  # variance of a constant or of a slope, in units of that of the function
-BLOCK = 2048  # new rows worked on at a time
+BLOCK = 2048  # new rows worked on at a time, and fewer where
+NUMBERS = 50_000_000  # covariances would be more
+SEED = 0  # of pivots and probes: common ones make evidences of models comparable
 TOLERANCE = 1e-3  # nats gained in the last steps of the search
 ROUGHLY = 0.03  # nats gained in the last steps where a search by more rows follows
 FEW = 20  # hyperparameters, up to which a curvature takes less than what it saves
@@ -123,6 +128,7 @@ class LatentObjective:
         theta: the vector of free hyperparameters.
         infer: the algorithm.
         with_prior: whether the prior is added.
+        solver: ``"cholesky"``, or ``"cg"`` for Laplace's approximation without derivatives.
     """
 
     x: Tensor
@@ -131,6 +137,7 @@ class LatentObjective:
     theta: Theta
     infer: Inference
     with_prior: bool
+    solver: str = "cholesky"
     _last: dict[int, Approximation] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -153,6 +160,8 @@ class LatentObjective:
             NotPositiveDefiniteError: numbers beyond what can be factorised.
         """
         self.theta.assign(point)
+        if self.solver == "cg":
+            return self._by_solves(gradient=gradient), np.zeros(self.theta.size)
         with torch.set_grad_enabled(gradient):
             assembled = [assemble(kernel, self.x) for kernel in self.model.kernels]
         found = self.infer([k.matrix for k in assembled], self.seen, previous, gradient=gradient)
@@ -164,6 +173,16 @@ class LatentObjective:
             gradients += k.pull(parameters, gathered) if parameters else []
         gradients += found.own
         return found, self.theta.gather(gradients, np.zeros(1), 1)[0]
+
+    @torch.no_grad()
+    def _by_solves(self, *, gradient: bool) -> Approximation:
+        if gradient:
+            raise InputError(
+                "derivatives of the evidence are known where matrices are factorised, and this model was "
+                "fitted by conjugate gradients: ask for values, or fit fewer rows with solver='cholesky'"
+            )
+        (kernel,) = self.model.kernels
+        return sparing(lambda keep: solved_laplace(operator_for(kernel, self.x, keep), self.seen, seed=SEED))
 
     def negative(self, points: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
         """Return minus the objective and its gradient, as `nonparam.lbfgs.minimise` asks for them."""
@@ -179,6 +198,10 @@ class LatentObjective:
             densities, slopes = self.theta.log_priors(points)
             values, gradients = values + densities, gradients + slopes
         return -values, -gradients
+
+    def solved_by(self, solver: str) -> "LatentObjective":
+        """Return the objective with another solver, before any search."""
+        return replace(self, solver=solver, _last={})
 
     def rows(self, index: Tensor) -> "LatentObjective":
         """Return the objective of some of the rows, by their numbers ``(m,)``."""
@@ -207,14 +230,20 @@ class LatentFit:
     names: Sequence[str]
 
     def left_out(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the rows, and means and variances at each given all others: ``(n,)``, two of ``(n, c)``."""
-        mean, variance = self.approximation.posterior.left_out()
-        return torch.arange(len(mean), device=mean.device), mean + self.seen.level, variance
+        """Return rows, and means and variances at each given all others: ``(m,)``, two of ``(m, c)``."""
+        rows, mean, variance = self.approximation.posterior.left_out()
+        return rows, mean + self.seen.level, variance
+
+    def certified(self, report: FitReport) -> FitReport:
+        """Return a report with what certifies the approximation."""
+        found = self.approximation
+        return replace(report, residual=found.residual, standard_error=found.standard_error)
 
     @torch.no_grad()
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return means and variances of the functions at ``x (m, d)``: two of ``(m, latents)``."""
-        means, variances = zip(*(self._moments(rows) for rows in x.split(BLOCK)), strict=True)
+        block = max(1, min(BLOCK, NUMBERS // len(self.x)))
+        means, variances = zip(*(self._moments(rows) for rows in x.split(block)), strict=True)
         return torch.cat(means), torch.cat(variances)
 
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,12 +26,19 @@ from torch import Tensor
 
 from nonparam.errors import ConvergenceError
 from nonparam.latent.approximation import Approximation, Observations
+from nonparam.latent.ascent import Point
 from nonparam.solvers.cholesky import CholeskyFactor, cholesky, mirror
 
-__all__ = ["SoftmaxPosterior", "softmax_laplace"]
+__all__ = [
+    "SoftmaxPosterior",
+    "curvature",
+    "decorrelated",
+    "left_out_by_slopes",
+    "slope_and_shares",
+    "softmax_laplace",
+]
 
 MAX_STEPS = 100
-HALVINGS = 20
 TOLERANCE = 1e-9  # nats a row that a step gains: the next would gain about the square
 SMALLEST = 1e-12  # of the curvature in one function, which must not vanish
 
@@ -59,10 +66,8 @@ class SoftmaxPosterior:
     @classmethod
     def of(cls, covariance: Tensor, alpha: Tensor, share: Tensor, weights: Tensor) -> "SoftmaxPosterior":
         """Factorise what probabilities ``(n, c)`` of the classes lead to (algorithm 3.3, lines 5 to 9)."""
-        curvature = weights[:, None] * share.clamp_min(SMALLEST)
-        own = torch.diag_embed(curvature) - torch.einsum("n,nc,nk->nck", weights, share, share)
         blocks, logs = [], -float(weights.log().sum())
-        for d in curvature.mT:
+        for d in _in_one(share, weights).mT:
             root = d.sqrt()
             b = root[:, None] * covariance * root
             torch.diagonal(b).add_(1.0)
@@ -73,7 +78,9 @@ class SoftmaxPosterior:
             blocks.append(inverse.mul_(root[:, None]).mul_(root))
         stacked = torch.stack(blocks)
         factor = cholesky(stacked.sum(0))
-        return cls(covariance, alpha, stacked, factor, logs + factor.log_determinant(), own)
+        return cls(
+            covariance, alpha, stacked, factor, logs + factor.log_determinant(), curvature(share, weights)
+        )
 
     def shrink(self, v: Tensor) -> Tensor:
         """Return ``R v``, ``(n, c)``, for a column ``v (n, c)`` of each function."""
@@ -105,21 +112,32 @@ class SoftmaxPosterior:
         (cross,), (prior,) = crosses, priors
         return cross.mT @ self.alpha, decorrelated(self.covariances(cross, prior))
 
-    def left_out(self) -> tuple[Tensor, Tensor]:
-        r"""Return means and variances at each row given all others, as `moments` does: two of ``(n, c)``.
-
-        Without the site of a row, whose slope at the mode is :math:`g = \alpha`,
-
-        .. math:: V_- = (I - V W)^{-1} V, \quad m_- = f - V_- \alpha .
-
-        Source: Vehtari et al. (2016), Bayesian leave-one-out cross-validation approximations for Gaussian
-        latent variable models, JMLR 17(103), section 3.1, for one function.
-        """
+    def left_out(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the rows, and means and variances at each given all others, as `moments` does."""
         inside = self.covariances(self.covariance, torch.diagonal(self.covariance))
-        eye = torch.eye(inside.shape[-1], dtype=inside.dtype, device=inside.device)
-        left = torch.linalg.solve(eye - inside @ self.own, inside)
-        mean = self.covariance @ self.alpha - (left @ self.alpha[:, :, None])[:, :, 0]
-        return mean, decorrelated(0.5 * (left + left.mT))
+        mean, variance = left_out_by_slopes(self.covariance @ self.alpha, inside, self.alpha, self.own)
+        return torch.arange(len(mean), device=mean.device), mean, variance
+
+
+def left_out_by_slopes(mean: Tensor, inside: Tensor, alpha: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return means and variances of functions at rows without the site of each: two of ``(m, c)``.
+
+    With the slope of the site at the mode, which is :math:`\alpha`,
+
+    .. math:: V_- = (I - V W)^{-1} V, \quad m_- = f - V_- \alpha .
+
+    Args:
+        mean: ``f``, ``(m, c)``.
+        inside: ``V``, their covariances given all rows, ``(m, c, c)``.
+        alpha: ``(m, c)``.
+        own: ``W``, ``(m, c, c)``.
+
+    Source: Vehtari et al. (2016), Bayesian leave-one-out cross-validation approximations for Gaussian latent
+    variable models, JMLR 17(103), section 3.1, for one function.
+    """
+    eye = torch.eye(inside.shape[-1], dtype=inside.dtype, device=inside.device)
+    left = torch.linalg.solve(eye - inside @ own, inside)
+    return mean - (left @ alpha[:, :, None])[:, :, 0], decorrelated(0.5 * (left + left.mT))
 
 
 def decorrelated(covariance: Tensor) -> Tensor:
@@ -142,24 +160,13 @@ def decorrelated(covariance: Tensor) -> Tensor:
     c = covariance.shape[-1]
     own = torch.diagonal(covariance, dim1=1, dim2=2)
     apart = own[:, :, None] + own[:, None, :] - 2.0 * covariance  # of differences; 0 on the diagonal
+    if c == 1:
+        return own
     if c == 2:
         return 0.5 * apart.sum(2)
     sums = apart.sum(2)  # the normal equations: (c - 2) v_j + sum v = sum of row j
     total = sums.sum(1, keepdim=True) / (2.0 * (c - 1))
     return ((sums - total) / (c - 2)).clamp_min(0.0)
-
-
-@dataclass(frozen=True)
-class _Point:
-    """Functions at the rows, ``F = K alpha``, and the log joint density there without its constant."""
-
-    alpha: Tensor
-    f: Tensor
-    height: float
-
-    @classmethod
-    def of(cls, alpha: Tensor, f: Tensor, seen: Observations) -> "_Point":
-        return cls(alpha, f, float(seen.log_density(f)) - 0.5 * float((alpha * f).sum()))
 
 
 def softmax_laplace(
@@ -182,25 +189,25 @@ def softmax_laplace(
     """
     (k,) = covariances
     zero = torch.zeros(len(k), seen.likelihood.latents, dtype=k.dtype, device=k.device)
-    at = _Point.of(zero, zero, seen)
+    at = Point.of(zero, zero, seen)
     if previous is not None:
         before = previous.posterior.alpha
-        at = max(at, _Point.of(before, k @ before, seen), key=lambda point: point.height)
+        at = max(at, Point.of(before, k @ before, seen), key=lambda point: point.height)
     at = _mode(k, at, seen)
-    slope, share = _slope(at.f, seen)
+    slope, share = slope_and_shares(at.f, seen)
     posterior = SoftmaxPosterior.of(k, at.alpha, share, seen.weights)
     value = at.height - 0.5 * posterior.log_determinant
     slopes = [_derivative(posterior, slope, at.f, seen)] if gradient else []
     return Approximation(value, posterior, slopes, [])
 
 
-def _mode(k: Tensor, at: _Point, seen: Observations) -> _Point:
+def _mode(k: Tensor, at: Point, seen: Observations) -> Point:
     for _ in range(MAX_STEPS):
-        slope, share = _slope(at.f, seen)
+        slope, share = slope_and_shares(at.f, seen)
         posterior = SoftmaxPosterior.of(k, at.alpha, share, seen.weights)
         b = (posterior.own @ at.f[:, :, None])[:, :, 0] + slope  # line 10
-        alpha = b - posterior.shrink(k @ b)  # lines 11 and 12
-        following = _towards(alpha, k @ alpha, at, seen)
+        step = b - posterior.shrink(k @ b) - at.alpha  # lines 11 and 12
+        following = at.along(step, k @ step, seen)
         gained, at = following.height - at.height, following
         if gained <= TOLERANCE * len(k):
             return at
@@ -210,22 +217,21 @@ def _mode(k: Tensor, at: _Point, seen: Observations) -> _Point:
     )
 
 
-def _slope(f: Tensor, seen: Observations) -> tuple[Tensor, Tensor]:
+def slope_and_shares(f: Tensor, seen: Observations) -> tuple[Tensor, Tensor]:
     """Return the slopes of the log density and the probabilities of the classes, two of ``(n, c)``."""
     share = torch.softmax(f + seen.level, 1)
     own = torch.nn.functional.one_hot(seen.y[:, 0].long(), f.shape[1])
     return seen.weights[:, None] * (own - share), share
 
 
-def _towards(alpha: Tensor, f: Tensor, at: _Point, seen: Observations) -> _Point:
-    """Take the share of Newton's step that does not descend."""
-    share = 1.0
-    for _ in range(HALVINGS):
-        reached = _Point.of(torch.lerp(at.alpha, alpha, share), torch.lerp(at.f, f, share), seen)
-        if reached.height >= at.height:
-            return reached
-        share *= 0.5
-    return at
+def curvature(share: Tensor, weights: Tensor) -> Tensor:
+    """Return ``W``, the blocks of the rows ``(n, c, c)``, for probabilities ``(n, c)`` of the classes."""
+    return torch.diag_embed(_in_one(share, weights)) - torch.einsum("n,nc,nk->nck", weights, share, share)
+
+
+def _in_one(share: Tensor, weights: Tensor) -> Tensor:
+    """Return the first part of the curvature, in one function, ``(n, c)``."""
+    return weights[:, None] * share.clamp_min(SMALLEST)
 
 
 def _derivative(posterior: SoftmaxPosterior, slope: Tensor, f: Tensor, seen: Observations) -> Tensor:

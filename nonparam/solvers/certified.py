@@ -187,17 +187,25 @@ class CertifiedSolver:
 
     def gram(self, b: Tensor) -> Tensor:
         """Return ``b' A^-1 b``, ``(k, k)``, for ``b (n, k)``."""
-        x, residual = self._for_forms(b)
-        form = b.mT @ x + x.mT @ residual
-        return 0.5 * (form + form.mT)
+        return self._forms(b[None])[0]
 
     def quadratic(self, b: Tensor) -> Tensor:
         """Return the diagonal of ``b' A^-1 b``, ``(k,)``."""
-        parts = []
-        for part in b.split(COLUMNS, 1):
-            x, residual = self._for_forms(part)
-            parts.append((x * (part + residual)).sum(0))
-        return torch.cat(parts)
+        return self.grams(b.mT[:, :, None])[:, 0, 0]
+
+    def grams(self, b: Tensor) -> Tensor:
+        """Return ``b_j' A^-1 b_j`` of ``m`` matrices, ``(m, k, k)``, for ``b (m, n, k)``."""
+        together = max(1, COLUMNS // b.shape[2])
+        return torch.cat([self._forms(part) for part in b.split(together)])
+
+    def _forms(self, b: Tensor) -> Tensor:
+        m, n, k = b.shape
+        x, residual = (
+            found.reshape(n, m, k).transpose(0, 1)
+            for found in self._for_forms(b.transpose(0, 1).reshape(n, -1))
+        )
+        form = b.mT @ x + x.mT @ residual
+        return 0.5 * (form + form.mT)
 
     def _for_forms(self, b: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``A^-1 b`` and its residuals, so small that quadratic forms are right."""

@@ -9,6 +9,7 @@ from nonparam.errors import InputError, InsufficientMemoryError
 
 __all__ = [
     "BYTES",
+    "INSTEAD",
     "SOLVERS",
     "Plan",
     "check_covariance",
@@ -28,6 +29,13 @@ METHODS = {
     "kronecker": "eigenvectors of the factors of a Kronecker product",
 }
 SOLVERS = ("auto", *METHODS)
+LOST = {
+    "cg": "not exact: predictions to the residual of solves, evidence to a standard error",
+    "ski": (
+        "not exact: predictions to the residual of solves and the error of the interpolation, evidence to a "
+        "standard error"
+    ),
+}
 FASTER_FROM = {"state_space": 1000, "toeplitz": 1200, "kronecker": 400}  # rows, measured on one core
 BYTES = 8  # of a float64
 KEPT = 0.5  # of the free memory, that the tiles of a matrix may fill
@@ -36,6 +44,10 @@ FACTORISED = (
 )
 VECTORS = 12_000  # float32 columns of n rows that conjugate gradients keep: preconditioners, blocks of solves
 WIDEST = 4  # the same in units of n: a rank is at most that
+INSTEAD = (
+    "train on a random subset of the rows, use a machine with more memory, or for regression on any number "
+    "of rows an approximation: NearestNeighbourGPRegressor or SparseGPRegressor"
+)
 CPU = torch.device("cpu")
 
 
@@ -63,9 +75,10 @@ class Plan:
     otherwise: "Plan | None" = None
 
     def __str__(self) -> str:
-        """Return the plan in a line."""
+        """Return the plan in a line, with what is lost where it is not exact."""
         columns = "" if self.d is None else f", d={self.d}"
-        return f"n={self.n:,}{columns}: {METHODS[self.solver]}, {readable(self.memory)}{self._times()}"
+        lost = f"; {LOST[self.solver]}" if self.solver in LOST else ""
+        return f"n={self.n:,}{columns}: {METHODS[self.solver]}, {readable(self.memory)}{self._times()}{lost}"
 
     def _times(self) -> str:
         if self.fit_seconds is None or self.predict_seconds is None:
@@ -83,6 +96,7 @@ def choose(
     available: int | None = None,
     structure: Plan | None = None,
     quicker: str = "cholesky",
+    functions: int = 1,
 ) -> Plan:
     """Choose a solver for ``n`` rows, or say why there is none.
 
@@ -94,6 +108,7 @@ def choose(
         available: bytes of memory; by default what the device has free.
         structure: of the solver that the structure of the matrix allows, where it has one.
         quicker: ``"cholesky"`` or ``"cg"``, which ``"auto"`` takes where both fit.
+        functions: numbers at each row that conjugate gradients solve for together.
 
     Returns:
         The plan.
@@ -118,7 +133,7 @@ def choose(
         raise InputError(f"solver={solver!r} needs a kernel and rows of that structure: take solver='auto'")
     if solver == "ski":
         return _checked(Plan("ski", n, _vectors(n)), available, device)
-    iterations = _iterations(n, available)
+    iterations = _iterations(n, available, functions)
     exact = Plan("cholesky", n, memory)
     if solver == "auto" and memory <= available:
         pair = (
@@ -132,14 +147,14 @@ def choose(
         raise InsufficientMemoryError(
             f"an exact Gaussian process on {n:,} rows needs about {readable(memory)} ({matrices} matrices of "
             f"{n:,} x {n:,} numbers), and {readable(available)} are free{_on(device)}: at most about "
-            f"{largest:,} rows fit; train on a random subset of the rows, or use a machine with more memory"
+            f"{largest:,} rows fit; {INSTEAD}"
         )
     return exact
 
 
-def _iterations(n: int, available: int) -> Plan:
+def _iterations(n: int, available: int, functions: int) -> Plan:
     """Return the plan of conjugate gradients: where the tiles do not fit, each product evaluates them."""
-    memory, matrix = _vectors(n), int(FACTORISED * BYTES * n * n)
+    memory, matrix = _vectors(n * functions), int(FACTORISED * BYTES * n * n)
     if fits(n, BYTES, available):
         memory += BYTES * n * n // 2
         if factorises(n, available - memory):  # the preconditioner where the noise is small
@@ -157,8 +172,7 @@ def _checked(plan: Plan, available: int, device: torch.device) -> Plan:
     if plan.memory > available:
         raise InsufficientMemoryError(
             f"{METHODS[plan.solver]} on {plan.n:,} rows need about {readable(plan.memory)}, and "
-            f"{readable(available)} are free{_on(device)}: train on a random subset of the rows, or use a "
-            "machine with more memory"
+            f"{readable(available)} are free{_on(device)}: {INSTEAD}"
         )
     return plan
 
