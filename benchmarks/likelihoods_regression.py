@@ -166,9 +166,9 @@ def folds(title: str, x: Array, y: Array, names: list[str]) -> None:
     header("model", "NLPD", "held by 80 %", "seconds a fit")
     part = np.random.default_rng(0).permutation(len(y)) % FOLDS
     for name in names:
-        began = time.perf_counter()
+        began = time.process_time()
         found = [scores(name, x[part != k], y[part != k], x[part == k], y[part == k]) for k in range(FOLDS)]
-        seconds = (time.perf_counter() - began) / FOLDS
+        seconds = (time.process_time() - began) / FOLDS
         density, held = (np.concatenate(each) for each in zip(*found, strict=True))
         row(name, f"{-density.mean():.4f}", f"{100.0 * held.mean():.0f} %", f"{seconds:.2f}")
 
@@ -208,9 +208,9 @@ def outliers() -> None:
     }
     first: tuple[float, float] | None = None
     for name, fit in fits.items():
-        began = time.perf_counter()
+        began = time.process_time()
         errors = np.stack([fit(*contaminated(seed)) - truth(new) for seed in range(SEEDS)])
-        seconds = (time.perf_counter() - began) / SEEDS
+        seconds = (time.process_time() - began) / SEEDS
         seen, function = (float(np.sqrt(np.square(each).mean())) for each in (errors - noise, errors))
         first = first or (seen, function)
         ratio = seen / first[0]

@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 LONGEST = 1.0  # of a step in any coordinate
 HALVINGS = 8  # of a step that does not raise the objective
-MAX_STEPS = 30
+MAX_STEPS = 50
 RIDGE = 1e-10  # of the curvature: rounding must not make it singular
 FLAT = "a further step promises next to nothing"
 STUCK = "no step raises the objective"

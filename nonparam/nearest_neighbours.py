@@ -59,7 +59,7 @@ MOST_BY_DISTANCE = 20_000  # rows: ordering them by distance takes n^2 distances
 SUBSETS = (2000, 20_000, 200_000)  # rows, where there are four times as many
 ROUNDS = 5  # of finding neighbours, for as many rows
 MOVED = 0.1  # of the squared distance between rows, which other columns make up: neighbours are found again
-TOLERANCE = 0.01  # nats that a step promises: far below what the data tell
+TOLERANCE = 0.1  # nats that a step promises: far below what the data tell
 SUBSET_TOLERANCE = 0.5  # nats
 
 
