@@ -2,9 +2,9 @@
 
 ``two``: breast cancer, digits 3 against 5, Pima (NONPARAM_DATA names the folder with its 532 rows) and iris,
 at most 500 rows to train on, columns standardised; both packages with one squared exponential kernel with one
-lengthscale, scikit-learn's as its guide has it. Fits take turns; seconds are medians of the processor's, which
-with one thread are those of an idle machine. Asked were an NLL no worse than 0.005, a fifth of the time at 500
-rows, and the same Laplace evidence at fixed hyperparameters.
+lengthscale, scikit-learn's as its guide has it. Fits take turns; seconds are medians of the processor's, with
+one thread those of an idle machine. Asked were an NLL no worse than 0.005, a fifth of the time at 500 rows,
+and the same Laplace evidence at fixed hyperparameters.
 
 ``digits``: ten classes, 1,200 of the 1,797 digits to train on, three splits. Beside `GPClassifier`, one
 scikit-learn classifier for each class against the rest (its `GaussianProcessClassifier`, whose

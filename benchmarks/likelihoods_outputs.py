@@ -14,8 +14,9 @@ without a year or two of its own (NONPARAM_DATA names the folder).
 Coverage: outputs drawn from the model itself (80 rows, 4 outputs, rank 1, noise of each output its own), two
 in five entries missing; which share of these the central intervals hold, 20 seeds. Asked are 3 points.
 
-Seconds are the processor's: with one thread those of an idle machine. Run it with ``OMP_NUM_THREADS=1 python benchmarks/likelihoods_outputs.py``; ``complete``, ``gaps`` or
-``coverage`` for one part alone, ``--runs 3`` by default.
+Seconds are the processor's: with one thread those of an idle machine. Run it with ``OMP_NUM_THREADS=1 python
+benchmarks/likelihoods_outputs.py``; ``complete``, ``gaps`` or ``coverage`` for one part alone, ``--runs 3``
+by default.
 """
 
 import argparse

@@ -264,15 +264,15 @@ class GPClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # type: ignore[m
 
     def _take(self, seen: Labelled, objective: LatentObjective | DirichletObjective, theta: Array) -> None:
         """Find the functions given the labels, at hyperparameters ``theta (p,)``."""
-        self._seen, self._objective, self.theta_ = seen, objective, theta
-        self.theta_names_ = list(objective.theta.names)
+        self._seen, self.theta_, self.theta_names_ = seen, theta, list(objective.theta.names)
         self._latent: LatentFit | ClassPosterior
+        self._objective: LatentObjective | DirichletObjective
         if isinstance(objective, LatentObjective):
-            self._latent = fitted(objective, theta)
+            self._latent, self._objective = fitted(objective, theta), objective.fresh()
             self.kernel_ = objective.model.kernels[0]
             self.log_marginal_likelihood_ = self._latent.approximation.value
             return
-        data, self.kernel_ = objective.data, objective.theta.kernel
+        self._objective, data, self.kernel_ = objective, objective.data, objective.theta.kernel
         with threads_for(len(data.x)):
             self.log_marginal_likelihood_ = objective.evaluate(theta, gradient=False)[0]
             self._latent = condition_classes(

@@ -101,7 +101,7 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
         x, outputs, weights = x[counted], outputs[counted], weights[counted]
         check_scale(x, outputs)
         likelihood.check(outputs)
-        report = self._learn_response(x, outputs, weights, likelihood.initialised(outputs))
+        report = self._learn_response(x, outputs, weights, likelihood.initialised(outputs, weights))
         self.fit_report_ = replace(report, seconds=time.perf_counter() - began)
         if self.verbose:
             print(self.fit_report_)
@@ -144,7 +144,7 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
             some = [objective.rows(part) if len(part) < len(x) else objective for part in parts]
             best, report = search(some, starts, Watch(checkpoint, progress), plan=said)
         objective = objective.solved_by(plan.solver)
-        self._response, self._objective_of_response = fitted(objective, best), objective
+        self._response, self._objective_of_response = fitted(objective, best), objective.fresh()
         self.likelihood_, self.kernel_ = likelihood, objective.model.kernels[0]
         self.theta_, self.theta_names_ = best, objective.theta.names
         self.log_marginal_likelihood_ = self._response.approximation.value
@@ -160,7 +160,7 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
         infer: Inference,
         device: torch.device,
     ) -> LatentObjective:
-        rows, typical = torch.tensor(x, device=device), likelihood.typical(y)
+        rows, typical = torch.tensor(x, device=device), likelihood.typical(y, weights)
         levels = [0.0 if self.mean == "zero" else level for level, _ in typical]
         seen = Observations(
             torch.tensor(y, device=device),

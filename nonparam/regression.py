@@ -434,5 +434,5 @@ class GPRegressor(ResponseMixin, RegressorMixin, MultiOutputMixin, BaseEstimator
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn's checks need to know."""
         tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
+        tags.target_tags.multi_output = self.likelihood == "gaussian"
         return tags

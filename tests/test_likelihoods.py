@@ -180,19 +180,19 @@ def test_unset_parameters_start_at_their_prior_medians_and_given_ones_where_they
     given, y, _ = ALL[name]
     plain = type(given)(lower=-0.5, upper=1.2) if name == "censored" else type(given)()
     before = repr(plain)
-    ready = plain.initialised(y.numpy())
+    ready = plain.initialised(y.numpy(), np.ones(len(y)))
     assert repr(plain) == before != repr(ready)
     assert set(ready.priors()) == {key for key, _ in ready.named_parameters()}
     for key, prior in ready.priors().items():
         assert float(ready.get_parameter(key).detach()) == pytest.approx(prior.mean)
         assert prior.lower < prior.mean < prior.upper
-    kept = given.initialised(y.numpy())
+    kept = given.initialised(y.numpy(), np.ones(len(y)))
     for key, value in given.named_parameters():
         assert float(kept.get_parameter(key).detach()) == float(value.detach())
 
 
 def test_fixed_parameters_are_not_learnt():
-    likelihood = StudentT(df=4.0, fixed=("df",)).initialised(np.arange(5.0)[:, None])
+    likelihood = StudentT(df=4.0, fixed=("df",)).initialised(np.arange(5.0)[:, None], np.ones(5))
     assert [key for key, p in likelihood.named_parameters() if p.requires_grad] == ["raw_scale"]
     assert list(likelihood.priors()) == ["raw_scale"]
 

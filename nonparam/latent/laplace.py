@@ -30,7 +30,7 @@ __all__ = ["laplace_mode"]
 
 MAX_STEPS = 100
 SHRINKING = 0.3  # of what the step before promised: as long as that falls so, its curvature serves
-TOLERANCE = 1e-15  # nats a row that a step promises
+TOLERANCE = 1e-13  # nats a row that a step promises
 
 
 def laplace_mode(

@@ -200,8 +200,12 @@ class LatentObjective:
         return -values, -gradients
 
     def solved_by(self, solver: str) -> "LatentObjective":
-        """Return the objective with another solver, before any search."""
-        return replace(self, solver=solver, _last={})
+        """Return the objective with another solver."""
+        return replace(self, solver=solver)
+
+    def fresh(self) -> "LatentObjective":
+        """Return the objective without what a search has found."""
+        return replace(self, _last={})
 
     def rows(self, index: Tensor) -> "LatentObjective":
         """Return the objective of some of the rows, by their numbers ``(m,)``."""
@@ -256,7 +260,7 @@ class LatentFit:
 def log_joint(objective: Exact) -> Callable[[Array], tuple[Array, Array]]:
     """Return the log joint density of the data and of each of ``(b, p)`` points, with its gradients."""
     if isinstance(objective, LatentObjective):
-        objective = replace(objective, _last={})  # what others have asked for must not count
+        objective = objective.fresh()  # what others have asked for must not count
 
     def density(points: Array) -> tuple[Array, Array]:
         values, slopes = objective.negative(points, np.zeros(len(points), dtype=np.intp))

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -54,8 +55,11 @@ class Likelihood(torch.nn.Module, ABC):
     def check(self, y: NDArray[Any]) -> None:
         """Raise `InputError` where ``y (n, k)`` holds what cannot be observed, with the first such row."""
 
-    def initialised(self, y: NDArray[Any]) -> Self:
-        """Return a copy whose unset parameters start from the data ``y (n, k)``; itself where it has none."""
+    def initialised(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Self:
+        """Return a copy whose unset parameters start from the data ``y (n, k)`` with weights ``(n,)``.
+
+        Itself where it has no parameters.
+        """
         return self
 
     def priors(self) -> Mapping[str, Prior]:
@@ -104,8 +108,13 @@ class ResponseLikelihood(Likelihood):
     highest: float = math.inf
 
     @abstractmethod
-    def typical(self, y: NDArray[Any]) -> Sequence[tuple[float, float]]:
-        """Return for each function the level that fits ``y (n, k)`` best, and its variance around it."""
+    def typical(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Sequence[tuple[float, float]]:
+        """Return for each function the level that fits ``y (n, k)`` best, and its variance around it.
+
+        Args:
+            y: ``(n, k)``.
+            weights: ``(n,)``, of the rows.
+        """
 
     @abstractmethod
     def response(self, f: Tensor, exposure: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -42,9 +42,9 @@ class Bernoulli(ResponseLikelihood):
                 f"({int(wrong.sum())} such rows): for labels of any type take GPClassifier"
             )
 
-    def typical(self, y: NDArray[Any]) -> Sequence[tuple[float, float]]:
+    def typical(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Sequence[tuple[float, float]]:
         """Return the logit of the share of events, and the variance of a logistic variable."""
-        share = (y[:, 0].sum() + 0.5) / (len(y) + 1.0)
+        share = (float(weights @ y[:, 0]) + 0.5) / (weights.sum() + 1.0)
         return [(math.log(share / (1.0 - share)), math.pi**2 / 3.0)]
 
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:

@@ -77,18 +77,18 @@ class Beta(ParametricLikelihood):
                 "(y * (n - 1) + 0.5) / n"
             )
 
-    def suggested(self, y: NDArray[Any]) -> Mapping[str, Prior]:
+    def suggested(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Mapping[str, Prior]:
         """Return a broad prior of the logarithm of the precision."""
-        mean, variance = float(y[:, 0].mean()), float(y[:, 0].var())
+        mean, variance = _moments(y[:, 0], weights)
         alike = mean * (1.0 - mean) / max(variance, 1e-6) - 1.0  # of shares around a constant mean
         centre = math.log(PRECISION * max(alike, 0.1))
         return {"precision": Prior(centre, PRECISION_SD, centre - REACH, centre + REACH)}
 
-    def typical(self, y: NDArray[Any]) -> Sequence[tuple[float, float]]:
+    def typical(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Sequence[tuple[float, float]]:
         """Return the logit of the mean share, and the variance of logits."""
-        share = float(y[:, 0].mean())
-        logits = np.log(y[:, 0]) - np.log1p(-y[:, 0])
-        return [(math.log(share / (1.0 - share)), max(float(logits.var()), 0.1))]
+        share = _moments(y[:, 0], weights)[0]
+        spread = _moments(np.log(y[:, 0]) - np.log1p(-y[:, 0]), weights)[1]
+        return [(math.log(share / (1.0 - share)), max(spread, 0.1))]
 
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:
         """Return ``log p(y | f)``."""
@@ -114,3 +114,8 @@ class Beta(ParametricLikelihood):
         """Draw shares."""
         a, b = (each.detach().cpu().numpy() for each in self._shapes(f))
         return from_numpy(numpy_generator(generator).beta(a, b), f)
+
+
+def _moments(values: NDArray[Any], weights: NDArray[np.float64]) -> tuple[float, float]:
+    mean = np.average(values, weights=weights)
+    return float(mean), float(np.average((values - mean) ** 2, weights=weights))

@@ -62,9 +62,9 @@ class Binomial(ResponseLikelihood):
                 "such rows): give y as two columns, the successes and the number of trials"
             )
 
-    def typical(self, y: NDArray[Any]) -> Sequence[tuple[float, float]]:
+    def typical(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Sequence[tuple[float, float]]:
         """Return the logit of the share of successes, and the variance of a logistic variable."""
-        share = (y[:, 0].sum() + 0.5) / (_trials(y).sum() + 1.0)
+        share = (float(weights @ y[:, 0]) + 0.5) / (float(weights @ _trials(y)) + 1.0)
         return [(math.log(share / (1.0 - share)), math.pi**2 / 3.0)]
 
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:

@@ -93,14 +93,14 @@ class Censored(ParametricLikelihood):
                     "censored is given as the limit itself"
                 )
 
-    def suggested(self, y: NDArray[Any]) -> Mapping[str, Prior]:
+    def suggested(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Mapping[str, Prior]:
         """Return a broad prior of the logarithm of the noise: a part of the variance of the data."""
-        centre = math.log(NOISE * self.typical(y)[0][1])
+        centre = math.log(NOISE * self.typical(y, weights)[0][1])
         return {"noise": Prior(centre, 2.0, centre - math.log(1e5), centre + math.log(1e5))}
 
-    def typical(self, y: NDArray[Any]) -> Sequence[tuple[float, float]]:
+    def typical(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Sequence[tuple[float, float]]:
         """Return mean and variance of the observations."""
-        mean, variance = float(y[:, 0].mean()), variance_of(y[:, :1], np.ones(len(y)))
+        mean, variance = float(np.average(y[:, 0], weights=weights)), variance_of(y[:, :1], weights)
         return [(mean, variance)]
 
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:

@@ -52,9 +52,9 @@ class Heteroscedastic(ResponseLikelihood):
                 f"{y[0, 0]:g}: take likelihood='gaussian'"
             )
 
-    def typical(self, y: NDArray[Any]) -> Sequence[tuple[float, float]]:
+    def typical(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Sequence[tuple[float, float]]:
         """Return mean and variance of the data; the logarithm of a part of their deviation, its variance."""
-        mean, variance = float(y[:, 0].mean()), variance_of(y[:, :1], np.ones(len(y)))
+        mean, variance = float(np.average(y[:, 0], weights=weights)), variance_of(y[:, :1], weights)
         return [(mean, variance), (0.5 * math.log(NOISE * variance), SPREAD)]
 
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:

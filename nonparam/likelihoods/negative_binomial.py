@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -57,13 +58,13 @@ class NegativeBinomial(ParametricLikelihood):
         """Raise `InputError` unless all observations are counts, and all exposures positive."""
         check_counts(y, self.keyword)
 
-    def suggested(self, y: NDArray[Any]) -> Mapping[str, Prior]:
+    def suggested(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Mapping[str, Prior]:
         """Return a broad prior of the logarithm of the dispersion."""
         return {"dispersion": Prior(math.log(DISPERSION), DISPERSION_SD, math.log(1e-6), math.log(1e3))}
 
-    def typical(self, y: NDArray[Any]) -> Sequence[tuple[float, float]]:
+    def typical(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Sequence[tuple[float, float]]:
         """Return the logarithm of the mean rate, and the variance of logarithms of rates."""
-        return [typical_log_rate(y)]
+        return [typical_log_rate(y, weights)]
 
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:
         """Return ``log p(y | f)``."""

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -54,12 +55,17 @@ class ParametricLikelihood(ResponseLikelihood):
         cls._declared = tuple(field for field in vars(cls).values() if isinstance(field, Hyperparameter))
 
     @abstractmethod
-    def suggested(self, y: NDArray[Any]) -> Mapping[str, Prior]:
-        """Return priors of the logarithms of the parameters, by name, which the data ``y (n, k)`` suggest."""
+    def suggested(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Mapping[str, Prior]:
+        """Return priors of the logarithms of the parameters, by name, which the data ``y (n, k)`` suggest.
 
-    def initialised(self, y: NDArray[Any]) -> Self:
+        Args:
+            y: ``(n, k)``.
+            weights: ``(n,)``, of the rows.
+        """
+
+    def initialised(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Self:
         """Return a copy whose unset parameters stand at the medians of their priors."""
-        ready, suggested = copy.deepcopy(self), self.suggested(y)
+        ready, suggested = copy.deepcopy(self), self.suggested(y, weights)
         for declared in self._declared:
             raw = ready.get_parameter(declared.raw_name)
             raw.data = torch.where(raw.isnan(), float(suggested[declared.name].mean), raw)

@@ -39,9 +39,9 @@ class Poisson(ResponseLikelihood):
         """Raise `InputError` unless all observations are counts, and all exposures positive."""
         check_counts(y, self.keyword)
 
-    def typical(self, y: NDArray[Any]) -> Sequence[tuple[float, float]]:
+    def typical(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Sequence[tuple[float, float]]:
         """Return the logarithm of the mean rate, and the variance of logarithms of rates."""
-        return [typical_log_rate(y)]
+        return [typical_log_rate(y, weights)]
 
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:
         """Return ``log p(y | f)``."""
@@ -92,12 +92,13 @@ def check_counts(y: NDArray[Any], keyword: str) -> None:
         )
 
 
-def typical_log_rate(y: NDArray[Any]) -> tuple[float, float]:
+def typical_log_rate(y: NDArray[Any], weights: NDArray[np.float64]) -> tuple[float, float]:
     """Return the logarithm of the mean rate, and about the variance of the logarithms of the rates.
 
     Half an event is added everywhere, without which a rate of 0 has no logarithm.
     """
     exposure = y[:, 1] if y.shape[1] > 1 else np.ones(len(y))
-    rate = float((y[:, 0].sum() + 0.5) / exposure.sum())
+    rate = float((weights @ y[:, 0] + 0.5) / (weights @ exposure))
     logs = np.log((y[:, 0] + 0.5) / (exposure * rate + 0.5))
-    return math.log(rate), max(float(logs.var()), 0.1)
+    spread = float(np.average((logs - np.average(logs, weights=weights)) ** 2, weights=weights))
+    return math.log(rate), max(spread, 0.1)

@@ -68,17 +68,17 @@ class StudentT(ParametricLikelihood):
     def check(self, y: NDArray[Any]) -> None:
         """Take any numbers."""
 
-    def suggested(self, y: NDArray[Any]) -> Mapping[str, Prior]:
+    def suggested(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Mapping[str, Prior]:
         """Return priors of the logarithms: of few degrees of freedom, and of a part of the data's scale."""
-        scale = math.log(math.sqrt(NOISE) * robust_scale(y[:, 0]))
+        scale = math.log(math.sqrt(NOISE) * robust_scale(y[:, 0], weights))
         return {
             "df": Prior(math.log(DF), 1.0, math.log(LEAST_DF), math.log(MANY_DF)),
             "scale": Prior(scale, 1.0, scale - math.log(1e4), scale + math.log(1e4)),
         }
 
-    def typical(self, y: NDArray[Any]) -> Sequence[tuple[float, float]]:
+    def typical(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Sequence[tuple[float, float]]:
         """Return the median, and the variance around it without outliers."""
-        return [(float(np.median(y[:, 0])), robust_scale(y[:, 0]) ** 2)]
+        return [(_median(y[:, 0], weights), robust_scale(y[:, 0], weights) ** 2)]
 
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:
         """Return ``log p(y | f)``."""
@@ -116,15 +116,19 @@ class StudentT(ParametricLikelihood):
         return f + scale * from_numpy(drawn, f)
 
 
-def robust_scale(y: NDArray[Any]) -> float:
+def robust_scale(y: NDArray[Any], weights: NDArray[np.float64]) -> float:
     """Return a standard deviation that outliers do not move; 1 for numbers that are alike.
 
     Examples:
-        >>> round(robust_scale(np.array([1.0, 2.0, 3.0, 4.0, 1e9])), 2)
+        >>> round(robust_scale(np.array([1.0, 2.0, 3.0, 4.0, 1e9]), np.ones(5)), 2)
         1.48
     """
-    absolute = np.abs(y - np.median(y))
-    deviation = TO_DEVIATION * float(np.median(absolute))
-    found = deviation if deviation > 0.0 else float(absolute.mean())
+    absolute = np.abs(y - _median(y, weights))
+    deviation = TO_DEVIATION * _median(absolute, weights)
+    found = deviation if deviation > 0.0 else float(np.average(absolute, weights=weights))
     size = float(np.abs(y).max())
     return found if found > 1e-13 * size else size if size > 0.0 else 1.0
+
+
+def _median(y: NDArray[Any], weights: NDArray[np.float64]) -> float:
+    return float(np.quantile(y, 0.5, weights=weights, method="inverted_cdf"))
