@@ -3,20 +3,21 @@ r"""Fisher scoring: Newton's steps with the expected curvature in place of the o
 .. math:: \theta \leftarrow \theta + (I(\theta) + P)^{-1} \, \partial (\log p(y, \theta))
 
 with the information :math:`I` and the precision :math:`P` of the prior. The expected curvature is never
-negative, so that steps lead upwards from anywhere, and near the optimum few are needed.
+negative, so that steps lead upwards from anywhere. Where the model is right, few are needed near the optimum;
+where it is not, the curvature is another one, and what the last gradients tell of it corrects it (BFGS).
 
 Source: Guinness (2021), Gaussian process learning via Fisher scoring of Vecchia's approximation, Statistics
-and Computing 31, section 4.
+and Computing 31, section 4; the correction: Nocedal and Wright (2006), Numerical optimization, section 7.2.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nonparam.errors import ConvergenceError, NotPositiveDefiniteError
-from nonparam.newton import highest
+from nonparam.newton import hessian_root, highest, updated
 from nonparam.vecchia import Evaluation, VecchiaEvidence
 
 __all__ = ["FLAT", "TOO_FEW", "Ascent", "ascend"]
@@ -27,6 +28,7 @@ LONGEST = 1.0  # of a step in any coordinate
 HALVINGS = 8  # of a step that does not raise the objective
 MAX_STEPS = 50
 RIDGE = 1e-10  # of the curvature: rounding must not make it singular
+REMEMBERED = 8  # steps, whose gradients correct the curvature
 FLAT = "a further step promises next to nothing"
 STUCK = "no step raises the objective"
 TOO_FEW = f"{MAX_STEPS} steps were not enough"
@@ -44,6 +46,7 @@ class Ascent:
         steps: taken.
         evaluations: of the objective.
         message: why it ended.
+        changes: of the point and of the downhill gradient in the last steps, pairs of ``(p,)``.
     """
 
     point: Array
@@ -53,6 +56,7 @@ class Ascent:
     steps: int
     evaluations: int
     message: str
+    changes: tuple[tuple[Array, Array], ...] = ()
 
 
 def ascend(
@@ -90,7 +94,8 @@ def ascend(
         better = _higher(evidence, at, moved, with_prior)
         if better is None:
             return _ended(at, STUCK)
-        at = better
+        change = better.point - at.point, at.gradient - better.gradient
+        at = replace(better, changes=(*at.changes, change)[-REMEMBERED:])
     return _ended(at, TOO_FEW)
 
 
@@ -104,7 +109,7 @@ def _at(evidence: VecchiaEvidence, point: Array, with_prior: bool, steps: int, e
 
 
 def _ended(at: Ascent, message: str) -> Ascent:
-    return Ascent(at.point, at.found, at.value, at.gradient, at.steps, at.evaluations, message)
+    return replace(at, message=message)
 
 
 def _step(evidence: VecchiaEvidence, at: Ascent, with_prior: bool) -> tuple[Array, float]:
@@ -113,8 +118,11 @@ def _step(evidence: VecchiaEvidence, at: Ascent, with_prior: bool) -> tuple[Arra
     if with_prior:
         curvature = curvature + np.diag(theta.prior_precision)
     unit = np.sqrt(np.maximum(np.diag(curvature), 1e-12))  # what does not matter moves to its bound
-    correlation = curvature / np.outer(unit, unit)
-    root = unit[:, None] * np.linalg.cholesky(correlation + RIDGE * np.eye(len(unit)))
+    correlation = curvature / np.outer(unit, unit) + RIDGE * np.eye(len(unit))
+    inverse = np.linalg.inv(correlation) / np.outer(unit, unit)
+    for change, fall in at.changes:
+        inverse = updated(inverse, change, fall)
+    root = hessian_root(inverse)
     below, above = theta.lower - at.point, theta.upper - at.point
     _, promised = highest(at.gradient, root, below, above)
     moved, _ = highest(at.gradient, root, np.maximum(below, -LONGEST), np.minimum(above, LONGEST))

@@ -57,10 +57,12 @@ ORDERINGS = ("random", "maximin", "given")
 PRIORS = ("default", None)
 MOST_BY_DISTANCE = 20_000  # rows: ordering them by distance takes n^2 distances
 SUBSETS = (2000, 20_000, 200_000)  # rows, where there are four times as many
-ROUNDS = 5  # of finding neighbours, for as many rows
-MOVED = 0.1  # of the squared distance between rows, which other columns make up: neighbours are found again
-TOLERANCE = 0.1  # nats that a step promises: far below what the data tell
-SUBSET_TOLERANCE = 0.5  # nats
+ROUNDS = 3  # of finding neighbours, for as many rows
+MOVED = 0.02  # of the squared distance between rows, which other columns make up: neighbours are found again
+TOLERANCE = 0.001  # nats that a step promises: far below what the data tell
+ROUGHLY = 0.5  # the same on subsets, and on more rows than
+FEW = 20_000  # these, where other neighbours change the objective by more
+REACH = 2.0  # logarithms by which lengthscales are longer than at first, at most, where more rows come in
 
 
 class NearestNeighbourGPRegressor(MarginalsMixin, RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -356,8 +358,18 @@ class _Problem:
         for size in [size for size in SUBSETS if 4 * size <= n]:
             rows = torch.from_numpy(np.sort(rng.choice(n, size, replace=False)))
             part = self.data.rows(rows.to(self.data.x.device))
-            found = self._climb(part, found, with_prior, SUBSET_TOLERANCE, progress)
-        return self._climb(self.data, found, with_prior, TOLERANCE, progress)
+            found = self._climb(part, self._near(found), with_prior, ROUGHLY, progress)
+        last = TOLERANCE if n <= FEW else ROUGHLY
+        return self._climb(self.data, self._near(found), with_prior, last, progress)
+
+    def _near(self, found: _Searched) -> _Searched:
+        """Bring lengthscales nearer: of columns that few rows say nothing of more rows may say much.
+
+        With a lengthscale of a hundred deviations the objective is flat, whatever the rows would say.
+        """
+        is_length = np.array(["lengthscale" in name for name in self.theta.names], dtype=bool)
+        longest = np.where(is_length, self.theta.start + REACH, np.inf)
+        return replace(found, point=np.minimum(found.point, longest))
 
     def _climb(
         self, data: Data, found: _Searched, with_prior: bool, tolerance: float, progress: Progress

@@ -45,6 +45,7 @@ __all__ = [
     "ascend_exactly",
     "certified_slope",
     "climb",
+    "hessian_root",
     "highest",
     "inverse_hessian",
     "maximise_watched",
@@ -362,7 +363,7 @@ def _following(at: NewtonState, gradient: Array, theta: Theta) -> tuple[NewtonSt
     inverse = at.inverse
     if at.moved is not None and at.gradient is not None:
         inverse = updated(inverse, at.moved, at.gradient - gradient)
-    root = _root(inverse)
+    root = hessian_root(inverse)
     below, above = theta.lower - at.point, theta.upper - at.point
     _, promised = highest(gradient, root, below, above)
     moved, _ = highest(gradient, root, np.maximum(below, -LONGEST), np.minimum(above, LONGEST))
@@ -373,10 +374,22 @@ def _following(at: NewtonState, gradient: Array, theta: Theta) -> tuple[NewtonSt
     return following, promised
 
 
-def _root(inverse: Array) -> Array:
+def hessian_root(inverse: Array) -> Array:
     """Return a square root of a Hessian from its inverse, which rounding may have made indefinite.
 
     In units in which its diagonal is 1: frequencies are known to ``1e-7`` where logarithms are to 1.
+
+    Args:
+        inverse: ``(p, p)``.
+
+    Returns:
+        ``R``, ``(p, p)``, with ``R R'`` the Hessian.
+
+    Examples:
+        >>> root = hessian_root(np.diag([0.25, 1.0]))
+        >>> (root @ root.T).round(12)
+        array([[4., 0.],
+               [0., 1.]])
     """
     eps, diagonal = np.finfo(float).eps, np.diag(inverse)
     unit = np.sqrt(np.maximum(diagonal, eps**2 * diagonal.max(initial=0.0)))
@@ -425,7 +438,7 @@ def updated(inverse: Array, s: Array, y: Array) -> Array:
                [0.  , 1.  ]])
     """
     curvature = float(s @ y)
-    if not curvature > STRAIGHT * float(np.square(_root(inverse).T @ s).sum()):
+    if not curvature > STRAIGHT * float(np.square(hessian_root(inverse).T @ s).sum()):
         return inverse
     left = np.eye(len(s)) - np.outer(s, y) / curvature
     changed: Array = left @ inverse @ left.T + np.outer(s, s) / curvature
