@@ -11,7 +11,8 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from nonparam import GPRegressor
-from nonparam.errors import InputError
+from nonparam.errors import ConvergenceError, InputError
+from nonparam.latent import variational as variational_module
 from nonparam.likelihoods import Binomial, Censored, StudentT
 
 N = 60
@@ -262,3 +263,19 @@ def test_a_gaussian_fit_forgets_what_came_before(models):
     with pytest.raises(InputError, match="a Gaussian likelihood takes no exposure"):
         model.predict(X, exposure=2.0)
     assert torch.is_grad_enabled()
+
+
+def test_an_approximation_that_ends_nowhere_says_so(monkeypatch):
+    monkeypatch.setattr(variational_module, "MAX_STEPS", 1)
+    with pytest.raises(ConvergenceError, match="variational inference did not converge in 1 steps"):
+        regressor("student_t").fit(X, Y["student_t"])
+
+
+def test_observations_without_noise_and_at_their_limit_have_an_end():
+    found = GPRegressor("rbf", likelihood=Censored(lower=0.0)).fit(X, np.zeros(N))
+    mean, sd = found.predict(X[:3], return_std=True)
+    assert (mean >= 0.0).all() and (mean < 0.5).all() and (sd > 0.0).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        smooth = regressor("heteroscedastic").fit(X, np.sin(X[:, 0]))
+    np.testing.assert_allclose(smooth.predict(X), np.sin(X[:, 0]), atol=0.02)

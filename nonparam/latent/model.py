@@ -290,7 +290,12 @@ def search(
     first, *rest = objectives
     rough = max(tolerance, ROUGHLY) if rest else tolerance
     with threads_for(first.n):
-        best, report = maximise_watched(first, State(starts), watch, plan=plan, tolerance=rough)
+        try:
+            best, report = maximise_watched(first, State(starts), watch, plan=plan, tolerance=rough)
+        except ConvergenceError:
+            if isinstance(first, LatentObjective):
+                first.approximate(starts[0])  # its own error says why
+            raise
     for before, more in zip(objectives, rest, strict=False):
         with threads_for(more.n):
             if more.theta.size > FEW:

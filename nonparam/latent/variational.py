@@ -31,7 +31,7 @@ from nonparam.latent.sites import SitePosterior, Sites
 
 __all__ = ["variational"]
 
-MAX_STEPS = 200
+MAX_STEPS = 1000
 SMALLEST = 1.0 / 64.0  # share of a step
 TOLERANCE = 1e-11  # nats a row by which the bound rises
 TOGETHER = 0.75  # share of a step of several functions at once: they swing to and fro by full ones
