@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from nonparam.checkpoint import checkpoint_at
-from nonparam.class_files import FileMixin
 from nonparam.errors import InputError
+from nonparam.files import FileMixin, class_state, take_classes
 from nonparam.labels import check_labels
 from nonparam.laplace import laplace
 from nonparam.latent.calibration import Calibration, calibrate
@@ -283,9 +283,11 @@ class GPClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # type: ignore[m
         names = ("inference_", "theta_")
         found = {name: getattr(self, name) for name in names}
         found["alpha_epsilon_"] = getattr(self, "alpha_epsilon_", None)
+        found |= class_state(self)
         return found | {name: getattr(self._seen, name) for name in ("x", "codes", "weights")}
 
     def _resume(self, state: dict[str, Any]) -> None:
+        take_classes(self, state)
         self.inference_ = state["inference_"]
         seen = Labelled(state["x"], state["codes"], state["weights"], torch.device("cpu"))
         likelihood = self._likelihood(len(self.classes_))

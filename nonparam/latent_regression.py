@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
 from nonparam.checkpoint import checkpoint_at
 from nonparam.decomposition import Decomposition
@@ -33,6 +32,7 @@ from nonparam.latent.model import (
     search,
     with_mean,
 )
+from nonparam.latent.observed import checked_exposure, observed_outputs
 from nonparam.latent.plan import LATENT_SOLVERS, plan_functions
 from nonparam.latent.variational import variational
 from nonparam.likelihoods.base import ResponseLikelihood
@@ -55,7 +55,6 @@ from nonparam.validation import (
     check_device,
     check_kernel,
     check_numbers,
-    check_outputs,
     check_probabilities,
     check_scale,
     check_seed,
@@ -95,7 +94,7 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
         self._check_arguments()
         self._check_for_response()
         x = check_table(self, X, reset=True)
-        outputs = _outputs(y, len(x), likelihood)
+        outputs = observed_outputs(y, len(x), likelihood)
         weights = check_weights(sample_weight, x)
         counted = weights > 0.0
         x, outputs, weights = x[counted], outputs[counted], weights[counted]
@@ -143,13 +142,30 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
             parts = [order[:size] for size in _sizes(len(x))]
             some = [objective.rows(part) if len(part) < len(x) else objective for part in parts]
             best, report = search(some, starts, Watch(checkpoint, progress), plan=said)
-        objective = objective.solved_by(plan.solver)
-        self._response, self._objective_of_response = fitted(objective, best), objective.fresh()
-        self.likelihood_, self.kernel_ = likelihood, objective.model.kernels[0]
-        self.theta_, self.theta_names_ = best, objective.theta.names
-        self.log_marginal_likelihood_ = self._response.approximation.value
+        self._take_response(objective.solved_by(plan.solver), best)
         certified: FitReport = self._response.certified(report)
         return certified
+
+    def _take_response(self: Any, objective: LatentObjective, theta: Array) -> None:
+        """Find the functions given the observations, at hyperparameters ``theta (p,)``."""
+        self._response, self._objective_of_response = fitted(objective, theta), objective.fresh()
+        self.likelihood_, self.kernel_ = objective.seen.likelihood, objective.model.kernels[0]
+        self.theta_, self.theta_names_ = theta, objective.theta.names
+        self.log_marginal_likelihood_ = self._response.approximation.value
+
+    def _learnt_state(self: Any) -> dict[str, Any]:
+        """Return what a file holds, from which `_resume` finds everything else."""
+        fit: LatentFit = self._response
+        return {"theta": self.theta_, "x": fit.x, "y": fit.seen.y, "weights": fit.seen.weights}
+
+    def _resume(self: Any, state: dict[str, Any]) -> None:
+        """Take over what `_learnt_state` has returned."""
+        x, y, weights, cpu = state["x"], state["y"], state["weights"], torch.device("cpu")
+        likelihood = copy.deepcopy(as_likelihood(self.likelihood)).initialised(y, weights)
+        inference, plan = self._planned_response(len(x), likelihood, cpu)
+        infer = laplace_mode if inference == "laplace" else variational
+        objective = self._response_objective(x, y, weights, likelihood, infer, cpu)
+        self._take_response(objective.solved_by(plan.solver), state["theta"])
 
     def _response_objective(
         self: Any,
@@ -211,7 +227,7 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
         x = torch.tensor(check_table(self, X, reset=False), device=fit.x.device)
         with threads_for(len(fit.x)):
             mean, variance = fit.moments(x)
-        return Predictive(likelihood, mean, variance, _exposure(exposure, x, likelihood))
+        return Predictive(likelihood, mean, variance, checked_exposure(exposure, x, likelihood))
 
     def predict(
         self,
@@ -306,7 +322,7 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
         if self._is_gaussian(None):
             return super().log_predictive_density(X, y)
         found = self._predictive(X, None)
-        outputs = _outputs(y, len(found.mean), found.likelihood)
+        outputs = observed_outputs(y, len(found.mean), found.likelihood)
         found.likelihood.check(outputs)
         with torch.no_grad():
             density = found.log_density(torch.tensor(outputs, device=found.mean.device))
@@ -464,29 +480,3 @@ def _sizes(n: int) -> list[int]:
     """Return by how many rows hyperparameters are learnt: by some first, which are a start for more."""
     last = min(n, SEARCHED)
     return [round(FIRST * last), last] if last >= STAGED else [last]
-
-
-def _outputs(y: Any, n: int, likelihood: ResponseLikelihood) -> Array:
-    """Return observations ``(n, 1)``, or ``(n, 2)`` with their exposures."""
-    table = check_outputs(y, n)
-    table = table.reshape(n, -1)
-    most = 2 if likelihood.takes_exposure else 1
-    if table.shape[1] > most:
-        also = ", or two, the second its exposure" if most == 2 else ""
-        raise InputError(f"{likelihood!r} takes y of one column{also}; got {table.shape[1]}")
-    return table
-
-
-def _exposure(given: ArrayLike | None, x: Tensor, likelihood: ResponseLikelihood) -> Tensor | None:
-    if given is None:
-        return None
-    if not likelihood.takes_exposure:
-        raise InputError(f"{likelihood!r} takes no exposure: leave it out")
-    values = check_numbers(given, "exposure")
-    if values.ndim > 1 or (values.ndim == 1 and len(values) != len(x)):
-        raise InputError(f"exposure must be one number, or one per row ({len(x)}); got shape {values.shape}")
-    if not (np.isfinite(values) & (values > 0.0)).all():
-        raise InputError("exposure must be positive and finite: leave out rows in which nothing can be seen")
-    if likelihood.counts_exposure and (values != np.floor(values)).any():
-        raise InputError("exposure is a number of trials here, and must be whole numbers")
-    return torch.tensor(np.broadcast_to(values, (len(x),)).copy(), device=x.device)[:, None]

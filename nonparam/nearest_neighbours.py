@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
 import gpytorch
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from nonparam.errors import InputError
+from nonparam.files import FileMixin
 from nonparam.fisher_scoring import FLAT, Ascent, ascend
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.grammar import as_kernel
@@ -57,7 +59,7 @@ ORDERINGS = ("random", "maximin", "given")
 PRIORS = ("default", None)
 MOST_BY_DISTANCE = 20_000  # rows: ordering them by distance takes n^2 distances
 SUBSETS = (2000, 20_000, 200_000)  # rows, where there are four times as many
-ROUNDS = 3  # of finding neighbours, for as many rows
+ROUNDS = 2  # of finding neighbours, for as many rows
 MOVED = 0.02  # of the squared distance between rows, which other columns make up: neighbours are found again
 TOLERANCE = 0.001  # nats that a step promises: far below what the data tell
 ROUGHLY = 0.5  # the same on subsets, and on more rows than
@@ -65,7 +67,7 @@ FEW = 20_000  # these, where other neighbours change the objective by more
 REACH = 2.0  # logarithms by which lengthscales are longer than at first, at most, where more rows come in
 
 
-class NearestNeighbourGPRegressor(MarginalsMixin, RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class NearestNeighbourGPRegressor(FileMixin, MarginalsMixin, RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     r"""Gaussian process regression of up to millions of rows: each is given a few of those before it.
 
     .. math:: \log p(y) \approx \sum_i \log N(y_i \mid \mu_i, v_i), \quad
@@ -215,13 +217,7 @@ class NearestNeighbourGPRegressor(MarginalsMixin, RegressorMixin, MultiOutputMix
         rng = check_seed(self.random_state)
         order = self._order(x / scales.x_sd, rng)
         rows = torch.tensor(x[order], device=device)
-        data = Data(
-            x=rows,
-            y=torch.tensor(y[order], device=device),
-            basis=self._mean.basis(rows),
-            weights=torch.ones(len(x), dtype=torch.float64, device=device),
-            noise=None,
-        )
+        data = _data(rows, torch.tensor(y[order], device=device), self._mean)
         priors = default_priors(self.kernel_, scales, informative=self.priors == "default")
         theta = Theta(self.kernel_, priors, NOISE_FRACTION * scales.y_variance if noise is None else None)
         problem = _Problem(data, theta, 0.0 if noise is None else noise, self._neighbours_of(len(x)), scales)
@@ -280,6 +276,26 @@ class NearestNeighbourGPRegressor(MarginalsMixin, RegressorMixin, MultiOutputMix
             starts=(best.value,),
             gradient=float(np.abs(best.gradient).max(initial=0.0)),
             jitter=best.found.jitter,
+        )
+
+    def _learnt_state(self) -> dict[str, Any]:
+        posterior = self.posterior_
+        names = ("theta_", "theta_names_", "noise_", "y_mean_", "y_scale_", "log_marginal_likelihood_")
+        found = {name: getattr(self, name) for name in (*names, "_one_output")}
+        numbers = ("jitter", "num_neighbours", "divisors", "coefficients", "precision")
+        found["posterior"] = {name: getattr(posterior, name) for name in numbers}
+        found["rows"] = {"x": posterior.data.x, "y": posterior.data.y}
+        return found | {"kernel": self.kernel_, "mean": asdict(self._mean)}
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        mean, rows = state.pop("mean"), state.pop("rows")
+        self._mean = Mean(mean["name"], *(torch.from_numpy(mean[key]) for key in ("centre", "spread")))
+        self.kernel_, posterior = state.pop("kernel"), state.pop("posterior")
+        for name, value in state.items():
+            setattr(self, name, value)
+        x, y = torch.from_numpy(rows["x"]), torch.from_numpy(rows["y"])
+        self.posterior_ = NeighbourPosterior(
+            kernel=self.kernel_, data=_data(x, y, self._mean), noise=state["noise_"], **posterior
         )
 
     def predict(self, X: Any, return_std: bool = False, *, include_noise: bool = True) -> Any:
@@ -401,3 +417,8 @@ class _Problem:
         squares = np.square(self.scales.x_sd / divisors)
         total = squares.sum()
         return squares / total if total > 0.0 else squares
+
+
+def _data(x: Tensor, y: Tensor, mean: Mean) -> Data:
+    ones = torch.ones(len(x), dtype=torch.float64, device=x.device)
+    return Data(x=x, y=y, basis=mean.basis(x), weights=ones, noise=None)

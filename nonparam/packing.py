@@ -21,8 +21,10 @@ from nonparam.kernels.base import Kernel
 from nonparam.kernels.composition import Product, Sum
 from nonparam.kernels.deep import DeepKernel
 from nonparam.kernels.layers import Sequential
+from nonparam.likelihoods.base import ResponseLikelihood
+from nonparam.likelihoods.registry import NAMED
 
-__all__ = ["Packer", "Unpacker"]
+__all__ = ["Json", "Packer", "Unpacker"]
 
 Json = Any
 
@@ -57,7 +59,8 @@ class Packer:
 
         Args:
             value: ``None``, a number, text, a path (which comes back as text), an array or tensor of numbers,
-                a kernel, an architecture, a ``RandomState``, or a list, tuple or dictionary of such.
+                a kernel, a likelihood, an architecture, a ``RandomState``, or a list, tuple or dictionary of
+                such.
             name: the beginning of the names of its tensors.
 
         Raises:
@@ -86,6 +89,8 @@ class Packer:
                 return {"kernel": self._kernel(value, name)}
             case Sequential():
                 return {"architecture": _text(value, name)}
+            case ResponseLikelihood():
+                return {"likelihood": self._likelihood(value, name)}
         return {"array": self._array(value, name)}
 
     def _array(self, value: Any, name: str) -> str:
@@ -103,6 +108,16 @@ class Packer:
             ) from error
         self.tensors[name] = array
         return name
+
+    def _likelihood(self, likelihood: ResponseLikelihood, name: str) -> Json:
+        if NAMED.get(getattr(likelihood, "keyword", "")) is not type(likelihood):
+            raise InputError(
+                f"cannot save {name}={likelihood!r}: files hold no code, and a likelihood of your own is "
+                "code; pickle the model instead, with classes that can be imported"
+            )
+        self.tensors |= {f"{name}.{key}": value for key, value in likelihood.state_dict().items()}
+        arguments = self.pack(likelihood.arguments(), name)
+        return {"name": name, "keyword": likelihood.keyword, "arguments": arguments}
 
     def _kernel(self, kernel: gpytorch.kernels.Kernel, name: str) -> Json:
         if id(kernel) in self._seen:  # one kernel used twice has one set of hyperparameters
@@ -186,6 +201,8 @@ class Unpacker:
                 return float(text)
             case {"architecture": text}:
                 return parse_architecture(text)
+            case {"likelihood": description}:
+                return self._likelihood(description)
             case {"tuple": items}:
                 return tuple(self.unpack(items))
             case {"dict": items}:
@@ -200,6 +217,19 @@ class Unpacker:
                 self._parts = iter(() if self._template is None else _foreign_parts(self._template))
                 return self._kernel(description)
         return packed
+
+    def _likelihood(self, description: Json) -> ResponseLikelihood:
+        kind: Any = NAMED.get(description["keyword"])
+        if kind is None:
+            raise FileFormatError(
+                f"the file has a likelihood {description['keyword']!r}, and this version knows "
+                f"{sorted(NAMED)}: use the nonparam that wrote it"
+            )
+        built: ResponseLikelihood = kind(**self.unpack(description["arguments"]))
+        prefix = f"{description['name']}."
+        state = {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+        built.load_state_dict(state)
+        return built
 
     def _kernel(self, description: Json) -> gpytorch.kernels.Kernel:
         if "shared" in description:

@@ -33,7 +33,7 @@ from nonparam.kernels.evaluate import covariance
 from nonparam.means import MEANS, Mean
 from nonparam.model_selection.evidence import MeanFit, fit_mean
 from nonparam.objective import Data
-from nonparam.packing import Packer, Unpacker
+from nonparam.packing import Json, Packer, Unpacker
 from nonparam.posterior import Posterior
 from nonparam.scales import Scales
 from nonparam.solvers.certified import CertifiedSolver
@@ -53,12 +53,12 @@ __all__ = [
     "digest",
     "load_regressor",
     "read_file",
+    "regressor_of",
     "save_regressor",
     "writable",
     "write_file",
 ]
 
-Json = Any
 Model = TypeVar("Model")
 Location = str | os.PathLike[str]
 
@@ -313,8 +313,19 @@ def load_regressor(cls: type[Model], path: Location, kernel: gpytorch.kernels.Ke
         True
     """
     document, tensors = read_file(path, cls.__name__)
+    return regressor_of(cls, path, document, Unpacker(tensors, kernel))
+
+
+def regressor_of(cls: type[Model], path: Location, document: Json, unpacker: Unpacker) -> Model:
+    """Return the model of a file that `save_regressor` wrote.
+
+    Args:
+        cls: its class.
+        path: of the file, for errors.
+        document: its JSON.
+        unpacker: of its tensors.
+    """
     with complete(path):
-        unpacker = Unpacker(tensors, kernel)
         model = cls(**unpacker.unpack(document["params"]))
         state = unpacker.unpack(document["fitted"])
         _check_state(path, state)

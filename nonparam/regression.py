@@ -400,11 +400,13 @@ class GPRegressor(ResponseMixin, RegressorMixin, MultiOutputMixin, BaseEstimator
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file that holds numbers and JSON only."""
+        from nonparam.files import save_learnt
         from nonparam.persistence import save_regressor
 
-        self._only_gaussian("files are")
-
-        save_regressor(self, path)
+        if self._is_gaussian(None):
+            save_regressor(self, path)
+        else:
+            save_learnt(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], kernel: gpytorch.kernels.Kernel | None = None) -> Self:
@@ -420,9 +422,9 @@ class GPRegressor(ResponseMixin, RegressorMixin, MultiOutputMixin, BaseEstimator
         Raises:
             FileFormatError: a file that is damaged, was changed, or is of another version.
         """
-        from nonparam.persistence import load_regressor
+        from nonparam.files import load_any
 
-        return load_regressor(cls, path, kernel)
+        return load_any(cls, path, kernel)
 
     def set_params(self, **params: Any) -> Any:
         """Set arguments by name; ``kernel__lengthscale`` is one of the kernel's, also of a formula's."""

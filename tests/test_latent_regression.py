@@ -189,7 +189,6 @@ def test_many_rows_begin_with_some_of_them():
 
 REFUSED = {
     "plots": lambda model: model.plot(),
-    "files": lambda model: model.save("model.zip"),
     "a decomposition": lambda model: model.decompose(),
     "the joint density": lambda model: model.joint_density(),
     "functions": lambda model: model.sample_functions(),

@@ -107,6 +107,10 @@ class ResponseLikelihood(Likelihood):
     lowest: float = -math.inf
     highest: float = math.inf
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments that make it anew, but for parameters, whose stored values say more."""
+        return {}
+
     @abstractmethod
     def typical(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Sequence[tuple[float, float]]:
         """Return for each function the level that fits ``y (n, k)`` best, and its variance around it.

@@ -75,6 +75,12 @@ class Censored(ParametricLikelihood):
                 f"Censored: lower must be less than upper, got {self.lowest:g} and {self.highest:g}"
             )
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments that make it anew, but for the noise, whose stored value says more."""
+        limits = {"lower": self.lowest, "upper": self.highest}
+        finite = {name: limit for name, limit in limits.items() if math.isfinite(limit)}
+        return super().arguments() | finite
+
     def check(self, y: NDArray[Any]) -> None:
         """Raise `InputError` where a limit is not known, or an observation beyond it."""
         if not self.is_limited:

@@ -50,9 +50,15 @@ class ParametricLikelihood(ResponseLikelihood):
             self.register_parameter(declared.raw_name, torch.nn.Parameter(raw, requires_grad=learnt))
 
     def __init_subclass__(cls) -> None:
-        """Gather the parameters that the class declares, once."""
+        """Gather the parameters that the class and those before it declare, once."""
         super().__init_subclass__()
-        cls._declared = tuple(field for field in vars(cls).values() if isinstance(field, Hyperparameter))
+        fields = [field for each in reversed(cls.__mro__) for field in vars(each).values()]
+        found = {field.name: field for field in fields if isinstance(field, Hyperparameter)}
+        cls._declared = tuple(found.values())
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments that make it anew, but for parameters, whose stored values say more."""
+        return {"fixed": self.fixed}
 
     @abstractmethod
     def suggested(self, y: NDArray[Any], weights: NDArray[np.float64]) -> Mapping[str, Prior]:

@@ -13,7 +13,7 @@ from nonparam.likelihoods.negative_binomial import NegativeBinomial
 from nonparam.likelihoods.poisson import Poisson
 from nonparam.likelihoods.student_t import StudentT
 
-__all__ = ["NAMES", "as_likelihood"]
+__all__ = ["NAMED", "NAMES", "as_likelihood"]
 
 CLASSES: tuple[type[ResponseLikelihood], ...] = (
     *(Bernoulli, Binomial, Beta),

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from nonparam.checkpoint import State, checkpoint_at
-from nonparam.class_files import FileMixin
+from nonparam.files import FileMixin, class_state, take_classes
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.infinite import KINDS, InfiniteNetwork
 from nonparam.kernels.layers import Sequential
@@ -240,9 +240,10 @@ class InfiniteNetworkClassifier(FileMixin, ClassifierMixin, BaseEstimator):  # t
 
     def _learnt_state(self) -> dict[str, Any]:
         state = {"x": self._posterior.x, "sizes": self._sizes, "alpha_epsilon_": self.alpha_epsilon_}
-        return state | {"kernel": self.kernel_}
+        return state | class_state(self) | {"kernel": self.kernel_}
 
     def _resume(self, state: dict[str, Any]) -> None:
+        take_classes(self, state)
         self._sizes, self.alpha_epsilon_ = state["sizes"], state["alpha_epsilon_"]
         self.kernel_, rows = state["kernel"], torch.from_numpy(state["x"])
         plan_classes(len(rows), len(self._sizes), rows.device)

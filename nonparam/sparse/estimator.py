@@ -17,13 +17,15 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from nonparam.errors import ConvergenceError, InputError
+from nonparam.files import FileMixin
 from nonparam.kernels import with_amplitude
 from nonparam.kernels.grammar import as_kernel
 from nonparam.processes import is_first_process
 from nonparam.progress import Progress
-from nonparam.scales import initialise, measure, output_scales, waits_for_period
+from nonparam.scales import Scales, default_priors, initialise, measure, output_scales, waits_for_period
 from nonparam.sparse.batches import Batches, BatchRows, MappedRows, Rows, TableRows
 from nonparam.sparse.collapsed import CollapsedObjective
+from nonparam.sparse.parameters import Parameters
 from nonparam.sparse.posterior import SparsePosterior
 from nonparam.sparse.prediction import SparsePredictionMixin
 from nonparam.sparse.projection import BLOCK, Statistics, statistics
@@ -31,6 +33,7 @@ from nonparam.sparse.report import SparseReport
 from nonparam.sparse.start import Sample, Start, begin
 from nonparam.sparse.stochastic import Ascent
 from nonparam.sparse.training import Schedule, ascend_batches, maximise_collapsed
+from nonparam.theta import Theta
 from nonparam.threads import threads_for
 from nonparam.training import FitReport
 from nonparam.validation import (
@@ -60,7 +63,7 @@ CUT_SHORT = "a batch could not be read or learnt from"
 TO_CONVERGE = "try noise='learn', a kernel with fewer hyperparameters, or inducing='fixed'"
 
 
-class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class SparseGPRegressor(FileMixin, SparsePredictionMixin, RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     r"""Gaussian process regression of many rows by inducing points, and what they lose.
 
     .. math::
@@ -124,6 +127,8 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         >>> bool(abs(model.predict([[3.0]])[0] - np.sin(3.0)) < 0.05), bool(model.fit_report_.gap < 1.0)
         (True, True)
     """
+
+    _report_kind = SparseReport
 
     def __init__(
         self,
@@ -398,13 +403,8 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         units = summary.sums.n * float(np.log(self.y_scale_).sum())
         self.lower_bound_, self.upper_bound_ = summary.lower() - units, summary.upper() - units
         known = asdict(report) | {"seconds": seconds, "jitter": projection.factor.jitter}
-        self.fit_report_ = SparseReport(
-            **known,
-            rows=round(summary.sums.n),
-            points=len(projection.z),
-            lower=self.lower_bound_,
-            upper=self.upper_bound_,
-        )
+        known |= {"rows": round(summary.sums.n), "points": len(projection.z)}
+        self.fit_report_ = SparseReport(**(known | {"lower": self.lower_bound_, "upper": self.upper_bound_}))
 
     def _report_of_parts(self) -> FitReport:
         sums, points = self._ascent.sums, len(self._ascent.parameters.points)
@@ -412,6 +412,27 @@ class SparseGPRegressor(SparsePredictionMixin, RegressorMixin, MultiOutputMixin,
         value = self._ascent.present()[1].lower()
         said = "as far as the batches went"
         return FitReport(plan, 0.0, True, said, self._added, self._added, value, (value,), 0.0, 0.0)
+
+    def _learnt_state(self) -> dict[str, Any]:
+        ascent = self._ascent
+        names = ("y_mean_", "y_scale_", "noise_", "_one_output", "_outputs", "_added")
+        found = {name: getattr(self, name) for name in names}
+        found |= {"kernel": self.kernel_, "sums": asdict(ascent.sums), "vector": ascent.vector}
+        return found | {"points": ascent.parameters.points, "scales": asdict(ascent.parameters.scales)}
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        for name in ("y_mean_", "y_scale_", "_one_output", "_outputs", "_added"):
+            setattr(self, name, state[name])
+        scales, informative = Scales(**state["scales"]), self.priors == "default"
+        priors = default_priors(state["kernel"], scales, informative=informative)
+        theta = Theta(state["kernel"], priors, state["noise_"] if self.noise == "learn" else None)
+        parameters = Parameters(theta, state["noise_"], state["points"], scales, self.inducing == "learn")
+        sums = dict(state["sums"])
+        gram, moment = (torch.from_numpy(sums.pop(name)) for name in ("gram", "moment"))
+        known = Statistics(gram=gram, moment=moment, **sums)
+        self._ascent = Ascent(parameters, state["vector"], known, informative)
+        report = self.fit_report_
+        self._conclude(report, report.seconds)
 
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn's checks need to know."""

@@ -1,4 +1,4 @@
-"""Files of classifiers: what is read predicts as what was written, and damage is told."""
+"""Files of models that are found again from what they learnt: what is read predicts as what was written."""
 
 import warnings
 
@@ -9,8 +9,15 @@ import pytest
 import torch
 from sklearn.exceptions import NotFittedError
 
-from nonparam import GPClassifier, InfiniteNetworkClassifier
+from nonparam import (
+    GPClassifier,
+    GPRegressor,
+    InfiniteNetworkClassifier,
+    NearestNeighbourGPRegressor,
+    SparseGPRegressor,
+)
 from nonparam.errors import FileFormatError, InputError
+from nonparam.likelihoods import Censored, StudentT
 from nonparam.networks import Dense, Elementwise, Sequential
 
 RNG = np.random.default_rng(0)
@@ -98,3 +105,72 @@ def test_what_files_do_not_hold(path):
     path.write_bytes(content)
     with pytest.raises(FileFormatError, match="was changed after it was saved"):
         InfiniteNetworkClassifier.load(path)
+
+
+F = np.sin(X[:, 0])
+COUNTS = RNG.poisson(np.exp(F))
+REGRESSORS = {
+    "counts": lambda: GPRegressor("rbf", likelihood="poisson").fit(X, np.c_[COUNTS, 2.0 * np.ones(60)]),
+    "solves": lambda: GPRegressor("rbf", likelihood="poisson", solver="cg").fit(X, COUNTS),
+    "outliers": lambda: GPRegressor("rbf", likelihood=StudentT(df=4.0, fixed=("df",))).fit(
+        X, F, 1.0 + COUNTS
+    ),
+    "limits": lambda: GPRegressor("rbf", likelihood=Censored(lower=0.0)).fit(X, np.maximum(F, 0.0)),
+    "two functions": lambda: GPRegressor("rbf", likelihood="heteroscedastic", mean="linear").fit(
+        X, F + 0.1 * COUNTS
+    ),
+    "neighbours": lambda: NearestNeighbourGPRegressor(num_neighbours=8).fit(X, np.c_[F, 3.0 * F]),
+    "points": lambda: SparseGPRegressor(m=15, random_state=0).fit(X, F),
+    "batches": lambda: SparseGPRegressor(m=15, method="stochastic", noise=0.1).fit(X, F),
+}
+
+
+@pytest.mark.parametrize("name", REGRESSORS)
+def test_a_loaded_regressor_is_the_saved_one_to_the_last_bit(name, path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = REGRESSORS[name]()
+    model.save(path)
+    loaded = type(model).load(path)
+    assert repr(loaded) == repr(model) and repr(loaded.kernel_) == repr(model.kernel_)
+    assert str(loaded.fit_report_) == str(model.fit_report_)
+    np.testing.assert_array_equal(loaded.theta_, model.theta_)
+    assert list(loaded.theta_names_) == list(model.theta_names_)
+    for found, expected in zip(loaded.predict(NEW, True), model.predict(NEW, True), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    quantiles = model.predict_quantiles(NEW, [0.1, 0.9])
+    np.testing.assert_array_equal(loaded.predict_quantiles(NEW, [0.1, 0.9]), quantiles)
+
+
+@pytest.mark.parametrize("name", ["counts", "outliers"])
+def test_evidence_of_a_loaded_regressor(name, path):
+    model = REGRESSORS[name]()
+    model.save(path)
+    loaded = GPRegressor.load(path)
+    assert loaded.log_marginal_likelihood_ == model.log_marginal_likelihood_
+    assert loaded.log_marginal_likelihood(model.theta_ + 0.1) == pytest.approx(
+        model.log_marginal_likelihood(model.theta_ + 0.1), rel=1e-12
+    )
+    assert loaded.log_evidence() == pytest.approx(model.log_evidence(), rel=1e-12)
+    assert repr(loaded.likelihood_) == repr(model.likelihood_)
+
+
+def test_a_loaded_sparse_model_goes_on_with_batches(path):
+    model = SparseGPRegressor(m=15, random_state=0).fit(X[:50], F[:50])
+    model.save(path)
+    loaded = SparseGPRegressor.load(path).partial_fit(X[50:], F[50:])
+    assert loaded.fit_report_.rows == 60
+    np.testing.assert_array_equal(loaded.predict(X), model.partial_fit(X[50:], F[50:]).predict(X))
+    with pytest.raises(ValueError, match="expecting 2 features"):
+        SparseGPRegressor.load(path).partial_fit(X[:, :1], F)
+
+
+def test_likelihoods_of_ones_own_are_pickled(path):
+    class Mine(StudentT):
+        pass
+
+    with pytest.raises(InputError, match="a likelihood of your own is code; pickle the model instead"):
+        GPRegressor("rbf", likelihood=Mine()).fit(X, F).save(path)
+    REGRESSORS["points"]().save(path)
+    with pytest.raises(InputError, match="holds a SparseGPRegressor, not a NearestNeighbourGPRegressor"):
+        NearestNeighbourGPRegressor.load(path)
