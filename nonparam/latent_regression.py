@@ -455,6 +455,17 @@ class ResponseMixin(PredictionMixin, ScoringMixin):
         self._only_gaussian("the joint density is")
         return super().joint_density()
 
+    def observed(self: Any) -> tuple[Array, Array]:
+        """Return the rows and the outputs that were learnt from, ``(n, d)`` and ``(n, t)``, in their units.
+
+        Counts and successes with an exposure are divided by it, as `predict` returns them.
+        """
+        if self._is_gaussian(None):
+            data = self.posterior_.data
+            return data.x.cpu().numpy(), data.y.cpu().numpy() * self.y_scale_ + self.y_mean_
+        y = self._response.seen.y.cpu().numpy()
+        return self._response.x.cpu().numpy(), y[:, :1] / y[:, 1:] if y.shape[1] > 1 else y
+
     def _is_gaussian(self, exposure: ArrayLike | None) -> bool:
         check_is_fitted(self)
         if self._response is None and exposure is not None:

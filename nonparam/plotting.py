@@ -191,8 +191,9 @@ def draw_legend(ax: Axes, title: str | None = None) -> None:
 def plot_regression(model: GPRegressor, ax: Axes | None = None) -> Axes:
     """Draw the data, the mean and the bands of a fitted model with one input.
 
-    The bands are those of new observations; where every row has a noise variance of its own, that of new
-    rows is not known, and they are those of the function. Several outputs share the axes.
+    The bands are those of new observations, of an exposure of 1 where they have one; where every row has a
+    noise variance of its own, that of new rows is not known, and they are those of the function. Several
+    outputs share the axes.
 
     Args:
         model: a fitted model with one column of ``X``.
@@ -220,16 +221,14 @@ def plot_regression(model: GPRegressor, ax: Axes | None = None) -> Axes:
             "one column varies, and give their predict_quantiles to nonparam.plotting.draw_bands"
         )
     ax = new_axes() if ax is None else ax
-    data = model.posterior_.data
-    x = data.x[:, 0].cpu().numpy()
-    y = data.y.cpu().numpy() * model.y_scale_ + model.y_mean_
-    grid = _grid(x)
+    x, y = model.observed()
+    grid = _grid(x[:, 0])
     quantiles = _quantiles(model, grid).reshape(len(grid), y.shape[1], -1)
     if y.shape[1] == 1:
-        draw_points(ax, x, y[:, 0])
+        draw_points(ax, x[:, 0], y[:, 0])
         draw_bands(ax, grid, quantiles[:, 0])
     else:
-        _draw_outputs(ax, x, y, grid, quantiles)
+        _draw_outputs(ax, x[:, 0], y, grid, quantiles)
     _describe(ax, model)
     return ax
 
@@ -251,7 +250,11 @@ def _grid(x: Array) -> Array:
 
 
 def _quantiles(model: GPRegressor, grid: Array) -> Array:
-    return model.predict_quantiles(_table(model, grid), band_probabilities())
+    """Return quantiles of new observations, the mean in place of the median: ``(m, q)`` or ``(m, t, q)``."""
+    places = _table(model, grid)
+    found: Array = model.predict_quantiles(places, band_probabilities())
+    found[..., found.shape[-1] // 2] = model.predict(places)
+    return found
 
 
 def _table(model: GPRegressor, grid: Array) -> Any:
@@ -322,7 +325,7 @@ def _describe(ax: Axes, model: GPRegressor) -> None:
     ax.set_xlabel(_name(model, "x"), parse_math=False)  # a name may hold a dollar sign
     ax.set_ylabel("y")
     ax.set_title(_wrapped(formula(model.kernel_)), loc="left", fontsize="small", parse_math=False)
-    title = "bands without noise" if isinstance(model.noise_, np.ndarray) else None
+    title = "bands without noise" if isinstance(getattr(model, "noise_", None), np.ndarray) else None
     ax.spines[["top", "right"]].set_visible(False)
     ax.margins(x=0.0)
     draw_legend(ax, title)

@@ -386,8 +386,6 @@ class GPRegressor(ResponseMixin, RegressorMixin, MultiOutputMixin, BaseEstimator
         """Draw data, mean and bands of a fitted model with one input; return the axes."""
         from nonparam.plotting import plot_regression
 
-        self._only_gaussian("plots are")
-
         return plot_regression(self, ax)
 
     def plot_parts(self, most: int = 6) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -188,7 +189,7 @@ def test_many_rows_begin_with_some_of_them():
 
 
 REFUSED = {
-    "plots": lambda model: model.plot(),
+    "plots of parts": lambda model: model.plot_parts(),
     "a decomposition": lambda model: model.decompose(),
     "the joint density": lambda model: model.joint_density(),
     "functions": lambda model: model.sample_functions(),
@@ -278,3 +279,12 @@ def test_observations_without_noise_and_at_their_limit_have_an_end():
         warnings.simplefilter("ignore", ConvergenceWarning)
         smooth = regressor("heteroscedastic").fit(X, np.sin(X[:, 0]))
     np.testing.assert_allclose(smooth.predict(X), np.sin(X[:, 0]), atol=0.02)
+
+
+def test_plots_show_rates_and_bands_of_observations(models):
+    model = models["poisson"]
+    x, y = model.observed()
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_allclose(y[:, 0], Y["poisson"][:, 0] / EXPOSURE)
+    ax = model.plot(Figure().add_subplot())
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["data", "mean", "50 %", "95 %"]
