@@ -10,6 +10,8 @@ from nonparam.model_selection.evidence import Evidence, evidence
 
 if TYPE_CHECKING:
     from nonparam.model_selection.adaptive_quadrature import quadrature_evidence
+    from nonparam.model_selection.compression import complexity, lz76, zlib_rate
+    from nonparam.model_selection.context_tree import ContextTree
     from nonparam.model_selection.evidence_integral import laplace_evidence
     from nonparam.model_selection.hypotheses import (
         BayesFactor,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BayesFactor",
+    "ContextTree",
     "Evidence",
     "GaussianJoint",
     "HeldOut",
@@ -50,6 +53,7 @@ __all__ = [
     "bic",
     "clml",
     "compare",
+    "complexity",
     "effective_parameters",
     "evidence",
     "importance_evidence",
@@ -58,14 +62,17 @@ __all__ = [
     "laplace_evidence",
     "lml",
     "loo",
+    "lz76",
     "prequential",
     "quadrature_evidence",
     "sensitivity",
     "stacking_weights",
+    "zlib_rate",
 ]
 
 _HOMES = {
     "BayesFactor": "hypotheses",
+    "ContextTree": "context_tree",
     "GaussianJoint": "joint",
     "HeldOut": "joint",
     "Hypothesis": "hypotheses",
@@ -78,6 +85,7 @@ _HOMES = {
     "bayes_factor": "hypotheses",
     "bic": "scores",
     "clml": "scores",
+    "complexity": "compression",
     "effective_parameters": "scores",
     "importance_evidence": "importance",
     "k_fold": "scores",
@@ -85,10 +93,12 @@ _HOMES = {
     "laplace_evidence": "evidence_integral",
     "lml": "scores",
     "loo": "scores",
+    "lz76": "compression",
     "prequential": "scores",
     "quadrature_evidence": "adaptive_quadrature",
     "sensitivity": "hypotheses",
     "stacking_weights": "stacking",
+    "zlib_rate": "compression",
 }
 
 

@@ -9,7 +9,7 @@ import torch
 from nonparam import GPRegressor, solves
 from nonparam.errors import ConvergenceError, InputError, NotPositiveDefiniteError
 from nonparam.kernels import RBF, Matern, Scale
-from nonparam.newton import _root, certified_slope, highest, updated
+from nonparam.newton import certified_slope, hessian_root, highest, updated
 from nonparam.objective import Data, Objective
 from nonparam.solvers.certified import CertifiedSolver
 from nonparam.solvers.conjugate_gradients import conjugate_gradients
@@ -254,11 +254,11 @@ def test_the_inverse_hessian_stays_positive_definite_whatever_the_gradients_tell
             across -= s * (across @ s) / (s @ s)
             y = across * np.linalg.norm(s) / np.linalg.norm(across) + rng.uniform(-1e-3, 1e-3) * s
             inverse = updated(inverse, s, 10.0 ** rng.uniform(-3.0, 3.0) * y)
-        root = _root(inverse)
+        root = hessian_root(inverse)
         step, value = highest(rng.standard_normal(10), root, np.full(10, -1.0), np.full(10, 1.0))
         assert np.isfinite(step).all() and value > 0.0
 
 
 def test_a_square_root_of_a_hessian_whose_inverse_rounding_made_indefinite():
-    root = _root(np.diag([1.0, 1e-3, -1e-20]))
+    root = hessian_root(np.diag([1.0, 1e-3, -1e-20]))
     assert np.isfinite(root).all() and root @ root.T @ np.array([1.0, 0.0, 0.0]) == pytest.approx([1.0, 0, 0])

@@ -121,7 +121,7 @@ def test_one_process_has_all_devices_only_where_none_is_named(monkeypatch):
 def test_solvers_get_the_shared_matrix_where_there_are_several_devices(monkeypatch, places, expected):
     monkeypatch.setattr(solves, "local_devices", lambda device: [device] * places)
     kernel, x, _ = parts()
-    assert type(solves._operator(kernel, x, keep=True)) is expected
+    assert type(solves.operator_for(kernel, x, keep=True)) is expected
 
 
 def test_a_parameter_of_another_kernel():

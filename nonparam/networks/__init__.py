@@ -32,6 +32,9 @@ from nonparam.networks.architecture import (
     Tanh,
     Unflatten,
 )
+from nonparam.networks.bias_variance import BiasVariance, bias_variance
+from nonparam.networks.descent_report import DescentReport
+from nonparam.networks.double_descent import double_descent
 from nonparam.networks.empirical import EmpiricalNTK
 from nonparam.networks.finite import FiniteNetwork
 from nonparam.networks.finite_classification import FiniteNetworkClassifier
@@ -46,10 +49,12 @@ __all__ = [
     "Abs",
     "Apply",
     "AvgPool",
+    "BiasVariance",
     "Conv1d",
     "Conv2d",
     "Cos",
     "Dense",
+    "DescentReport",
     "Elementwise",
     "Elu",
     "EmpiricalNTK",
@@ -78,6 +83,8 @@ __all__ = [
     "Step",
     "Tanh",
     "Unflatten",
+    "bias_variance",
     "compare_widths",
+    "double_descent",
     "from_torch",
 ]
