@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from nonparam.model_selection.importance import ImportanceEvidence, importance_evidence
     from nonparam.model_selection.joint import GaussianJoint, HeldOut, JointDensity
+    from nonparam.model_selection.pac_bayes import code_nats, pac_bayes_bound
     from nonparam.model_selection.scores import (
         Score,
         aic,
@@ -52,6 +53,7 @@ __all__ = [
     "bayes_factor",
     "bic",
     "clml",
+    "code_nats",
     "compare",
     "complexity",
     "effective_parameters",
@@ -63,6 +65,7 @@ __all__ = [
     "lml",
     "loo",
     "lz76",
+    "pac_bayes_bound",
     "prequential",
     "quadrature_evidence",
     "sensitivity",
@@ -85,6 +88,7 @@ _HOMES = {
     "bayes_factor": "hypotheses",
     "bic": "scores",
     "clml": "scores",
+    "code_nats": "pac_bayes",
     "complexity": "compression",
     "effective_parameters": "scores",
     "importance_evidence": "importance",
@@ -94,6 +98,7 @@ _HOMES = {
     "lml": "scores",
     "loo": "scores",
     "lz76": "compression",
+    "pac_bayes_bound": "pac_bayes",
     "prequential": "scores",
     "quadrature_evidence": "adaptive_quadrature",
     "sensitivity": "hypotheses",

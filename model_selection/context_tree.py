@@ -63,7 +63,6 @@ class ContextTree:
     Attributes:
         alphabet: how many symbols there are.
         depth: of the longest context.
-        log_evidence: of the symbols so far, in nats.
 
     Raises:
         InputError: fewer than two symbols, or a negative depth.

@@ -21,6 +21,7 @@ ESTIMATORS = {
     "averaging",
     "model_average",
     "classification",
+    "gibbs",
     "forecasting",
     "multioutput",
     "nearest_neighbours",
