@@ -5,7 +5,7 @@ from typing import Any
 import gpytorch
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -14,12 +14,12 @@ from nonparam.errors import InputError
 from nonparam.kernels import variance
 from nonparam.multioutput.posterior import PanelPosterior
 from nonparam.posterior import correlate
+from nonparam.prediction import MarginalsMixin
 from nonparam.solvers.plan import check_covariance
 from nonparam.threads import threads_for
 from nonparam.validation import (
     check_count,
     check_outputs,
-    check_probabilities,
     check_seed,
     check_table,
 )
@@ -29,8 +29,8 @@ __all__ = ["PanelPredictionMixin"]
 Array = NDArray[np.float64]
 
 
-class PanelPredictionMixin:
-    """Means, deviations, quantiles, densities and draws of several outputs, and their missing entries.
+class PanelPredictionMixin(MarginalsMixin):
+    """Means, deviations, densities and draws of several outputs, and their missing entries.
 
     Attributes:
         kernel_: the kernel of the rows with its fitted values.
@@ -124,24 +124,6 @@ class PanelPredictionMixin:
                 means[index], sds[index] = self._in_units(found[0]), self._sd(found[1], include_noise)
         means, sds = np.where(missing, means, self._table), np.where(missing, sds, 0.0)
         return (self._shaped(means), self._shaped(sds)) if return_std else self._shaped(means)
-
-    def predict_quantiles(self, X: Any, q: ArrayLike, *, include_noise: bool = True) -> Array:
-        """Return quantiles of the predictive distribution of each output.
-
-        Args:
-            X: ``(m, d)``.
-            q: probabilities strictly between 0 and 1.
-            include_noise: as in `predict`.
-
-        Returns:
-            ``(m, len(q))``, or ``(m, t, len(q))`` for several outputs.
-
-        Raises:
-            InputError: a probability outside (0, 1).
-        """
-        probabilities = check_probabilities(q)
-        mean, sd = self.predict(X, return_std=True, include_noise=include_noise)
-        return np.asarray(mean[..., None] + sd[..., None] * norm.ppf(probabilities))
 
     def log_predictive_density(self, X: Any, y: Any) -> Array:
         """Return the log density of each new observation on its own.

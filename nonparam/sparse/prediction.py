@@ -5,37 +5,35 @@ from typing import Any
 import gpytorch
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from nonparam.errors import InputError
 from nonparam.kernels import variance
 from nonparam.posterior import correlate
+from nonparam.prediction import MarginalsMixin
 from nonparam.solvers.plan import check_covariance
 from nonparam.sparse.posterior import SparsePosterior
 from nonparam.threads import threads_for
-from nonparam.validation import check_count, check_outputs, check_probabilities, check_seed, check_table
+from nonparam.validation import check_count, check_seed, check_table
 
 __all__ = ["SparsePredictionMixin"]
 
 Array = NDArray[np.float64]
 
 
-class SparsePredictionMixin:
-    """Means, deviations, quantiles, densities and draws.
+class SparsePredictionMixin(MarginalsMixin):
+    """Means, deviations and draws; quantiles and densities follow from these.
 
     Attributes:
         kernel_: the kernel with its fitted values.
-        noise_: the noise variance.
         posterior_: the process given the data, each output centred and scaled.
         y_mean_: what was subtracted from each output.
         y_scale_: what each output was divided by.
     """
 
     kernel_: gpytorch.kernels.Kernel
-    noise_: float
     posterior_: SparsePosterior
     y_mean_: Array
     y_scale_: Array
@@ -87,44 +85,10 @@ class SparsePredictionMixin:
         return joint
 
     def _new_noise(self, include: bool) -> float:
-        return self.noise_ if include else 0.0
+        return float(self.noise_) if include else 0.0
 
     def _shaped(self, table: Array) -> Array:
         return table[:, 0] if self._one_output else table
-
-    def predict_quantiles(self, X: Any, q: ArrayLike, *, include_noise: bool = True) -> Array:
-        """Return quantiles of the predictive distribution.
-
-        Args:
-            X: ``(q, d)``.
-            q: probabilities strictly between 0 and 1.
-            include_noise: as in `predict`.
-
-        Returns:
-            ``(q, len(q))``, or ``(q, t, len(q))`` for several outputs.
-
-        Raises:
-            InputError: a probability outside (0, 1).
-        """
-        probabilities = check_probabilities(q)
-        mean, sd = self.predict(X, return_std=True, include_noise=include_noise)
-        return np.asarray(mean[..., None] + sd[..., None] * norm.ppf(probabilities))
-
-    def log_predictive_density(self, X: Any, y: Any) -> Array:
-        """Return the log density of each new observation on its own.
-
-        Args:
-            X: ``(q, d)``.
-            y: ``(q,)`` or ``(q, t)``.
-
-        Returns:
-            ``(q,)`` or ``(q, t)``, in nats.
-        """
-        mean, sd = self.predict(X, return_std=True)
-        outputs = check_outputs(y, len(mean))
-        if outputs.size != mean.size:
-            raise InputError(f"y must have shape {mean.shape}, got {outputs.shape}")
-        return np.asarray(norm.logpdf(outputs.reshape(mean.shape), mean, sd))
 
     def sample_y(
         self,
